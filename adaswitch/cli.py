@@ -1,0 +1,138 @@
+"""The command line. It starts services and trainer as processes and imports none of them.
+
+Nothing heavy is imported at the top, so that ``--help`` answers at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Adaptive-switching knowledge distillation of language models.",
+    epilog="Example: adaswitch demo",
+)
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key.path=value.")]
+Config = Annotated[Path, typer.Option(help="The run's settings, a YAML file.")]
+Run = Annotated[Path, typer.Argument(help="A run directory, as in runs/demo.")]
+
+DEMO_CONFIG = Path("configs/demo.yaml")
+
+
+@app.command(epilog="Example: adaswitch demo trainer.num_steps=50 policy.factor=2")
+def demo(overrides: Overrides = None, config: Config = DEMO_CONFIG) -> None:
+    """Distil a student on this machine in a few minutes, and show that it got better."""
+    with one_line_errors():
+        from adaswitch.io.config_files import load_config
+        from adaswitch.io.launch import unused_name
+
+        settings = load_config(config, overrides or [])
+        _run_locally(settings.model_copy(update={"name": unused_name(settings)}))
+
+
+@app.command(epilog="Example: adaswitch run --config configs/gsm8k-smollm2-cpu.yaml name=first-try")
+def run(config: Config, overrides: Overrides = None) -> None:
+    """Teacher, Ray, students and trainer on this machine, by a config. Resumes a run of the same name."""
+    with one_line_errors():
+        from adaswitch.io.config_files import load_config
+
+        _run_locally(load_config(config, overrides or []))
+
+
+def _run_locally(config) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    from adaswitch.io.progress import follow_local_run
+
+    should_stop = StopRequest().install()
+    if not follow_local_run(config, should_stop):
+        raise SystemExit(INTERRUPTED)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: adaswitch teacher --model models/chain-teacher --engine vllm --port 8000",
+)
+def teacher(context: typer.Context) -> None:
+    """Serve a teacher model: the same as python -m services.teacher."""
+    _become("services.teacher", context.args)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: adaswitch student --config configs/demo.yaml",
+)
+def student(context: typer.Context) -> None:
+    """Start a run's rollout actors on a Ray cluster: the same as python -m services.student."""
+    _become("services.student", context.args)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: adaswitch train --config configs/demo.yaml",
+)
+def train(context: typer.Context) -> None:
+    """Train on what the rollout queue delivers: the same as python -m trainer."""
+    _become("trainer", context.args)
+
+
+@app.command(epilog="Example: adaswitch report runs/demo")
+def report(run: Run) -> None:
+    """What a run came to: exact match before and after, switching, tokens, time."""
+    with one_line_errors():
+        from rich.console import Console
+
+        from adaswitch.errors import DataError
+        from adaswitch.io.run_directory import RunDirectory
+        from adaswitch.io.summary import print_summary, summarise
+
+        directory = RunDirectory.open(run)
+        summary = summarise(directory)
+        if summary is None:
+            raise DataError("this run has not done a step yet", source=str(run))
+        print_summary(directory, summary, {}, Console())
+
+
+@app.command(epilog="Example: adaswitch inspect runs/demo --step 150 --num 3")
+def inspect(
+    run: Run,
+    step: Annotated[int | None, typer.Option(help="Of this step; by default the last.")] = None,
+    num: Annotated[int, typer.Option(help="How many rollouts.")] = 4,
+    switched: Annotated[bool, typer.Option("--switched", help="Only those that switched.")] = False,
+) -> None:
+    """Rollouts in colour: the student's tokens, the switch, the teacher's, divergence and threshold."""
+    with one_line_errors():
+        from rich.console import Console
+
+        from adaswitch.io.inspect import show_rollouts
+
+        show_rollouts(run, step, num, switched, Console())
+
+
+@app.command(epilog="Example: adaswitch doctor")
+def doctor() -> None:
+    """What is installed, what is missing, and how to get it."""
+    with one_line_errors():
+        from rich.console import Console
+
+        from adaswitch.io.doctor import check_installation, render
+
+        findings = check_installation()
+        render(findings, Console())
+        raise SystemExit(0 if all(finding.ok is not False for finding in findings) else 1)
+
+
+def _become(module: str, arguments: list[str]) -> NoReturn:
+    """Replace this process, so that signals and exit code are the module's own."""
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+def main() -> None:
+    """Entry point of the ``adaswitch`` command."""
+    app()

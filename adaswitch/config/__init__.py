@@ -1,0 +1,164 @@
+"""Typed, strict settings of a run, and how a document becomes them.
+
+``RunConfig`` is the whole of it; ``docs`` of a field stand under the field. Reading files is
+``adaswitch.io.config_files``' business.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from adaswitch.config.base import Settings
+from adaswitch.config.student import (
+    AdaSwitchPolicyConfig,
+    DivergenceName,
+    OffPolicyConfig,
+    OnPolicyConfig,
+    PolicyConfig,
+    StudentConfig,
+)
+from adaswitch.config.tasks import ChainTaskConfig, DataSource, Gsm8kTaskConfig, JsonlTaskConfig, TaskConfig
+from adaswitch.config.teacher import TeacherConfig, TeacherServiceConfig
+from adaswitch.config.trainer import (
+    CrossEntropyConfig,
+    ForwardKLConfig,
+    JSDConfig,
+    LossConfig,
+    OptimizerConfig,
+    ReverseKLConfig,
+    TrainerConfig,
+)
+from adaswitch.errors import ConfigError
+
+__all__ = [
+    "AdaSwitchPolicyConfig",
+    "ChainTaskConfig",
+    "CrossEntropyConfig",
+    "DataSource",
+    "DivergenceName",
+    "ForwardKLConfig",
+    "Gsm8kTaskConfig",
+    "JSDConfig",
+    "JsonlTaskConfig",
+    "LossConfig",
+    "OffPolicyConfig",
+    "OnPolicyConfig",
+    "OptimizerConfig",
+    "PolicyConfig",
+    "QueueConfig",
+    "RayConfig",
+    "ReverseKLConfig",
+    "RunConfig",
+    "StudentConfig",
+    "TaskConfig",
+    "TeacherConfig",
+    "TeacherServiceConfig",
+    "TrainerConfig",
+    "parse_config",
+    "with_overrides",
+]
+
+
+class RayConfig(Settings):
+    """The Ray cluster that students, trainer, queue and weight board meet on."""
+
+    address: str | None = None
+    """``HOST:PORT`` of the cluster's head; by default what RAY_ADDRESS says, else a cluster on this machine."""
+    namespace: str = "adaswitch"
+    """Where the queue and the weight board are found by name."""
+
+
+class QueueConfig(Settings):
+    """The rollout queue."""
+
+    capacity: int = Field(default=4096, ge=1)
+    """Prompts leased and rollouts held, together; no more is leased until the trainer has taken some."""
+    lease_timeout_s: float = Field(default=600.0, gt=0)
+    """After which a leased prompt whose rollout has not come is given to another student."""
+
+
+class RunConfig(Settings):
+    """Everything that a run depends on."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The run directory is ``runs_dir/name``."""
+    runs_dir: str = "runs"
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """With a prompt's id it fixes every random number of that prompt's rollout."""
+    task: TaskConfig
+    teacher: TeacherConfig
+    student: StudentConfig
+    policy: PolicyConfig = AdaSwitchPolicyConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    queue: QueueConfig = QueueConfig()
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _queue_holds_a_step(self) -> Self:
+        if self.queue.capacity < self.trainer.prompts_per_step:
+            raise ValueError(
+                f"queue.capacity {self.queue.capacity} must be at least trainer.prompts_per_step "
+                f"{self.trainer.prompts_per_step}: a step could never be filled"
+            )
+        return self
+
+
+def parse_config(document: Mapping[str, object]) -> RunConfig:
+    """``document`` as a ``RunConfig``. Raises ``ConfigError``: one line with the key and the fix."""
+    try:
+        return RunConfig.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(describe(error, RunConfig)) from None
+
+
+def with_overrides(
+    document: Mapping[str, object], overrides: Sequence[tuple[str, object]]
+) -> dict[str, object]:
+    """A copy of ``document`` in which each ``("trainer.num_steps", 10)`` has replaced or added its key."""
+    result = dict(document)
+    for path, value in overrides:
+        head, _, rest = path.partition(".")
+        if rest:
+            inner = result.get(head) or {}
+            if not isinstance(inner, Mapping):
+                raise ConfigError(f"{path}: {head} is a single value and has no keys of its own")
+            result[head] = with_overrides(inner, [(rest, value)])
+        else:
+            result[head] = value
+    return result
+
+
+def describe(error: ValidationError, model: type[Settings]) -> str:
+    """The first of pydantic's findings as one line, and how many more there are."""
+    findings = error.errors(include_url=False)
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    return _one_line(findings[0], model) + more
+
+
+def _one_line(finding: ErrorDetails, model: type[Settings]) -> str:
+    path = ".".join(str(part) for part in finding["loc"])
+    if finding["type"] == "extra_forbidden":
+        known = sorted(_known_keys(model))
+        close = difflib.get_close_matches(str(finding["loc"][-1]), known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"{path}: unknown setting{hint}"
+    if finding["type"] == "missing":
+        return f"{path}: this setting is required"
+    if finding["type"] == "union_tag_not_found":
+        return f"{path}.kind: this setting is required"
+    if finding["type"] == "union_tag_invalid":
+        context = finding["ctx"]
+        return f"{path}.kind: {context['tag']!r} is not one of {context['expected_tags']}"
+    message = finding["msg"].removeprefix("Value error, ")
+    return f"{path}: {message}" if path else message
+
+
+def _known_keys(model: type[Settings]) -> set[str]:
+    """All keys anywhere under ``model``, for a suggestion on a misspelt one."""
+    keys: set[str] = set()
+    for definition in [model.model_json_schema(), *model.model_json_schema().get("$defs", {}).values()]:
+        keys |= set(definition.get("properties", {}))
+    return keys

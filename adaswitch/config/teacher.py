@@ -1,0 +1,65 @@
+"""Settings of the teacher: how it is reached and asked, and how its service is run."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from adaswitch.config.base import Settings
+
+
+class TeacherServiceConfig(Settings):
+    """How the teacher service is run (``python -m services.teacher``)."""
+
+    model: str
+    """A Hugging Face model folder, or a name on the hub."""
+    engine: Literal["vllm", "transformers"] = "vllm"
+    """``vllm`` serves in earnest; ``transformers`` is for light installs and tests."""
+    host: str = "127.0.0.1"
+    """The address to bind. Anything but loopback needs a key, or ``insecure``."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """``auto`` is what the model folder says."""
+    max_model_len: int | None = Field(default=None, ge=2)
+    """Longest sequence in tokens; by default what the model takes."""
+    max_top_k: int = Field(default=256, ge=0)
+    """Most log-probabilities a row; the vocabulary's size, if that is smaller."""
+    max_request_tokens: int = Field(default=65_536, ge=1)
+    """Most tokens in one request: those scored, or prompt and ``max_tokens`` together."""
+    max_request_sequences: int = Field(default=256, ge=1)
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1)
+    max_queued_requests: int = Field(default=256, ge=1)
+    """Requests in the house at once; one more is answered with 429."""
+    drain_timeout_s: float = Field(default=30.0, ge=0)
+    """After SIGTERM: how long requests under way may still take."""
+    kv_cache_gib: float = Field(default=1.0, gt=0)
+    """Memory for vLLM's key-value cache on CPU, in GiB."""
+    enforce_eager: bool | None = None
+    """vLLM without compilation: a faster start, a slower run. By default on for CPU, off for GPUs."""
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    """Share of each GPU's memory that vLLM may take."""
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    """How many GPUs share one copy of the model."""
+    num_threads: int = Field(default=1, ge=1)
+    """Threads of the engine on CPU."""
+    insecure: bool = False
+    """Bind beyond loopback without a key."""
+
+
+class TeacherConfig(Settings):
+    """How the teacher is reached, and what is asked of it."""
+
+    url: str = "http://127.0.0.1:8000"
+    api_key_env: str = "ADASWITCH_API_KEY"
+    """Name of the environment variable that holds the bearer key; unset means no key."""
+    top_k: int = Field(default=64, ge=1)
+    """Candidates a row; cut to the vocabulary's size, where every divergence is exact."""
+    temperature: float = Field(default=1.0, ge=0, le=100)
+    """At which the teacher writes; 0 is greedy. Its log-probabilities are at 1 whatever this is."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    request_timeout_s: float = Field(default=300.0, gt=0)
+    """For one answer."""
+    max_wait_s: float = Field(default=600.0, gt=0)
+    """How long a teacher that does not answer is waited for before the run gives up."""
+    serve: TeacherServiceConfig | None = None
+    """How ``adaswitch demo``, ``adaswitch run`` and ``python -m services.teacher --config`` start it."""

@@ -1,0 +1,83 @@
+"""Settings of the trainer: the loss, the optimizer, and how often what is written."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from adaswitch.config.base import Settings
+
+
+class ForwardKLConfig(Settings):
+    """KL(teacher || student), the default."""
+
+    kind: Literal["forward_kl"] = "forward_kl"
+
+
+class ReverseKLConfig(Settings):
+    """KL(student || teacher)."""
+
+    kind: Literal["reverse_kl"] = "reverse_kl"
+
+
+class JSDConfig(Settings):
+    """Generalised Jensen-Shannon divergence: beta towards 0 is forward KL, towards 1 reverse KL."""
+
+    kind: Literal["jsd"] = "jsd"
+    beta: float = Field(default=0.5, gt=0, lt=1)
+
+
+class CrossEntropyConfig(Settings):
+    """Cross entropy on the tokens themselves, as in SFT and SeqKD."""
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+
+
+LossConfig = Annotated[
+    ForwardKLConfig | ReverseKLConfig | JSDConfig | CrossEntropyConfig, Field(discriminator="kind")
+]
+
+
+class OptimizerConfig(Settings):
+    """AdamW with a linear warm-up, a schedule and clipping."""
+
+    learning_rate: float = Field(default=1e-4, gt=0)
+    betas: list[float] = Field(default=[0.9, 0.95], min_length=2, max_length=2)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_steps: int = Field(default=10, ge=0)
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    """From the warm-up to the last step: unchanged, or down to ``final_fraction`` of the learning rate."""
+    final_fraction: float = Field(default=0.0, ge=0, le=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+
+
+class TrainerConfig(Settings):
+    """The training job."""
+
+    num_steps: int = Field(default=200, ge=1)
+    prompts_per_step: int = Field(default=32, ge=1)
+    micro_batch_size: int = Field(default=32, ge=1)
+    """Rollouts in one forward and backward pass. Changes memory and speed, never the loss."""
+    max_staleness: int = Field(default=0, ge=0)
+    """By how many updates a rollout's weights may be older than those it trains; 0 is strictly synchronous."""
+    loss: LossConfig = ForwardKLConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the forward and backward pass; weights and optimizer are float32 always."""
+    device: str = "auto"
+    num_threads: int = Field(default=1, ge=1)
+    gradient_checkpointing: bool = False
+    """Half the memory for activations, at a third more time."""
+    eval_every: int = Field(default=50, ge=0)
+    """Exact match on held-out prompts every so many steps, and before and after; 0 is never."""
+    eval_prompts: int = Field(default=500, ge=1)
+    """At most so many held-out prompts."""
+    eval_batch_size: int = Field(default=128, ge=1)
+    checkpoint_every: int = Field(default=100, ge=0)
+    """A checkpoint every so many steps, and at the end; 0 is at the end alone."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    save_rollouts: bool = True
+    """Keep every rollout under ``rollouts/``."""
+    resume: bool = True
+    """Go on from the newest checkpoint in the run directory, if there is one."""
+    rollout_timeout_s: float = Field(default=1800.0, gt=0)
+    """How long a step's rollouts are waited for before the run gives up."""

@@ -1,0 +1,160 @@
+"""Batched decoding with a key-value cache, for any causal language model with transformers' call signature.
+
+Shapes: b sequences, V tokens in the vocabulary, c cached positions, n new positions. Every sequence keeps its
+own cache without padding, so that a batch can be put together afresh for every call: from sequences of any
+length, some of them new, some continued, some continued after tokens that somebody else wrote.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CacheData = list[tuple[Tensor, Tensor]]
+"""Keys and values of each layer, ``[b, heads, c, head_dim]``."""
+
+
+class CausalLM(Protocol):
+    """What is needed of a model: transformers' ``forward``."""
+
+    def __call__(self, **inputs: Any) -> Any:
+        """Returns an object with ``logits [b, n, V']`` and ``past_key_values``."""
+
+
+@dataclass
+class Draft:
+    """A sequence that is being written: all its tokens so far, and the cache of those already fed."""
+
+    token_ids: list[int]
+    cache: Tensor | None = field(default=None, repr=False)
+    """``[layers, 2, heads, c, head_dim]``: keys and values, without padding."""
+
+    @property
+    def num_cached(self) -> int:
+        """How many of ``token_ids`` the cache holds."""
+        return 0 if self.cache is None else self.cache.shape[3]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was added to one draft: ``token_ids [n]``, and ``logprobs [n, V]`` that they were drawn from."""
+
+    token_ids: list[int]
+    logprobs: Tensor
+
+
+class Decoder:
+    """Writes with one model.
+
+    ``make_cache`` builds the model's cache object from ``CacheData``; transformers' ``DynamicCache`` does.
+    ``vocab_size`` is V: rows of the embedding beyond it are padding and can never be drawn.
+    """
+
+    def __init__(
+        self, model: CausalLM, make_cache: Callable[[CacheData], Any], vocab_size: int, device: str = "cpu"
+    ) -> None:
+        self._model = model
+        self._make_cache = make_cache
+        self._vocab_size = vocab_size
+        self._device = device
+
+    @torch.inference_mode()
+    def write(
+        self,
+        drafts: Sequence[Draft],
+        num_tokens: Sequence[int],
+        stop_token_ids: Sequence[Collection[int]],
+        choose: Callable[[Tensor, int], Tensor],
+    ) -> list[Written]:
+        """Continue every draft by up to ``num_tokens[i]`` tokens, or up to and with one that stops it.
+
+        ``choose(logprobs [b, V], j)`` draws the j-th new token of every row. The drafts are extended, and their
+        caches hold all but the last token, which has not been fed yet.
+        """
+        batch = _Batch(drafts, self._make_cache, self._device)
+        rows: list[Tensor] = []
+        finished = [False] * len(drafts)
+        new_ids: list[list[int]] = [[] for _ in drafts]
+        while True:
+            logprobs = self._step(batch)
+            rows.append(logprobs.cpu())
+            chosen = choose(logprobs, len(rows) - 1).tolist()
+            for i, token in enumerate(chosen):
+                if not finished[i]:
+                    new_ids[i].append(token)
+                    finished[i] = token in stop_token_ids[i] or len(new_ids[i]) == num_tokens[i]
+            if all(finished):
+                break
+            batch.append(chosen)
+        batch.store_caches([len(ids) for ids in new_ids])
+        all_rows = torch.stack(rows, dim=1)
+        for draft, ids in zip(drafts, new_ids, strict=True):
+            draft.token_ids.extend(ids)
+        return [Written(ids, all_rows[i, : len(ids)]) for i, ids in enumerate(new_ids)]
+
+    def _step(self, batch: "_Batch") -> Tensor:
+        output = self._model(**batch.inputs(), use_cache=True, logits_to_keep=1)
+        batch.cache = output.past_key_values
+        logits: Tensor = output.logits[:, -1, : self._vocab_size]
+        return logits.float().log_softmax(-1)
+
+
+class _Batch:
+    """Drafts side by side: caches padded on the left, then what is new, padded on the left again."""
+
+    def __init__(self, drafts: Sequence[Draft], make_cache: Callable[[CacheData], Any], device: str) -> None:
+        self._drafts = drafts
+        self._device = device
+        num_cached = [draft.num_cached for draft in drafts]
+        unfed = [draft.token_ids[draft.num_cached :] for draft in drafts]
+        self.cache = make_cache(_stack_caches(drafts)) if max(num_cached) > 0 else None
+        width_cached, width_new = max(num_cached), max(len(ids) for ids in unfed)
+        self._input_ids = _left_padded(unfed, width_new).to(device)
+        self._mask = torch.cat(
+            [
+                _left_padded([[1] * count for count in num_cached], width_cached),
+                _left_padded([[1] * len(ids) for ids in unfed], width_new),
+            ],
+            dim=1,
+        ).to(device)
+
+    def inputs(self) -> dict[str, Any]:
+        """Keyword arguments of the next forward pass."""
+        positions = (self._mask.cumsum(-1) - 1).clamp_min(0)
+        return {
+            "input_ids": self._input_ids,
+            "attention_mask": self._mask,
+            "position_ids": positions[:, -self._input_ids.shape[1] :],
+            "past_key_values": self.cache,
+        }
+
+    def append(self, token_ids: list[int]) -> None:
+        """Make one more token a row the next input."""
+        self._input_ids = torch.tensor(token_ids, device=self._device).unsqueeze(-1)
+        self._mask = torch.cat([self._mask, torch.ones_like(self._input_ids)], dim=1)
+
+    def store_caches(self, num_new: list[int]) -> None:
+        """Give every draft the part of the cache that is its own, without padding."""
+        layers = [(layer.keys, layer.values) for layer in self.cache.layers]  # type: ignore[union-attr]
+        stacked = torch.stack([torch.stack(pair) for pair in layers])
+        for i, (draft, new) in enumerate(zip(self._drafts, num_new, strict=True)):
+            keep = self._mask[i].nonzero().squeeze(-1)[: len(draft.token_ids) + new - 1]
+            draft.cache = stacked[:, :, i].index_select(-2, keep)
+
+
+def _left_padded(rows: Sequence[Sequence[int]], width: int) -> Tensor:
+    return torch.tensor([[0] * (width - len(row)) + list(row) for row in rows], dtype=torch.long)
+
+
+def _stack_caches(drafts: Sequence[Draft]) -> CacheData:
+    width = max(draft.num_cached for draft in drafts)
+    shape = next(draft.cache for draft in drafts if draft.cache is not None)
+    padded = [
+        F.pad(shape[..., :0, :] if draft.cache is None else draft.cache, (0, 0, width - draft.num_cached, 0))
+        for draft in drafts
+    ]
+    stacked = torch.stack(padded, dim=2)
+    return [(layer[0], layer[1]) for layer in stacked]

@@ -1,0 +1,65 @@
+"""Divergences between two next-token distributions, per position and in nats.
+
+Both sides come as log-probabilities over the same outcomes ``[n, m]``: the k + 1 of a ``TopK`` (see
+``distribution``) or the full vocabulary. p is the teacher, q the student. All are differentiable in q.
+An outcome with p = 0 (-inf) that q finds impossible too contributes nothing, and no NaN to the gradient.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from adaswitch.distribution import TopK, outcome_logprobs_of
+from adaswitch.errors import NonFiniteError
+
+Divergence = Callable[[Tensor, Tensor], Tensor]
+"""``(p_logprobs [n, m], q_logprobs [n, m]) -> [n]``."""
+
+
+def forward_kl(p_logprobs: Tensor, q_logprobs: Tensor) -> Tensor:
+    """KL(p || q) = sum p (log p - log q), the divergence of AdaSwitch (arXiv 2510.07842) by default."""
+    p_logprobs, q_logprobs = _finite(p_logprobs, q_logprobs)
+    return (p_logprobs.exp() * (p_logprobs - q_logprobs)).sum(-1)
+
+
+def reverse_kl(p_logprobs: Tensor, q_logprobs: Tensor) -> Tensor:
+    """KL(q || p) = sum q (log q - log p), as in MiniLLM (arXiv 2306.08543)."""
+    return forward_kl(q_logprobs, p_logprobs)
+
+
+def jsd(p_logprobs: Tensor, q_logprobs: Tensor, beta: float = 0.5) -> Tensor:
+    """Generalised Jensen-Shannon divergence of GKD (arXiv 2306.13649), 0 < beta < 1.
+
+    beta KL(p || m) + (1 - beta) KL(q || m), with the mixture m = beta p + (1 - beta) q. Divided by beta it
+    tends to forward KL as beta -> 0; divided by 1 - beta, to reverse KL as beta -> 1.
+    """
+    p_logprobs, q_logprobs = _finite(p_logprobs, q_logprobs)
+    mixture = torch.logaddexp(p_logprobs + math.log(beta), q_logprobs + math.log1p(-beta))
+    return beta * forward_kl(p_logprobs, mixture) + (1 - beta) * forward_kl(q_logprobs, mixture)
+
+
+DIVERGENCES: dict[str, Divergence] = {"forward_kl": forward_kl, "reverse_kl": reverse_kl, "jsd": jsd}
+"""By the name that a config gives."""
+
+
+def divergences(metric: str, teacher: TopK, student_logprobs: Tensor) -> list[float]:
+    """d_1 .. d_n of n positions, from the teacher's rows and the student's full ``[n, V]``.
+
+    Raises ``NonFiniteError`` where one is not a number: a rollout must never go on from that.
+    """
+    q_logprobs = outcome_logprobs_of(student_logprobs, teacher.ids, teacher.vocab_size)
+    values: list[float] = DIVERGENCES[metric](teacher.outcome_logprobs(), q_logprobs).tolist()
+    if not all(math.isfinite(value) for value in values):
+        raise NonFiniteError(f"a {metric} divergence is not finite: {values}")
+    return values
+
+
+def _finite(p_logprobs: Tensor, q_logprobs: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sides with the outcomes that neither finds possible at a probability of e^-1e4, that is 0.
+
+    -inf minus -inf is NaN, and its gradient too, even where its weight is 0.
+    """
+    impossible = torch.isneginf(p_logprobs) & torch.isneginf(q_logprobs)
+    return p_logprobs.masked_fill(impossible, -1e4), q_logprobs.masked_fill(impossible, -1e4)

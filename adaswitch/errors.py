@@ -1,0 +1,95 @@
+"""The one exception tree.
+
+AdaSwitchError                   anything that this project raises on purpose
+├── UserError                    bad input: one line that names the thing and the fix, exit code 2
+│   ├── ConfigError              a setting: unknown key, wrong type, out of range
+│   ├── DataError                a data file or record: names the file and the line
+│   ├── ModelError               a model folder, a tokenizer, a length that does not fit
+│   └── EnvironmentProblem       a missing package, an occupied port, a folder that cannot be written
+├── TeacherError                 the teacher service answered badly, or not at all
+│   ├── TeacherUnavailableError  nobody there, overloaded or draining: worth trying again
+│   ├── TeacherRejectedError     the request is wrong (4xx): trying again would not help
+│   └── TeacherProtocolError     an answer that breaks the contract
+├── NonFiniteError               a NaN or an infinity where a finite number is promised
+└── QueueError                   the rollout queue
+    ├── QueueClosedError         the run is over
+    └── StaleAttemptError        the caller belongs to an earlier attempt at the run
+"""
+
+
+class AdaSwitchError(Exception):
+    """Base of everything that this project raises on purpose."""
+
+    exit_code = 1
+
+
+class UserError(AdaSwitchError):
+    """Bad input. The message is one line: what is wrong, and what to do about it."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A setting that is unknown, of the wrong type or out of range."""
+
+
+class DataError(UserError):
+    """A data file, or a record in it, that cannot be used."""
+
+    def __init__(self, message: str, *, source: str, line: int | None = None) -> None:
+        """``source`` is the file or data set, ``line`` the record's number counted from 1."""
+        super().__init__(f"{source}, line {line}: {message}" if line is not None else f"{source}: {message}")
+        self.source = source
+        self.line = line
+
+
+class ModelError(UserError):
+    """A model folder, a tokenizer or a length that does not fit."""
+
+
+class EnvironmentProblem(UserError):
+    """Something outside: a missing package, an occupied port, a folder that cannot be written."""
+
+
+class TeacherError(AdaSwitchError):
+    """The teacher service answered badly, or not at all."""
+
+
+class TeacherUnavailableError(TeacherError):
+    """No answer, or 429/503: the same request may succeed later."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        """``retry_after_s`` is what the service asked for, if it did."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TeacherRejectedError(TeacherError):
+    """The service refused the request (4xx); the same request would be refused again."""
+
+    def __init__(self, message: str, *, status: int, code: str, field: str | None = None) -> None:
+        """``status`` is the HTTP status, ``code`` and ``field`` are the error body's."""
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.field = field
+
+
+class TeacherProtocolError(TeacherError):
+    """An answer that breaks the contract: wrong shapes, a missing log-probability, another vocabulary."""
+
+
+class NonFiniteError(AdaSwitchError):
+    """A NaN or an infinity where a finite number is promised."""
+
+
+class QueueError(AdaSwitchError):
+    """The rollout queue cannot do what was asked."""
+
+
+class QueueClosedError(QueueError):
+    """The run is over: no more prompts will come, no more rollouts are wanted."""
+
+
+class StaleAttemptError(QueueError):
+    """The caller belongs to an earlier attempt at the run, or the queue lost its memory."""

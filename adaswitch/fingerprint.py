@@ -1,0 +1,15 @@
+"""Whether two sides share a tokenizer: a hash of its vocabulary, compared at start.
+
+Bodies on the wire hold token ids only, so equal ids must mean equal tokens. Padding rows of an embedding are
+no tokens: two models of one family that pad differently (Qwen2.5: 151,936 and 152,064 rows) agree.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+
+def tokenizer_sha256(vocabulary: Mapping[str, int]) -> str:
+    """The fingerprint of ``vocabulary`` (token text -> id), which is what ``tokenizer.get_vocab()`` returns."""
+    entries = sorted(vocabulary.items(), key=lambda entry: (entry[1], entry[0]))
+    return hashlib.sha256(json.dumps(entries, ensure_ascii=True).encode()).hexdigest()

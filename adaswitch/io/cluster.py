@@ -1,0 +1,72 @@
+"""The edge to Ray: connecting to a cluster, and the queue and the weight board as detached, named actors.
+
+Both are found by the run's name, by whoever comes first and whoever comes later. They restart if they die, with
+an empty memory: the trainer notices (``StaleAttemptError``) and offers and publishes again.
+"""
+
+import logging
+import os
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from adaswitch.config import RunConfig
+from adaswitch.errors import EnvironmentProblem
+from adaswitch.io.rollout_queue import RolloutQueue
+from adaswitch.io.weight_board import WeightBoard
+
+
+def connect(config: RunConfig, *, show_actor_logs: bool = False) -> None:
+    """Join the cluster that the config or RAY_ADDRESS names; there must be one.
+
+    Raises ``EnvironmentProblem`` with the fix if it does not answer.
+    """
+    address = config.ray.address or os.environ.get("RAY_ADDRESS", "auto")
+    try:
+        ray.init(
+            address=address,
+            namespace=config.ray.namespace,
+            log_to_driver=show_actor_logs,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EnvironmentProblem(
+            f"no Ray cluster at {address} ({reason}); start one with `ray start --head`, or set ray.address"
+        ) from None
+
+
+def rollout_queue(config: RunConfig) -> Any:  # noqa: ANN401 - Ray's handles have no static type
+    """Handle of the run's queue actor, which is started if there is none."""
+    return _actor(
+        RolloutQueue, f"{config.name}:queue", config, config.queue.capacity, config.queue.lease_timeout_s
+    )
+
+
+def weight_board(config: RunConfig) -> Any:  # noqa: ANN401
+    """Handle of the run's weight board actor, which is started if there is none."""
+    return _actor(WeightBoard, f"{config.name}:weights", config, ray.put)
+
+
+def _actor(plain_class: type, name: str, config: RunConfig, *arguments: object) -> Any:  # noqa: ANN401
+    options = {
+        "name": name,
+        "namespace": config.ray.namespace,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "num_cpus": 0,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "max_concurrency": 1000,
+    }
+    return ray.remote(plain_class).options(**options).remote(*arguments)
+
+
+def remove_actors(config: RunConfig) -> None:
+    """End the run's queue and weight board."""
+    for name in (f"{config.name}:queue", f"{config.name}:weights"):
+        try:
+            ray.kill(ray.get_actor(name, namespace=config.ray.namespace))
+        except ValueError:  # there is none of that name
+            continue

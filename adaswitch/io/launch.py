@@ -1,0 +1,174 @@
+"""``LocalRun``: teacher, Ray, students and trainer on this machine, each a process of its own.
+
+It imports none of the services: it starts them as anyone would, and reads the run directory for progress.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from adaswitch.config import RunConfig, TeacherServiceConfig
+from adaswitch.errors import AdaSwitchError, EnvironmentProblem
+from adaswitch.io.config_files import write_config
+from adaswitch.io.processes import ManagedProcess, require_free_port, wait_for_file
+from adaswitch.io.run_directory import RunDirectory
+
+POLL_S = 0.25
+RAY_START_TIMEOUT_S = 120.0
+SAVE_GRACE_S = 60.0
+"""How long the trainer is given to finish its step and save."""
+STOP_GRACE_S = 15.0
+
+
+class LocalRun:
+    """One run on this machine. ``say`` gets a line for people at every turn."""
+
+    def __init__(self, config: RunConfig, say: Callable[[str], None]) -> None:
+        self.config = config
+        self.run = RunDirectory.create(config)
+        self.seconds: dict[str, float] = {}
+        """How long each start took."""
+        self._say = say
+        self._logs = self.run.path / "logs"
+        self._started: list[ManagedProcess] = []
+
+    def execute(self, should_stop: Callable[[], bool], on_poll: Callable[[], None]) -> bool:
+        """Run to the end; whether it was reached. ``on_poll`` is called a few times a second.
+
+        Raises ``AdaSwitchError`` with what the process said that failed.
+        """
+        with self._all_stopped_at_the_end():
+            teacher = self._start_teacher()
+            environment = {"RAY_ADDRESS": self._start_ray(), "RAY_USAGE_STATS_ENABLED": "0"}
+            arguments = ["--config", str(self._resolved_config())]
+            students = self._start("students", "services.student", arguments, environment)
+            trainer = self._start("trainer", "trainer", arguments, environment)
+            watched = [process for process in (teacher, students) if process is not None]
+            self._watch(trainer, watched, should_stop, on_poll)
+        return trainer.exit_code == 0
+
+    def _watch(
+        self,
+        trainer: ManagedProcess,
+        others: list[ManagedProcess],
+        should_stop: Callable[[], bool],
+        on_poll: Callable[[], None],
+    ) -> None:
+        """Wait for the trainer's end, a stop, or another process's failure."""
+        started_s = time.monotonic()
+        while trainer.exit_code is None and not should_stop():
+            self._note_ready_teacher(started_s)
+            on_poll()
+            for process in others:
+                if process.exit_code not in (None, 0) or (
+                    process.name == "teacher" and process.exit_code == 0
+                ):
+                    raise _Failed(process)
+            time.sleep(POLL_S)
+        on_poll()
+        if trainer.exit_code not in (None, 0):
+            # The trainer may end because a student told it to: then the student's word is the better one.
+            failed = next((process for process in others if process.exit_code not in (None, 0)), trainer)
+            raise _Failed(failed)
+
+    def _start_teacher(self) -> ManagedProcess | None:
+        serve = self.config.teacher.serve
+        if serve is None:
+            self._say(f"teacher: the one at {self.config.teacher.url}")
+            return None
+        require_free_port(serve.port, "teacher.serve.port", serve.host)
+        _require_model(serve)
+        self._say(f"teacher: {serve.model} on {serve.engine}, port {serve.port}")
+        return self._start("teacher", "services.teacher", ["--config", str(self._resolved_config())], {})
+
+    def _note_ready_teacher(self, started_s: float) -> None:
+        """Say once when the teacher answers."""
+        if "teacher" in self.seconds:
+            return
+        try:
+            ready = httpx.get(f"{self._teacher_url()}/readyz", timeout=1.0).status_code == 200
+        except httpx.HTTPError:
+            ready = False
+        if ready:
+            self.seconds["teacher"] = time.monotonic() - started_s + self.seconds.get("ray", 0.0)
+            self._say(f"teacher: ready after {self.seconds['teacher']:.0f} s")
+
+    def _start_ray(self) -> str:
+        started_s = time.monotonic()
+        address_file = self._logs / "ray-address"
+        address_file.unlink(missing_ok=True)
+        students = self.config.student
+        num_cpus = max(os.cpu_count() or 1, students.num_actors * students.num_threads)
+        head = self._start(
+            "ray",
+            "adaswitch.io.ray_head",
+            ["--address-file", str(address_file), "--num-cpus", str(num_cpus)],
+            {},
+        )
+        address = wait_for_file(address_file, head, RAY_START_TIMEOUT_S)
+        self.seconds["ray"] = time.monotonic() - started_s
+        self._say(f"ray: ready after {self.seconds['ray']:.0f} s")
+        return address
+
+    def _teacher_url(self) -> str:
+        serve = self.config.teacher.serve
+        return self.config.teacher.url if serve is None else f"http://{serve.host}:{serve.port}"
+
+    def _resolved_config(self) -> Path:
+        """The config as the services get it: the teacher's address is the one that is started here."""
+        teacher = self.config.teacher.model_copy(update={"url": self._teacher_url()})
+        resolved = self.config.model_copy(update={"teacher": teacher})
+        path = self._logs / "config.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_config(resolved, path)
+        return path
+
+    def _start(
+        self, name: str, module: str, arguments: list[str], environment: dict[str, str]
+    ) -> ManagedProcess:
+        log = self._logs / f"{name}.log"
+        log.unlink(missing_ok=True)
+        process = ManagedProcess(name, module, arguments, log, environment)
+        self._started.append(process)
+        return process
+
+    @contextmanager
+    def _all_stopped_at_the_end(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            # The last one started is the trainer: it saves while the others still answer.
+            for process in reversed(self._started):
+                process.stop(SAVE_GRACE_S if process.name == "trainer" else STOP_GRACE_S)
+
+
+class _Failed(AdaSwitchError):
+    """A process of the run ended with an error; its own words and exit code are passed on."""
+
+    def __init__(self, process: ManagedProcess) -> None:
+        super().__init__(f"{process.name}: {process.last_error()}")
+        self.exit_code = process.exit_code or 1
+
+
+def _require_model(serve: TeacherServiceConfig) -> None:
+    looks_like_a_path = serve.model.startswith((".", "/", "models/"))
+    if looks_like_a_path and not Path(serve.model).is_dir():
+        raise EnvironmentProblem(
+            f"teacher.serve.model: there is no folder {serve.model}; give a Hugging Face model folder, or make "
+            "one with a script in scripts/"
+        )
+
+
+def unused_name(config: RunConfig) -> str:
+    """The config's name, or the first of ``name-2``, ``name-3``, .. that no run has yet."""
+    taken = Path(config.runs_dir)
+    number = 1
+    name = config.name
+    while (taken / name).exists():
+        number += 1
+        name = f"{config.name}-{number}"
+    return name

@@ -1,0 +1,102 @@
+"""Child processes: each in a session of its own with its output in a log file, and ended whatever happens."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from adaswitch.errors import EnvironmentProblem
+
+_ERROR_LINE = re.compile(r"^error: (.*)$", re.MULTILINE)
+
+
+class ManagedProcess:
+    """``python -m module arguments``, under a name for people.
+
+    A session of its own keeps Ctrl-C in the terminal from reaching it before its turn, and lets everything that
+    it started be ended with it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        arguments: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process's id, which is its session's too."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    def last_error(self) -> str:
+        """The last ``error: ...`` line of its log, else the last line, with where to read more."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        errors = _ERROR_LINE.findall(text)
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        message = errors[-1] if errors else (lines[-1] if lines else "no output")
+        return f"{message} (log: {self.log})"
+
+    def stop(self, grace_s: float) -> None:
+        """SIGTERM, then SIGKILL for whatever is left of its session after ``grace_s``."""
+        if self.exit_code is None:
+            self._process.terminate()
+            try:
+                self._process.wait(grace_s)
+            except subprocess.TimeoutExpired:
+                pass
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        self._process.wait()
+
+
+def require_free_port(port: int, setting: str, host: str = "127.0.0.1") -> None:
+    """Raises ``EnvironmentProblem`` if somebody listens on ``port`` already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            raise EnvironmentProblem(
+                f"{setting}: port {port} is taken; set another, as in {setting}={port + 1}"
+            ) from None
+
+
+def wait_for_file(path: Path, process: ManagedProcess, timeout_s: float) -> str:
+    """The content of a file that ``process`` writes when it is ready."""
+    deadline_s = time.monotonic() + timeout_s
+    while not path.is_file():
+        if process.exit_code is not None:
+            raise EnvironmentProblem(f"{process.name} ended: {process.last_error()}")
+        if time.monotonic() > deadline_s:
+            raise EnvironmentProblem(
+                f"{process.name} is not ready after {timeout_s:g} s (log: {process.log})"
+            )
+        time.sleep(0.05)
+    return path.read_text(encoding="utf-8")

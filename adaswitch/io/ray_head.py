@@ -1,0 +1,76 @@
+"""``python -m adaswitch.io.ray_head``: a Ray cluster of one node on this machine, for as long as this process lives.
+
+Writes the cluster's address into a file once it is up. Bound to loopback, without dashboard and usage report.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+
+from adaswitch.io.entry import one_line_errors
+
+EXAMPLE = "Example: python -m adaswitch.io.ray_head --address-file /tmp/address --num-cpus 4"
+
+
+def main() -> None:
+    """Start Ray, say where, wait for a signal, stop Ray."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
+    parser.add_argument("--address-file", type=Path, required=True, help="where the address is written")
+    parser.add_argument("--num-cpus", type=int, required=True, help="CPUs that Ray may give away")
+    parser.add_argument("--object-store-mib", type=int, default=512, help="shared memory for objects")
+    arguments = parser.parse_args()
+    stop = threading.Event()
+    parent = os.getppid()
+    with one_line_errors():
+        _start(arguments.num_cpus, arguments.object_store_mib * 2**20)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        _write_address(arguments.address_file)
+        # A parent that was killed cannot send a signal any more.
+        while not stop.wait(1.0) and os.getppid() == parent:
+            pass
+        _stop()
+
+
+def _start(num_cpus: int, object_store_bytes: int) -> None:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # A cluster of its own, whatever others there are on this machine.
+    os.environ.pop("RAY_ADDRESS", None)
+    import ray
+
+    from adaswitch.errors import EnvironmentProblem
+
+    try:
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            object_store_memory=object_store_bytes,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+        )
+    except Exception as error:
+        ray.shutdown()
+        raise EnvironmentProblem(f"Ray did not start: {error}") from error
+
+
+def _write_address(path: Path) -> None:
+    import ray
+
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(ray.get_runtime_context().gcs_address, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _stop() -> None:
+    import ray
+
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()

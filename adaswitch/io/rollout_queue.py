@@ -1,0 +1,214 @@
+"""The rollout queue: prompts out to students, rollouts in to the trainer.
+
+``RolloutQueue`` is a plain class; ``adaswitch.io.cluster`` makes it a detached, named Ray actor. What it holds, it
+holds by value: nothing is lost with the process that put it there.
+
+- **Admission**: the trainer offers a step's prompts when its staleness bound allows, never earlier, so that no
+  rollout is ever too old to be used.
+- **Back-pressure** is at the lease, before any work is done: prompts leased and rollouts held never exceed
+  ``capacity``. As prompts are leased in their order, the step that the trainer waits for always fits.
+- **Lease and put**: a prompt whose rollout does not come in time is given to somebody else. Ids make a
+  repeated call harmless: the first rollout of a prompt is kept, a second one dropped.
+- **Attempts**: every start of a trainer is one, and begins with an empty queue. Calls of an earlier attempt
+  get ``StaleAttemptError``, and so does everybody after the queue itself was lost and restarted.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from adaswitch.errors import QueueClosedError, StaleAttemptError
+from adaswitch.rollout import Prompt
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Prompts of one step, to be rolled out by ``deadline``, in the attempt that they belong to."""
+
+    attempt: str
+    prompts: tuple[Prompt, ...]
+
+
+@dataclass(frozen=True)
+class QueueStats:
+    """How many prompts wait, are leased, and how many rollouts are held."""
+
+    num_waiting: int
+    num_leased: int
+    num_held: int
+    num_duplicates: int
+    num_expired: int
+
+
+@dataclass(frozen=True)
+class _Leased:
+    prompt: Prompt
+    student: str
+    deadline_s: float
+
+
+class RolloutQueue:
+    """See the module's docstring. All methods are for one event loop; times are in seconds of ``clock``."""
+
+    def __init__(
+        self, capacity: int, lease_timeout_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._capacity = capacity
+        self._lease_timeout_s = lease_timeout_s
+        self._clock = clock
+        self._changed = asyncio.Condition()
+        self._attempt: str | None = None
+        self._closed_because: str | None = None
+        self._num_duplicates = 0
+        self._num_expired = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._waiting: dict[int, Prompt] = {}
+        self._leased: dict[int, _Leased] = {}
+        self._held: dict[int, bytes] = {}
+
+    # The trainer's side
+
+    async def begin(self, attempt: str) -> None:
+        """Start ``attempt`` with an empty queue. Beginning the present one again changes nothing."""
+        async with self._changed:
+            if attempt != self._attempt:
+                self._attempt, self._closed_because = attempt, None
+                self._clear()
+            self._changed.notify_all()
+
+    async def offer(self, attempt: str, prompts: Sequence[Prompt]) -> None:
+        """Let students have ``prompts``. Those that are known already are left as they are."""
+        async with self._changed:
+            self._check(attempt)
+            known = self._waiting.keys() | self._leased.keys() | self._held.keys()
+            self._waiting.update({prompt.id: prompt for prompt in prompts if prompt.id not in known})
+            self._changed.notify_all()
+
+    async def take(self, attempt: str, prompt_ids: Sequence[int], wait_s: float) -> list[bytes] | None:
+        """The rollouts of ``prompt_ids`` in that order, once all are there; None if ``wait_s`` was too short.
+
+        They stay in the queue until ``acknowledge``.
+        """
+        deadline_s = self._clock() + wait_s
+        async with self._changed:
+            while True:
+                self._check(attempt)
+                self._expire_leases()
+                if all(prompt_id in self._held for prompt_id in prompt_ids):
+                    return [self._held[prompt_id] for prompt_id in prompt_ids]
+                if not await self._wait_until(deadline_s):
+                    return None
+
+    async def acknowledge(self, attempt: str, prompt_ids: Sequence[int]) -> None:
+        """Forget rollouts that were taken and are safe with the trainer."""
+        async with self._changed:
+            self._check(attempt)
+            for prompt_id in prompt_ids:
+                self._held.pop(prompt_id, None)
+            self._changed.notify_all()
+
+    async def close(self, attempt: str, reason: str) -> None:
+        """End the run: whoever asks from now on gets ``QueueClosedError`` with ``reason``."""
+        async with self._changed:
+            self._check(attempt)
+            self._closed_because = reason
+            self._changed.notify_all()
+
+    # The students' side
+
+    async def lease(self, student: str, max_prompts: int, wait_s: float) -> Lease | None:
+        """Up to ``max_prompts`` prompts, all of the earliest step that has any; None after ``wait_s``."""
+        deadline_s = self._clock() + wait_s
+        async with self._changed:
+            while True:
+                self._check_open()
+                self._expire_leases()
+                room = self._capacity - len(self._leased) - len(self._held)
+                if self._waiting and room > 0 and self._attempt is not None:
+                    return Lease(self._attempt, self._lease_now(student, min(max_prompts, room)))
+                if not await self._wait_until(deadline_s):
+                    return None
+
+    def _lease_now(self, student: str, num_prompts: int) -> tuple[Prompt, ...]:
+        step = min(prompt.step for prompt in self._waiting.values())
+        ids = sorted(prompt.id for prompt in self._waiting.values() if prompt.step == step)[:num_prompts]
+        prompts = tuple(self._waiting.pop(prompt_id) for prompt_id in ids)
+        deadline_s = self._clock() + self._lease_timeout_s
+        self._leased.update({prompt.id: _Leased(prompt, student, deadline_s) for prompt in prompts})
+        return prompts
+
+    async def put(self, attempt: str, rollouts: dict[int, bytes]) -> int:
+        """Hand in rollouts by prompt id; how many were new. Others are dropped: repeats, or no longer wanted."""
+        async with self._changed:
+            self._check(attempt)
+            wanted = self._waiting.keys() | self._leased.keys()
+            new = {prompt_id: blob for prompt_id, blob in rollouts.items() if prompt_id in wanted}
+            for prompt_id in new:
+                self._waiting.pop(prompt_id, None)
+                self._leased.pop(prompt_id, None)
+            self._held.update(new)
+            self._num_duplicates += len(rollouts) - len(new)
+            self._changed.notify_all()
+            return len(new)
+
+    async def release(self, student: str) -> int:
+        """Take back everything that ``student`` has leased, as it is gone; how many prompts that was."""
+        async with self._changed:
+            return self._take_back([held for held in self._leased.values() if held.student == student])
+
+    async def fail(self, reason: str) -> None:
+        """End the run from a student's side, for a reason that trying again would not mend."""
+        async with self._changed:
+            self._closed_because = reason
+            self._changed.notify_all()
+
+    # Anyone's
+
+    async def stats(self) -> QueueStats:
+        """Present depths, and how often something came twice or too late."""
+        async with self._changed:
+            return QueueStats(
+                len(self._waiting),
+                len(self._leased),
+                len(self._held),
+                self._num_duplicates,
+                self._num_expired,
+            )
+
+    def _check(self, attempt: str) -> None:
+        if attempt != self._attempt:
+            raise StaleAttemptError(f"attempt {attempt} is over; the queue's is {self._attempt}")
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closed_because is not None:
+            raise QueueClosedError(self._closed_because)
+
+    def _expire_leases(self) -> None:
+        now = self._clock()
+        expired = [leased for leased in self._leased.values() if leased.deadline_s <= now]
+        self._num_expired += self._take_back(expired)
+
+    def _take_back(self, leases: list[_Leased]) -> int:
+        for leased in leases:
+            del self._leased[leased.prompt.id]
+            self._waiting[leased.prompt.id] = leased.prompt
+        if leases:
+            self._changed.notify_all()
+        return len(leases)
+
+    async def _wait_until(self, deadline_s: float) -> bool:
+        """Wait for a change, a lease's end or the deadline; False if it is past."""
+        now = self._clock()
+        if now >= deadline_s:
+            return False
+        next_s = min([deadline_s, *(leased.deadline_s for leased in self._leased.values())])
+        try:
+            # Above 0 even for a lease that is just over, so that this always lets others run.
+            await asyncio.wait_for(self._changed.wait(), max(next_s - now, 0.001))
+        except TimeoutError:
+            pass
+        return True

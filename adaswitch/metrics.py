@@ -1,0 +1,31 @@
+"""What is reported of a step: names as in ``metrics.jsonl``, and how they follow from the rollouts."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from adaswitch.rollout import Ending, Rollout
+
+
+def rollout_metrics(rollouts: Sequence[Rollout], version: int) -> dict[str, float | int | None]:
+    """Metrics of one step's rollouts, which train weights of ``version``.
+
+    ``switch_rate`` counts rollouts with a token of the teacher's; ``mean_switch_position`` is over those, in
+    tokens, and None where there are none. Seconds are means over the rollouts of what each waited for.
+    """
+    positions = [r.switch_position for r in rollouts if r.switch_position is not None]
+    divergences = [d for r in rollouts for d in r.divergences]
+    return {
+        "switch_rate": len(positions) / len(rollouts),
+        "mean_switch_position": fmean(positions) if positions else None,
+        "mean_divergence": fmean(divergences) if divergences else None,
+        "mean_completion_tokens": fmean(r.num_tokens for r in rollouts),
+        "stop_rate": fmean(r.ending is Ending.STOP for r in rollouts),
+        "student_tokens": sum(r.costs.student_tokens for r in rollouts),
+        "teacher_tokens": sum(r.costs.teacher_tokens for r in rollouts),
+        "scored_tokens": sum(r.costs.scored_tokens for r in rollouts),
+        "wasted_tokens": sum(r.costs.wasted_tokens for r in rollouts),
+        "staleness": max(version - r.weights_version for r in rollouts),
+        "write_s": fmean(r.costs.write_s for r in rollouts),
+        "score_s": fmean(r.costs.score_s for r in rollouts),
+        "generate_s": fmean(r.costs.generate_s for r in rollouts),
+    }

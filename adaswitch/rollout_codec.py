@@ -1,0 +1,111 @@
+"""Rollouts and prompts as safetensors bytes and back: on the queue, and as shards on disk.
+
+Everything that is one value a rollout, a token or a row is one array over all rollouts; lengths tell where one
+ends. Nothing is pickled, so that a blob from elsewhere can be read without running anything.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from adaswitch.distribution import TopK
+from adaswitch.errors import DataError
+from adaswitch.rollout import Costs, Ending, Prompt, Rollout
+from adaswitch.wire import safetensors_metadata
+
+FORMAT = "adaswitch-rollouts-1"
+
+
+def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
+    """``rollouts`` (at least one, of one k and one vocabulary) as one blob."""
+    arrays: dict[str, NDArray[np.generic]] = {
+        "prompt_token_ids": _join([r.prompt.token_ids for r in rollouts], np.int32),
+        "completion_token_ids": _join([r.completion_token_ids for r in rollouts], np.int32),
+        "by_teacher": _join([r.by_teacher for r in rollouts], np.bool_),
+        "top_ids": np.concatenate([r.teacher.ids.numpy() for r in rollouts]).astype(np.int32),
+        "top_logprobs": np.concatenate([r.teacher.logprobs.numpy() for r in rollouts]),
+        "divergences": _join([r.divergences for r in rollouts], np.float64),
+        "thresholds": _join([r.thresholds for r in rollouts], np.float64),
+        "num_prompt_tokens": np.array([len(r.prompt.token_ids) for r in rollouts], np.int32),
+        "num_completion_tokens": np.array([r.num_tokens for r in rollouts], np.int32),
+        "num_divergences": np.array([len(r.divergences) for r in rollouts], np.int32),
+    }
+    records = [
+        {
+            "id": r.prompt.id,
+            "record": r.prompt.record,
+            "step": r.prompt.step,
+            "min_version": r.prompt.min_version,
+            "ending": r.ending.value,
+            "weights_version": r.weights_version,
+            "costs": asdict(r.costs),
+        }
+        for r in rollouts
+    ]
+    metadata = {
+        "format": FORMAT,
+        "vocab_size": str(rollouts[0].teacher.vocab_size),
+        "records": json.dumps(records),
+    }
+    return save(arrays, metadata=metadata)
+
+
+def decode_rollouts(blob: bytes, source: str = "rollouts") -> list[Rollout]:
+    """Inverse of ``encode_rollouts``. Raises ``DataError`` naming ``source`` for anything else."""
+    try:
+        metadata = safetensors_metadata(blob)
+        if metadata.get("format") != FORMAT:
+            raise DataError(f"not rollouts of the form {FORMAT}", source=source)
+        return _rebuild(load(blob), json.loads(metadata["records"]), int(metadata["vocab_size"]))
+    except (SafetensorError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
+        raise DataError(f"the rollouts in it cannot be read: {error!r}", source=source) from error
+
+
+def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -> list[Rollout]:  # type: ignore[type-arg]
+    prompts = _split(arrays["prompt_token_ids"], arrays["num_prompt_tokens"])
+    per_token = {
+        name: _split(arrays[name], arrays["num_completion_tokens"])
+        for name in ("completion_token_ids", "by_teacher", "top_ids", "top_logprobs")
+    }
+    watched = {
+        name: _split(arrays[name], arrays["num_divergences"]) for name in ("divergences", "thresholds")
+    }
+    known_costs = {field.name for field in fields(Costs)}
+    return [
+        Rollout(
+            prompt=Prompt(
+                record["id"],
+                tuple(prompts[i].tolist()),
+                record["record"],
+                record["step"],
+                record["min_version"],
+            ),
+            completion_token_ids=tuple(per_token["completion_token_ids"][i].tolist()),
+            by_teacher=per_token["by_teacher"][i],
+            teacher=TopK(
+                torch.from_numpy(per_token["top_ids"][i].astype(np.int64)),
+                torch.from_numpy(per_token["top_logprobs"][i].copy()),
+                vocab_size,
+            ),
+            divergences=tuple(watched["divergences"][i].tolist()),
+            thresholds=tuple(watched["thresholds"][i].tolist()),
+            ending=Ending(record["ending"]),
+            weights_version=record["weights_version"],
+            costs=Costs(**{name: record["costs"][name] for name in known_costs}),
+        )
+        for i, record in enumerate(records)
+    ]
+
+
+def _join(parts: Sequence[Sequence[float] | NDArray[np.bool_]], dtype: type) -> NDArray[np.generic]:
+    return np.concatenate([np.asarray(part, dtype=dtype) for part in parts])
+
+
+def _split(array: NDArray, lengths: NDArray) -> list[NDArray]:  # type: ignore[type-arg]
+    return np.split(array, np.cumsum(lengths)[:-1])

@@ -1,0 +1,116 @@
+"""The edge to Ray: a student worker as an actor, its queue and weight board behind it."""
+
+from typing import Any
+
+import ray
+import torch
+from torch import Tensor
+
+from adaswitch.config import RunConfig
+from adaswitch.errors import StaleAttemptError
+from adaswitch.io import cluster
+from adaswitch.io.models import check_teacher, load_tokenizer, max_positions, stop_token_ids
+from adaswitch.io.rollout_queue import Lease
+from adaswitch.io.teacher_client import TeacherClient
+from adaswitch.io.weight_board import PublishedWeights, blob_to_weights
+from adaswitch.wire import ModelInfo
+from services.student.teacher_calls import TeacherCalls
+from services.student.transformers_engine import Sampling, TransformersEngine
+from services.student.worker import StudentWorker
+
+WEIGHTS_WAIT_S = 60.0
+"""How long published weights are waited for before the lease is given up."""
+
+
+class RayWeights:
+    """Weights on the board, in Ray's object store."""
+
+    def __init__(self, published: PublishedWeights) -> None:
+        self._published = published
+
+    @property
+    def version(self) -> int:
+        """The number of updates that made them."""
+        return self._published.version
+
+    async def fetch(self) -> dict[str, Tensor]:
+        """The tensors, copied out of the object store."""
+        try:
+            return blob_to_weights(await self._published.stored)
+        except ray.exceptions.ObjectLostError as error:
+            raise StaleAttemptError("the weight board was lost with the weights") from error
+
+
+class RaySource:
+    """A ``Source`` over the run's queue and weight board."""
+
+    def __init__(self, queue: Any, board: Any, student: str) -> None:  # noqa: ANN401 - Ray handles
+        self._queue = queue
+        self._board = board
+        self._student = student
+
+    async def lease(self, max_prompts: int, wait_s: float) -> Lease | None:
+        """See ``RolloutQueue.lease``."""
+        lease: Lease | None = await self._queue.lease.remote(self._student, max_prompts, wait_s)
+        return lease
+
+    async def newest_weights(self, attempt: str, min_version: int) -> RayWeights:
+        """See ``WeightBoard.newest``."""
+        return RayWeights(await self._board.newest.remote(attempt, min_version, WEIGHTS_WAIT_S))
+
+    async def put(self, attempt: str, rollouts: dict[int, bytes]) -> None:
+        """See ``RolloutQueue.put``."""
+        await self._queue.put.remote(attempt, rollouts)
+
+
+class StudentActor:
+    """Builds a worker from a config, in a process of its own. Undecorated: ``start_actor`` makes it an actor."""
+
+    def __init__(self, config: RunConfig, name: str) -> None:
+        torch.set_num_threads(config.student.num_threads)
+        self._config = config
+        self._source = RaySource(cluster.rollout_queue(config), cluster.weight_board(config), name)
+
+    async def run(self) -> str:
+        """Work until the run is over. Returns why it is."""
+        client = TeacherClient.from_config(self._config.teacher)
+        try:
+            await client.wait_until_ready(
+                self._config.teacher.max_wait_s, lambda note: print(note, flush=True)
+            )
+            info = await client.model_info()
+            worker = self._worker(client, info)
+            return await worker.run()
+        finally:
+            await client.aclose()
+
+    def _worker(self, client: TeacherClient, info: ModelInfo) -> StudentWorker:
+        config = self._config
+        folder = config.student.model
+        tokenizer = load_tokenizer(folder)
+        check_teacher(info, tokenizer, folder)
+        stops = stop_token_ids(folder, tokenizer)
+        vocab_size = len(tokenizer)
+        sampling = Sampling(config.seed, config.student.temperature, config.student.max_new_tokens, stops)
+        engine = TransformersEngine.from_folder(
+            folder, config.student.dtype, vocab_size, sampling, self._device()
+        )
+        teacher = TeacherCalls(client, info, config.teacher, vocab_size, config.seed, stops)
+        max_tokens = min(info.max_model_len, max_positions(folder))
+        return StudentWorker(self._source, engine, teacher, config.student, config.policy, stops, max_tokens)
+
+    def _device(self) -> str:
+        if self._config.student.device != "auto":
+            return self._config.student.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def start_actor(config: RunConfig, name: str) -> Any:  # noqa: ANN401 - Ray handles
+    """One actor, on whichever node has most room."""
+    options = {
+        "num_cpus": config.student.num_threads,
+        "num_gpus": config.student.num_gpus_per_actor,
+        "scheduling_strategy": "SPREAD",
+        "max_concurrency": 16,
+    }
+    return ray.remote(StudentActor).options(**options).remote(config, name)

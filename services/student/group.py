@@ -1,0 +1,65 @@
+"""``Group``: the prompts of one lease, rolled out together. To each rollout it is both ``Student`` and ``Teacher``."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from adaswitch.config import PolicyConfig
+from adaswitch.distribution import TopK
+from adaswitch.policies import run_policy
+from adaswitch.roles import Budget, Chunk, Continuation
+from adaswitch.rollout import Prompt, Rollout
+from services.student.engine import WriteRequest
+from services.student.lockstep import Kind, Lockstep
+from services.student.teacher_calls import TeacherCalls, TeacherRequest
+
+Write = Callable[[Sequence[WriteRequest]], Awaitable[list[Chunk]]]
+"""The student's engine, off the event loop."""
+
+
+class Group:
+    """One use: ``await Group(...).roll_out(prompts)``."""
+
+    def __init__(self, write: Write, teacher: TeacherCalls, policy: PolicyConfig, budget: Budget) -> None:
+        self._write = Kind("write", write)
+        self._score = Kind("score", teacher.score)
+        # Guidance ends a rollout: the others need not wait for it.
+        self._generate = Kind("generate", teacher.generate, holds_up=False)
+        self._policy = policy
+        self._budget = budget
+        self._lockstep = Lockstep(0)
+
+    async def roll_out(self, prompts: Sequence[Prompt]) -> list[Rollout]:
+        """One rollout a prompt, in their order. The first error ends the group."""
+        self._lockstep = Lockstep(len(prompts))
+        rollouts = [asyncio.create_task(self._one(prompt)) for prompt in prompts]
+        try:
+            return await asyncio.gather(*rollouts)
+        finally:
+            for rollout in rollouts:
+                rollout.cancel()
+            self._lockstep.cancel()
+            await asyncio.gather(*rollouts, return_exceptions=True)
+
+    async def _one(self, prompt: Prompt) -> Rollout:
+        try:
+            return await run_policy(self._policy, prompt, self, self, self._budget)
+        finally:
+            self._lockstep.leave()
+
+    async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
+        """See ``adaswitch.roles.Student``."""
+        request = WriteRequest(prompt, tuple(completion), num_tokens)
+        chunk: Chunk = await self._lockstep.ask(self._write, request)
+        return chunk
+
+    async def score(self, prompt: Prompt, completion: Sequence[int], start: int) -> TopK:
+        """See ``adaswitch.roles.Teacher``."""
+        request = TeacherRequest(prompt, tuple(completion), start=start)
+        distributions: TopK = await self._lockstep.ask(self._score, request)
+        return distributions
+
+    async def generate(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Continuation:
+        """See ``adaswitch.roles.Teacher``."""
+        request = TeacherRequest(prompt, tuple(completion), num_tokens=num_tokens)
+        continuation: Continuation = await self._lockstep.ask(self._generate, request)
+        return continuation

@@ -1,0 +1,83 @@
+"""Keeps a run's student actors going: one that dies is replaced, and what it had leased goes back."""
+
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, RayError
+
+from adaswitch.config import RunConfig
+from adaswitch.errors import AdaSwitchError
+from adaswitch.io import cluster
+from adaswitch.io.entry import StopRequest
+from services.student.actor import start_actor
+
+POLL_S = 0.5
+MAX_REPLACEMENTS = 20
+"""An actor that keeps dying is a fault that starting it again does not mend."""
+
+
+class StudentService:
+    """``student.num_actors`` actors of one run, from the process that connected to Ray."""
+
+    def __init__(self, config: RunConfig, should_stop: StopRequest) -> None:
+        self._config = config
+        self._should_stop = should_stop
+        self._queue = cluster.rollout_queue(config)
+        self._num_started = 0
+        self._names: dict[Any, str] = {}  # by the actor's pending call
+        self._actors: dict[str, Any] = {}
+
+    def run(self) -> str:
+        """Work until the run is over, or until a stop is asked for. Returns why.
+
+        Raises what an actor raised on purpose, after telling the trainer.
+        """
+        for _ in range(self._config.student.num_actors):
+            self._start()
+        reason = "stopped"
+        while self._names and not self._should_stop():
+            done, _ = ray.wait(list(self._names), timeout=POLL_S)
+            for call in done:
+                name = self._names.pop(call)
+                reason = self._settle(call, name) or reason
+        self._end_actors()
+        return reason
+
+    def _start(self) -> None:
+        name = f"{ray.get_runtime_context().get_job_id()}-{self._num_started}"
+        self._num_started += 1
+        actor = start_actor(self._config, name)
+        self._actors[name] = actor
+        self._names[actor.run.remote()] = name
+
+    def _settle(self, call: Any, name: str) -> str | None:  # noqa: ANN401 - Ray's reference
+        """Why the actor's work ended; None if it died and another took its place."""
+        try:
+            reason: str = ray.get(call)
+            return reason
+        except ActorDiedError:
+            del self._actors[name]
+            num_returned = ray.get(self._queue.release.remote(name))
+            print(f"student {name} died; {num_returned} prompts go to others", flush=True)
+            if self._num_started >= self._config.student.num_actors + MAX_REPLACEMENTS:
+                self._fail(f"students died {MAX_REPLACEMENTS} times; see Ray's logs for the cause")
+            self._start()
+            return None
+        except RayError as error:
+            cause = getattr(error, "cause", error)
+            self._fail(str(cause), cause)
+            raise
+
+    def _fail(self, message: str, cause: BaseException | None = None) -> None:
+        """Tell the trainer why no more rollouts will come, and end."""
+        ray.get(self._queue.fail.remote(f"a student failed: {message}"))
+        self._end_actors()
+        if isinstance(cause, AdaSwitchError):
+            raise cause
+        raise AdaSwitchError(message)
+
+    def _end_actors(self) -> None:
+        for name, actor in self._actors.items():
+            ray.kill(actor)
+            ray.get(self._queue.release.remote(name))
+        self._actors.clear()

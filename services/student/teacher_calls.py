@@ -1,0 +1,127 @@
+"""What a group asks of the teacher, as REST requests: sequences of many rollouts in one, within its limits."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from adaswitch.config import TeacherConfig
+from adaswitch.errors import TeacherProtocolError
+from adaswitch.distribution import TopK
+from adaswitch.roles import Continuation
+from adaswitch.rollout import Prompt
+from adaswitch.sampling import teacher_seed
+from adaswitch.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+
+MAX_SEQUENCES = 128
+"""In one request; more go in several, at once."""
+
+Item = TypeVar("Item")
+
+
+class Client(Protocol):
+    """What is needed of ``adaswitch.io.teacher_client.TeacherClient``."""
+
+    async def score(self, sequences: list[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
+        """``POST /v1/score``."""
+
+    async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
+        """``POST /v1/generate``."""
+
+
+@dataclass(frozen=True)
+class TeacherRequest:
+    """Score ``completion[start:]``, or continue it by up to ``num_tokens``."""
+
+    prompt: Prompt
+    completion: tuple[int, ...]
+    start: int = 0
+    num_tokens: int = 0
+
+
+class TeacherCalls:
+    """Scores and generates for many rollouts at once. ``vocab_size`` is the tokenizer's."""
+
+    def __init__(
+        self,
+        client: Client,
+        info: ModelInfo,
+        config: TeacherConfig,
+        vocab_size: int,
+        seed: int,
+        stop_token_ids: Sequence[int],
+    ) -> None:
+        self._client = client
+        self._info = info
+        self._config = config
+        self._vocab_size = vocab_size
+        self._top_k = min(config.top_k, info.max_top_k, vocab_size)
+        self._seed = seed
+        self._stop_token_ids = list(stop_token_ids)
+
+    async def score(self, requests: Sequence[TeacherRequest]) -> list[TopK]:
+        """p_i of every position from ``start`` on, for each request.
+
+        The last token is not sent: nothing follows it that would need a distribution.
+        """
+        sequences = [
+            ScoreSequence(
+                token_ids=[*request.prompt.token_ids, *request.completion[:-1]],
+                start=len(request.prompt.token_ids) + request.start,
+            )
+            for request in requests
+        ]
+        parts = _split(sequences, lambda sequence: len(sequence.token_ids), self._info.max_request_tokens)
+        answers = await asyncio.gather(*(self._client.score(part, self._top_k) for part in parts))
+        return [self._distributions(answer) for part in answers for answer in part]
+
+    async def generate(self, requests: Sequence[TeacherRequest]) -> list[Continuation]:
+        """The teacher's continuation of each request."""
+        prompts = [
+            GeneratePrompt(
+                token_ids=[*request.prompt.token_ids, *request.completion],
+                max_tokens=request.num_tokens,
+                seed=teacher_seed(self._seed, request.prompt.id, len(request.completion)),
+                stop_token_ids=self._stop_token_ids,
+            )
+            for request in requests
+        ]
+        parts = _split(
+            prompts, lambda prompt: len(prompt.token_ids) + prompt.max_tokens, self._info.max_request_tokens
+        )
+        answers = await asyncio.gather(*(self._client.generate(self._request(part)) for part in parts))
+        return [
+            Continuation(answer.token_ids.tolist(), self._distributions(answer))
+            for part in answers
+            for answer in part
+        ]
+
+    def _request(self, prompts: list[GeneratePrompt]) -> GenerateRequest:
+        return GenerateRequest(
+            prompts=prompts,
+            temperature=self._config.temperature,
+            top_p=self._config.top_p,
+            top_k=self._top_k,
+        )
+
+    def _distributions(self, answer: SequenceAnswer) -> TopK:
+        if answer.top_ids.size and int(answer.top_ids.max()) >= self._vocab_size:
+            raise TeacherProtocolError(
+                f"the teacher gave a log-probability for id {int(answer.top_ids.max())}, which the tokenizer "
+                f"of {self._vocab_size} tokens does not have"
+            )
+        return answer.distributions(self._vocab_size)
+
+
+def _split(items: Sequence[Item], num_tokens: Callable[[Item], int], max_tokens: int) -> list[list[Item]]:
+    """``items`` in their order, in as few requests as the limits allow."""
+    parts: list[list[Item]] = [[]]
+    total = 0
+    for item in items:
+        size = num_tokens(item)
+        if parts[-1] and (total + size > max_tokens or len(parts[-1]) == MAX_SEQUENCES):
+            parts.append([])
+            total = 0
+        parts[-1].append(item)
+        total += size
+    return parts

@@ -1,0 +1,61 @@
+"""``python -m trainer``: the training job, by itself or handed in with ``ray job submit``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
+
+if TYPE_CHECKING:
+    from adaswitch.config import RunConfig
+
+EXAMPLE = """Example: python -m trainer --config configs/demo.yaml trainer.num_steps=20
+
+Or on a cluster: ray job submit --working-dir . -- python -m trainer --config configs/demo.yaml"""
+
+
+def main(
+    config: Annotated[Path, typer.Option(help="The run's settings, a YAML file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings as key.path=value.")] = None,
+) -> None:
+    """Train the student on what the rollout queue delivers, and publish its weights."""
+    with one_line_errors():
+        from adaswitch.io.config_files import load_config
+
+        run_job(load_config(config, overrides or []))
+
+
+def run_job(config: "RunConfig") -> None:
+    """Prepare, train, close."""
+    from adaswitch.io import cluster
+    from trainer.job import prepare
+    from trainer.loop import train
+    from trainer.source import RaySource
+
+    should_stop = StopRequest()
+    cluster.connect(config)
+    # Ray puts handlers of its own in place when it connects.
+    should_stop.install()
+    job, start = prepare(
+        config,
+        lambda: RaySource(cluster.rollout_queue(config), cluster.weight_board(config), config),
+        should_stop,
+    )
+    reason = "the trainer failed"
+    try:
+        done = train(job, start)
+        finished = done == config.trainer.num_steps
+        reason = "the run is complete" if finished else f"the trainer was stopped after {done} steps"
+    finally:
+        job.recorder.close()
+        job.source.close(reason)
+    print(f"{reason}: {job.run.checkpoint(done)}", flush=True)
+    if not finished:
+        raise SystemExit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(epilog=EXAMPLE)(main)
+    app()

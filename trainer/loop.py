@@ -1,0 +1,91 @@
+"""The training loop, on one screen."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from adaswitch.config import RunConfig
+from adaswitch.io.run_directory import RunDirectory
+from adaswitch.metrics import rollout_metrics
+from adaswitch.rollout import Rollout
+from adaswitch.schedule import PromptSchedule
+from trainer.checkpoint import save_checkpoint
+from trainer.evaluate import EvalPrompts, exact_match
+from trainer.learner import Learner, Update
+from trainer.recorder import Recorder
+from trainer.source import RolloutSource
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that the loop works with. ``should_stop`` is looked at wherever something takes long."""
+
+    config: RunConfig
+    run: RunDirectory
+    learner: Learner
+    tokenizer: PreTrainedTokenizerBase
+    schedule: PromptSchedule
+    source: RolloutSource
+    recorder: Recorder
+    eval_prompts: EvalPrompts | None
+    should_stop: Callable[[], bool]
+
+
+def train(job: Job, start: int) -> int:
+    """Train from step ``start`` to the last, or until ``should_stop``. Returns how many updates are done."""
+    config = job.config.trainer
+    job.source.publish(start, job.learner.weights())
+    step, admitted = start, start
+    while step < config.num_steps and not job.should_stop():
+        evaluate_if_due(job, step)
+        while admitted <= min(step + config.max_staleness, config.num_steps - 1):
+            job.source.offer(job.schedule.step(admitted))
+            admitted += 1
+        waited_since = time.perf_counter()
+        rollouts = job.source.take(job.schedule.step(step), job.should_stop)
+        if rollouts is None:
+            break
+        updated_since = time.perf_counter()
+        update = job.learner.update(rollouts, step)
+        published_since = time.perf_counter()
+        job.source.publish(step + 1, job.learner.weights())
+        seconds = {
+            "wait_s": updated_since - waited_since,
+            "update_s": published_since - updated_since,
+            "publish_s": time.perf_counter() - published_since,
+        }
+        record(job, step, rollouts, update, seconds)
+        step += 1
+        if config.checkpoint_every and step % config.checkpoint_every == 0:
+            checkpoint(job, step)
+    if step == config.num_steps:
+        evaluate_if_due(job, step)
+    checkpoint(job, step)
+    return step
+
+
+def record(job: Job, step: int, rollouts: list[Rollout], update: Update, seconds: dict[str, float]) -> None:
+    """Write down one step: its metrics, and the rollouts themselves."""
+    metrics = rollout_metrics(rollouts, version=step)
+    job.recorder.step(step, update, metrics, seconds, queue_depth=job.source.depth())
+    if job.config.trainer.save_rollouts:
+        job.run.save_rollouts(step, rollouts)
+
+
+def evaluate_if_due(job: Job, step: int) -> None:
+    """Exact match every ``eval_every`` steps, and before and after; none that is on record is made again."""
+    every = job.config.trainer.eval_every
+    due = every > 0 and (step % every == 0 or step == job.config.trainer.num_steps)
+    if not due or job.eval_prompts is None or job.recorder.has_eval(step):
+        return
+    started = time.perf_counter()
+    score = exact_match(job.learner.model, job.eval_prompts, job.should_stop)
+    if score is not None:
+        job.recorder.evaluation(step, score, len(job.eval_prompts.examples), time.perf_counter() - started)
+
+
+def checkpoint(job: Job, step: int) -> None:
+    """Save what is needed to go on from ``step``."""
+    save_checkpoint(job.run, step, job.learner, job.tokenizer, job.config.trainer.keep_checkpoints)

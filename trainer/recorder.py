@@ -1,0 +1,78 @@
+"""``Recorder``: what happened, to ``metrics.jsonl``, ``eval.jsonl``, TensorBoard and one line on the screen."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from torch.utils.tensorboard import SummaryWriter
+
+from adaswitch.io.run_directory import RunDirectory, append_record, read_records
+from trainer.learner import Update
+
+
+class Recorder:
+    """Writes records of one run; what an earlier attempt left at ``start`` or later is dropped first."""
+
+    def __init__(self, run: RunDirectory, task: str, num_steps: int, start: int) -> None:
+        run.drop_records_from(start)
+        self._run = run
+        self._task = task
+        self._num_steps = num_steps
+        self._evaluated = {record["step"] for record in read_records(run.evals)}
+        self._events = SummaryWriter(str(run.tensorboard), purge_step=start)
+        self._last_s = time.perf_counter()
+
+    def step(
+        self,
+        step: int,
+        update: Update,
+        metrics: Mapping[str, float | int | None],
+        seconds: Mapping[str, float],
+        queue_depth: int,
+    ) -> None:
+        """One optimizer step."""
+        now_s = time.perf_counter()
+        record = {
+            "step": step,
+            **asdict(update),
+            **metrics,
+            **seconds,
+            "step_s": now_s - self._last_s,
+            "queue_depth": queue_depth,
+        }
+        self._last_s = now_s
+        append_record(self._run.metrics, record)
+        for name, value in record.items():
+            if value is not None and name != "step":
+                self._events.add_scalar(f"train/{name}", value, step)
+        print(
+            f"step {step + 1}/{self._num_steps}  loss {update.loss:.4f}  "
+            f"switched {metrics['switch_rate']:.0%}  {record['step_s']:.2f} s",
+            flush=True,
+        )
+
+    def has_eval(self, step: int) -> bool:
+        """Whether there is an evaluation on record after ``step`` updates."""
+        return step in self._evaluated
+
+    def evaluation(self, step: int, score: float, num_examples: int, seconds: float) -> None:
+        """Exact match after ``step`` updates."""
+        record = {
+            "step": step,
+            "task": self._task,
+            "split": "eval",
+            "metric": "exact_match",
+            "value": score,
+            "n": num_examples,
+            "eval_s": seconds,
+        }
+        append_record(self._run.evals, record)
+        self._evaluated.add(step)
+        self._events.add_scalar("eval/exact_match", score, step)
+        print(f"eval after {step} steps: exact match {score:.1%} of {num_examples}", flush=True)
+        # An evaluation is not part of the next step's time.
+        self._last_s = time.perf_counter()
+
+    def close(self) -> None:
+        """Flush the event file."""
+        self._events.close()

@@ -1,0 +1,114 @@
+"""Where rollouts come from and weights go: a Protocol for the loop, and the Ray queue and board behind it."""
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import ray
+from torch import Tensor
+
+from adaswitch.config import RunConfig
+from adaswitch.errors import QueueError, StaleAttemptError
+from adaswitch.io.weight_board import weights_to_blob
+from adaswitch.rollout import Prompt, Rollout
+from adaswitch.rollout_codec import decode_rollouts
+
+POLL_S = 1.0
+"""How often a wait for rollouts looks whether it should end."""
+GOODBYE_S = 5.0
+"""How long students are given to hear that the run is over."""
+
+
+class RolloutSource(Protocol):
+    """What the training loop needs of the students' side."""
+
+    def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
+        """Make weights available, those of ``version`` updates."""
+
+    def offer(self, prompts: Sequence[Prompt]) -> None:
+        """Let students roll these out."""
+
+    def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
+        """The rollouts of ``prompts``, in their order; None if ``should_stop`` said so first."""
+
+    def depth(self) -> int:
+        """How many rollouts are ready and not taken."""
+
+    def close(self, reason: str) -> None:
+        """Tell the students that the run is over."""
+
+
+class RaySource:
+    """The queue and the weight board of a run, as one attempt at it.
+
+    Both may be lost and restarted at any time: what they ought to hold is offered and published again. As a
+    rollout depends on the seed, the prompt's id and the weights alone, doing it twice changes nothing.
+    """
+
+    def __init__(self, queue: Any, board: Any, config: RunConfig) -> None:  # noqa: ANN401 - Ray handles
+        self._queue = queue
+        self._board = board
+        self._timeout_s = config.trainer.rollout_timeout_s
+        self._attempt = uuid.uuid4().hex
+        self._offered: dict[int, Prompt] = {}
+        self._published: tuple[int, Any] = (0, None)
+        ray.get(self._queue.begin.remote(self._attempt))
+
+    def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
+        """See ``RolloutSource``."""
+        self._published = (version, weights_to_blob(weights))
+        self._publish_again()
+
+    def _publish_again(self) -> None:
+        version, blob = self._published
+        ray.get(self._board.publish.remote(self._attempt, version, blob))
+
+    def offer(self, prompts: Sequence[Prompt]) -> None:
+        """See ``RolloutSource``."""
+        self._offered.update({prompt.id: prompt for prompt in prompts})
+        try:
+            ray.get(self._queue.offer.remote(self._attempt, list(prompts)))
+        except StaleAttemptError:
+            self._offer_again()
+
+    def _offer_again(self) -> None:
+        ray.get(self._queue.begin.remote(self._attempt))
+        ray.get(self._queue.offer.remote(self._attempt, list(self._offered.values())))
+
+    def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
+        """See ``RolloutSource``. Raises ``QueueError`` after ``trainer.rollout_timeout_s``."""
+        ids = [prompt.id for prompt in prompts]
+        deadline_s = time.monotonic() + self._timeout_s
+        while not should_stop():
+            blobs = self._poll(ids)
+            if blobs is not None:
+                rollouts = [rollout for blob in blobs for rollout in decode_rollouts(blob)]
+                ray.get(self._queue.acknowledge.remote(self._attempt, ids))
+                for prompt_id in ids:
+                    del self._offered[prompt_id]
+                return rollouts
+            if time.monotonic() > deadline_s:
+                raise QueueError(
+                    f"no complete step of rollouts within {self._timeout_s:g} s: are students running "
+                    "(python -m services.student --config ...), and does the teacher answer?"
+                )
+        return None
+
+    def _poll(self, ids: list[int]) -> list[bytes] | None:
+        try:
+            blobs: list[bytes] | None = ray.get(self._queue.take.remote(self._attempt, ids, POLL_S))
+        except StaleAttemptError:
+            self._offer_again()
+            return None
+        if blobs is None and ray.get(self._board.version.remote(self._attempt)) is None:
+            self._publish_again()
+        return blobs
+
+    def depth(self) -> int:
+        """See ``RolloutSource``."""
+        return int(ray.get(self._queue.stats.remote()).num_held)
+
+    def close(self, reason: str) -> None:
+        """See ``RolloutSource``."""
+        ray.get(self._queue.close.remote(self._attempt, reason))
