@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adaswitch.distribution import concatenate
 from adaswitch.rollout import Rollout
 
 
@@ -55,7 +56,10 @@ class Batch:
 
 
 def make_batch(rollouts: Sequence[Rollout]) -> Batch:
-    """All of ``rollouts`` side by side."""
+    """All of ``rollouts`` side by side, of one k and one vocabulary; no prompt may be empty."""
+    if not all(rollout.prompt.token_ids for rollout in rollouts):
+        raise ValueError("a rollout without a prompt: nothing predicts its first token")
+    teacher = concatenate([rollout.teacher for rollout in rollouts])
     prompt_width = max(len(rollout.prompt.token_ids) for rollout in rollouts)
     completion_width = max(rollout.num_tokens for rollout in rollouts)
     width = prompt_width + completion_width
@@ -75,11 +79,11 @@ def make_batch(rollouts: Sequence[Rollout]) -> Batch:
         row=row,
         column=column,
         token_ids=input_ids[row, prompt_width + column],
-        top_ids=torch.cat([rollout.teacher.ids for rollout in rollouts]),
-        teacher_logprobs=torch.cat([rollout.teacher.outcome_logprobs() for rollout in rollouts]),
+        top_ids=teacher.ids,
+        teacher_logprobs=teacher.outcome_logprobs(),
         by_teacher=torch.cat([torch.from_numpy(rollout.by_teacher) for rollout in rollouts]),
         num_completion_columns=completion_width,
-        vocab_size=rollouts[0].teacher.vocab_size,
+        vocab_size=teacher.vocab_size,
     )
 
 

@@ -3,6 +3,9 @@
 Shapes: b sequences, V tokens in the vocabulary, c cached positions, n new positions. Every sequence keeps its
 own cache without padding, so that a batch can be put together afresh for every call: from sequences of any
 length, some of them new, some continued, some continued after tokens that somebody else wrote.
+
+Attention may be full or over a sliding window, whose mask goes by the distance between columns: so the
+columns of a sequence lie side by side, and its cache holds all of them, those that left the window too.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -13,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adaswitch.errors import ModelError
+
 CacheData = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer, ``[b, heads, c, head_dim]``."""
 
@@ -20,7 +25,7 @@ CacheData = list[tuple[Tensor, Tensor]]
 class CausalLM(Protocol):
     """What is needed of a model: transformers' ``forward``."""
 
-    def __call__(self, **inputs: Any) -> Any:
+    def __call__(self, **inputs: Any) -> Any:  # noqa: ANN401
         """Returns an object with ``logits [b, n, V']`` and ``past_key_values``."""
 
 
@@ -49,8 +54,10 @@ class Written:
 class Decoder:
     """Writes with one model.
 
-    ``make_cache`` builds the model's cache object from ``CacheData``; transformers' ``DynamicCache`` does.
-    ``vocab_size`` is V: rows of the embedding beyond it are padding and can never be drawn.
+    ``make_cache`` builds the model's cache object from ``CacheData``, empty at first, with layers that keep
+    every position; transformers' ``DynamicCache`` does. ``vocab_size`` is V: rows of the embedding beyond it
+    are padding and can never be drawn. Raises ``ModelError`` for a model whose state is more than keys and
+    values, such as linear attention's.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class Decoder:
         self._make_cache = make_cache
         self._vocab_size = vocab_size
         self._device = device
+        self._refuse_other_states()
 
     @torch.inference_mode()
     def write(
@@ -71,9 +79,12 @@ class Decoder:
     ) -> list[Written]:
         """Continue every draft by up to ``num_tokens[i]`` tokens, or up to and with one that stops it.
 
-        ``choose(logprobs [b, V], j)`` draws the j-th new token of every row. The drafts are extended, and their
-        caches hold all but the last token, which has not been fed yet.
+        ``choose(logprobs [b, V], j)`` draws the j-th new token of every row. The drafts are extended, and
+        their caches hold all but the last token, which has not been fed yet. Raises ``ValueError`` for a
+        draft without a token, or where nothing is to be written.
         """
+        if any(not draft.token_ids for draft in drafts) or min(num_tokens) < 1:
+            raise ValueError("every draft needs a token to go on from, and at least one to be written")
         batch = _Batch(drafts, self._make_cache, self._device)
         rows: list[Tensor] = []
         finished = [False] * len(drafts)
@@ -101,25 +112,43 @@ class Decoder:
         logits: Tensor = output.logits[:, -1, : self._vocab_size]
         return logits.float().log_softmax(-1)
 
+    @torch.inference_mode()
+    def _refuse_other_states(self) -> None:
+        """One token is fed, to see what the model keeps of it."""
+        token = torch.zeros(1, 1, dtype=torch.long, device=self._device)
+        output = self._model(input_ids=token, attention_mask=torch.ones_like(token), use_cache=True)
+        layers = getattr(getattr(output, "past_key_values", None), "layers", [])
+        tensors = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
+        shapes = {tensor.shape if tensor is not None else None for tensor in tensors}
+        others = any(hasattr(layer, name) for layer in layers for name in _OTHER_STATES)
+        if others or len(shapes) != 1 or None in shapes:
+            raise ModelError(
+                f"{type(self._model).__name__} keeps more than keys and values of one shape a layer, which "
+                "cannot be decoded here: take a model of full or sliding-window attention, such as Qwen2.5"
+            )
+
+
+_OTHER_STATES = ("conv_states", "recurrent_states", "indexer_keys")
+
 
 class _Batch:
-    """Drafts side by side: caches padded on the left, then what is new, padded on the left again."""
+    """Drafts side by side: caches padded on the left, then what is fed, each row's columns without a gap.
+
+    All rows feed as many tokens as the one with the most that are new: the others feed their last ones again,
+    in columns that would be padding otherwise.
+    """
 
     def __init__(self, drafts: Sequence[Draft], make_cache: Callable[[CacheData], Any], device: str) -> None:
         self._drafts = drafts
         self._device = device
-        num_cached = [draft.num_cached for draft in drafts]
-        unfed = [draft.token_ids[draft.num_cached :] for draft in drafts]
-        self.cache = make_cache(_stack_caches(drafts)) if max(num_cached) > 0 else None
-        width_cached, width_new = max(num_cached), max(len(ids) for ids in unfed)
-        self._input_ids = _left_padded(unfed, width_new).to(device)
-        self._mask = torch.cat(
-            [
-                _left_padded([[1] * count for count in num_cached], width_cached),
-                _left_padded([[1] * len(ids) for ids in unfed], width_new),
-            ],
-            dim=1,
-        ).to(device)
+        # At least the last token is fed, though it may be cached: its output is what comes next.
+        width_fed = max(1, *(len(draft.token_ids) - draft.num_cached for draft in drafts))
+        num_reused = [max(0, len(draft.token_ids) - width_fed) for draft in drafts]
+        fed = [draft.token_ids[count:] for draft, count in zip(drafts, num_reused, strict=True)]
+        self.cache = make_cache(_stack_caches(drafts, num_reused))
+        self._input_ids = _left_padded(fed, width_fed).to(device)
+        width = max(num_reused) + width_fed
+        self._mask = _left_padded([[1] * len(draft.token_ids) for draft in drafts], width).to(device)
 
     def inputs(self) -> dict[str, Any]:
         """Keyword arguments of the next forward pass."""
@@ -138,7 +167,7 @@ class _Batch:
 
     def store_caches(self, num_new: list[int]) -> None:
         """Give every draft the part of the cache that is its own, without padding."""
-        layers = [(layer.keys, layer.values) for layer in self.cache.layers]  # type: ignore[union-attr]
+        layers = [(layer.keys, layer.values) for layer in self.cache.layers]
         stacked = torch.stack([torch.stack(pair) for pair in layers])
         for i, (draft, new) in enumerate(zip(self._drafts, num_new, strict=True)):
             keep = self._mask[i].nonzero().squeeze(-1)[: len(draft.token_ids) + new - 1]
@@ -149,12 +178,15 @@ def _left_padded(rows: Sequence[Sequence[int]], width: int) -> Tensor:
     return torch.tensor([[0] * (width - len(row)) + list(row) for row in rows], dtype=torch.long)
 
 
-def _stack_caches(drafts: Sequence[Draft]) -> CacheData:
-    width = max(draft.num_cached for draft in drafts)
-    shape = next(draft.cache for draft in drafts if draft.cache is not None)
+def _stack_caches(drafts: Sequence[Draft], num_reused: Sequence[int]) -> CacheData:
+    """The first ``num_reused[i]`` positions of each cache, padded on the left; nothing if that is 0."""
+    width = max(num_reused)
+    if width == 0:
+        return []
+    empty = next(draft.cache for draft in drafts if draft.cache is not None)[..., :0, :]
     padded = [
-        F.pad(shape[..., :0, :] if draft.cache is None else draft.cache, (0, 0, width - draft.num_cached, 0))
-        for draft in drafts
+        F.pad(empty if draft.cache is None else draft.cache[..., :count, :], (0, 0, width - count, 0))
+        for draft, count in zip(drafts, num_reused, strict=True)
     ]
     stacked = torch.stack(padded, dim=2)
     return [(layer[0], layer[1]) for layer in stacked]

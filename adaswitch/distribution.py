@@ -1,6 +1,7 @@
 """``TopK``: the one form in which a teacher's next-token distribution travels.
 
-Shapes: n rows (positions), k candidates, V tokens in the vocabulary. Log-probabilities are natural logs (nats).
+Shapes: n rows (positions), k candidates, V tokens in the vocabulary. Log-probabilities are natural logs, in
+nats.
 
 The teacher sends its k most likely ids with their log-probabilities. What they leave over is one more
 outcome, the tail. Both sides of every divergence are taken over those k + 1 outcomes, so that it is a proper
@@ -16,7 +17,7 @@ from torch import Tensor
 from adaswitch.errors import NonFiniteError
 
 TAIL_FLOOR = 1e-7
-"""Below this, ``1 - sum(top-k)`` is rounding in float32 and no measurement: the smallest tail that is reported."""
+"""The smallest tail: below it, ``1 - sum(top-k)`` is float32's rounding and no measurement."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class TopK:
     """n teacher distributions as top-k and tail.
 
     ``ids [n, k]`` int64, distinct in a row; ``logprobs [n, k]`` float32, falling; ``vocab_size`` is V.
+    Raises ``ValueError`` for other shapes, without a candidate (every divergence would be 0) and for an id
+    beyond V, ``NonFiniteError`` for a log-probability that is not finite.
     """
 
     ids: Tensor
@@ -35,6 +38,10 @@ class TopK:
             raise ValueError(
                 f"ids {tuple(self.ids.shape)} and logprobs {tuple(self.logprobs.shape)} must both be [n, k]"
             )
+        if not 1 <= self.k <= self.vocab_size:
+            raise ValueError(f"{self.k} candidates of {self.vocab_size} tokens: must be 1 to all of them")
+        if len(self) and not 0 <= int(self.ids.min()) <= int(self.ids.max()) < self.vocab_size:
+            raise ValueError(f"a candidate's id is not within the vocabulary of {self.vocab_size} tokens")
         if not torch.isfinite(self.logprobs).all():
             raise NonFiniteError("a teacher log-probability is not finite")
 

@@ -2,7 +2,7 @@
 
 Both sides come as log-probabilities over the same outcomes ``[n, m]``: the k + 1 of a ``TopK`` (see
 ``distribution``) or the full vocabulary. p is the teacher, q the student. All are differentiable in q.
-An outcome with p = 0 (-inf) that q finds impossible too contributes nothing, and no NaN to the gradient.
+An outcome of probability 0 (-inf) contributes nothing where 0 log 0 = 0 says so, and no NaN to the gradient.
 """
 
 import math
@@ -20,7 +20,9 @@ Divergence = Callable[[Tensor, Tensor], Tensor]
 
 def forward_kl(p_logprobs: Tensor, q_logprobs: Tensor) -> Tensor:
     """KL(p || q) = sum p (log p - log q), the divergence of AdaSwitch (arXiv 2510.07842) by default."""
-    p_logprobs, q_logprobs = _finite(p_logprobs, q_logprobs)
+    impossible = torch.isneginf(p_logprobs)
+    # 0 times infinity is NaN: where p is 0 both sides are put at e^-1e4, whose difference is 0.
+    p_logprobs, q_logprobs = (side.masked_fill(impossible, -1e4) for side in (p_logprobs, q_logprobs))
     return (p_logprobs.exp() * (p_logprobs - q_logprobs)).sum(-1)
 
 
@@ -35,7 +37,9 @@ def jsd(p_logprobs: Tensor, q_logprobs: Tensor, beta: float = 0.5) -> Tensor:
     beta KL(p || m) + (1 - beta) KL(q || m), with the mixture m = beta p + (1 - beta) q. Divided by beta it
     tends to forward KL as beta -> 0; divided by 1 - beta, to reverse KL as beta -> 1.
     """
-    p_logprobs, q_logprobs = _finite(p_logprobs, q_logprobs)
+    impossible = torch.isneginf(p_logprobs) & torch.isneginf(q_logprobs)
+    # The gradient of logaddexp is NaN where both sides are -inf.
+    p_logprobs, q_logprobs = (side.masked_fill(impossible, -1e4) for side in (p_logprobs, q_logprobs))
     mixture = torch.logaddexp(p_logprobs + math.log(beta), q_logprobs + math.log1p(-beta))
     return beta * forward_kl(p_logprobs, mixture) + (1 - beta) * forward_kl(q_logprobs, mixture)
 
@@ -54,12 +58,3 @@ def divergences(metric: str, teacher: TopK, student_logprobs: Tensor) -> list[fl
     if not all(math.isfinite(value) for value in values):
         raise NonFiniteError(f"a {metric} divergence is not finite: {values}")
     return values
-
-
-def _finite(p_logprobs: Tensor, q_logprobs: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sides with the outcomes that neither finds possible at a probability of e^-1e4, that is 0.
-
-    -inf minus -inf is NaN, and its gradient too, even where its weight is 0.
-    """
-    impossible = torch.isneginf(p_logprobs) & torch.isneginf(q_logprobs)
-    return p_logprobs.masked_fill(impossible, -1e4), q_logprobs.masked_fill(impossible, -1e4)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from adaswitch.distribution import TopK, concatenate
+from adaswitch.errors import TeacherProtocolError
 from adaswitch.roles import Budget, Chunk, Continuation
 from adaswitch.rollout import Costs, Ending, Prompt, Rollout
 
@@ -46,6 +47,8 @@ class RolloutDraft:
     ) -> None:
         """Take over the student's tokens before the crossing, and what was seen up to it."""
         num_written = len(chunk.token_ids)
+        if not 1 <= num_written <= self.num_left:
+            raise ValueError(f"the student was to write 1 to {self.num_left} tokens, it wrote {num_written}")
         if len(scores) != num_written:
             raise ValueError(f"{num_written} tokens were to be scored, {len(scores)} rows came back")
         num_kept = num_written if crossing is None else crossing
@@ -57,9 +60,15 @@ class RolloutDraft:
         )
 
     def add_guided(self, continuation: Continuation) -> None:
-        """Take over what the teacher wrote."""
+        """Take over what the teacher wrote, which must end the completion."""
+        num_left = self.num_left
         self._add(continuation.token_ids, continuation.distributions, by_teacher=True)
         self._spend(teacher_tokens=len(continuation.token_ids))
+        if not self.ended:
+            raise TeacherProtocolError(
+                f"prompt {self.prompt.id}: the teacher was to write {num_left} tokens or up to a stop token, "
+                f"and wrote {len(continuation.token_ids)}"
+            )
 
     def finish(self) -> Rollout:
         """The rollout, once it has ended. Its ``weights_version`` is for the caller to set."""

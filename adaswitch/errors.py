@@ -58,6 +58,8 @@ class TeacherError(AdaSwitchError):
 class TeacherUnavailableError(TeacherError):
     """No answer, or 429/503: the same request may succeed later."""
 
+    exit_code = 2
+
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         """``retry_after_s`` is what the service asked for, if it did."""
         super().__init__(message)

@@ -1,7 +1,7 @@
 """Rollouts and prompts as safetensors bytes and back: on the queue, and as shards on disk.
 
-Everything that is one value a rollout, a token or a row is one array over all rollouts; lengths tell where one
-ends. Nothing is pickled, so that a blob from elsewhere can be read without running anything.
+Everything that is one value a rollout, a token or a row is one array over all rollouts; lengths tell where
+one ends. Nothing is pickled, so that a blob from elsewhere can be read without running anything.
 """
 
 import json
@@ -14,22 +14,48 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from adaswitch.distribution import TopK
-from adaswitch.errors import DataError
+from adaswitch.distribution import TopK, concatenate
+from adaswitch.errors import DataError, NonFiniteError
 from adaswitch.rollout import Costs, Ending, Prompt, Rollout
 from adaswitch.wire import safetensors_metadata
 
 FORMAT = "adaswitch-rollouts-1"
 
+_DTYPES = {
+    "prompt_token_ids": np.int32,
+    "completion_token_ids": np.int32,
+    "by_teacher": np.bool_,
+    "top_ids": np.int32,
+    "top_logprobs": np.float32,
+    "divergences": np.float64,
+    "thresholds": np.float64,
+    "num_prompt_tokens": np.int32,
+    "num_completion_tokens": np.int32,
+    "num_divergences": np.int32,
+}
+
+_BROKEN = (
+    SafetensorError,
+    NonFiniteError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What reading bytes that are not a blob, or not a whole one, can end in."""
+
 
 def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
     """``rollouts`` (at least one, of one k and one vocabulary) as one blob."""
+    teacher = concatenate([r.teacher for r in rollouts])
     arrays: dict[str, NDArray[np.generic]] = {
         "prompt_token_ids": _join([r.prompt.token_ids for r in rollouts], np.int32),
         "completion_token_ids": _join([r.completion_token_ids for r in rollouts], np.int32),
         "by_teacher": _join([r.by_teacher for r in rollouts], np.bool_),
-        "top_ids": np.concatenate([r.teacher.ids.numpy() for r in rollouts]).astype(np.int32),
-        "top_logprobs": np.concatenate([r.teacher.logprobs.numpy() for r in rollouts]),
+        "top_ids": teacher.ids.numpy().astype(np.int32),
+        "top_logprobs": teacher.logprobs.numpy(),
         "divergences": _join([r.divergences for r in rollouts], np.float64),
         "thresholds": _join([r.thresholds for r in rollouts], np.float64),
         "num_prompt_tokens": np.array([len(r.prompt.token_ids) for r in rollouts], np.int32),
@@ -50,21 +76,36 @@ def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
     ]
     metadata = {
         "format": FORMAT,
-        "vocab_size": str(rollouts[0].teacher.vocab_size),
+        "vocab_size": str(teacher.vocab_size),
         "records": json.dumps(records),
     }
     return save(arrays, metadata=metadata)
 
 
 def decode_rollouts(blob: bytes, source: str = "rollouts") -> list[Rollout]:
-    """Inverse of ``encode_rollouts``. Raises ``DataError`` naming ``source`` for anything else."""
+    """Inverse of ``encode_rollouts``. Raises ``DataError`` naming ``source`` for what is not its output.
+
+    A changed byte that makes another rollout as valid as the first, as in a token's id, goes unnoticed.
+    """
     try:
         metadata = safetensors_metadata(blob)
         if metadata.get("format") != FORMAT:
             raise DataError(f"not rollouts of the form {FORMAT}", source=source)
-        return _rebuild(load(blob), json.loads(metadata["records"]), int(metadata["vocab_size"]))
-    except (SafetensorError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
+        return _rebuild(_arrays(blob), json.loads(metadata["records"]), int(metadata["vocab_size"]))
+    except _BROKEN as error:
         raise DataError(f"the rollouts in it cannot be read: {error!r}", source=source) from error
+
+
+def _arrays(blob: bytes) -> dict[str, NDArray]:  # type: ignore[type-arg]
+    arrays = load(blob)
+    for name, dtype in _DTYPES.items():
+        if arrays[name].dtype != dtype:
+            raise TypeError(f"{name} is {arrays[name].dtype} and not {np.dtype(dtype)}")
+    if (arrays["by_teacher"].view(np.uint8) > 1).any():
+        raise ValueError("by_teacher holds more than truth values")
+    if not np.isfinite(arrays["divergences"]).all() or np.isnan(arrays["thresholds"]).any():
+        raise ValueError("a divergence or a threshold is not a number")
+    return arrays
 
 
 def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -> list[Rollout]:  # type: ignore[type-arg]
@@ -76,6 +117,8 @@ def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -
     watched = {
         name: _split(arrays[name], arrays["num_divergences"]) for name in ("divergences", "thresholds")
     }
+    if len(records) != len(prompts):
+        raise ValueError(f"{len(records)} records of {len(prompts)} rollouts")
     known_costs = {field.name for field in fields(Costs)}
     return [
         Rollout(
@@ -108,4 +151,6 @@ def _join(parts: Sequence[Sequence[float] | NDArray[np.bool_]], dtype: type) -> 
 
 
 def _split(array: NDArray, lengths: NDArray) -> list[NDArray]:  # type: ignore[type-arg]
+    if lengths.ndim != 1 or (lengths < 0).any() or int(lengths.sum()) != len(array):
+        raise ValueError(f"the lengths of {len(lengths)} rollouts do not make up {len(array)} rows")
     return np.split(array, np.cumsum(lengths)[:-1])

@@ -29,6 +29,8 @@ MAX_TEMPERATURE = 2.0
 """The highest that vLLM takes."""
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+TopKCount = Annotated[int, Field(ge=-1, lt=2**31)]
 
 
 class _Schema(BaseModel):
@@ -39,7 +41,7 @@ class ScoreSequence(_Schema):
     """One sequence to score. Row j of its answer is the distribution after ``token_ids[: start + j]``."""
 
     token_ids: list[TokenId] = Field(min_length=1)
-    start: int = Field(ge=1)
+    start: Count
 
     @field_validator("start")
     @classmethod
@@ -55,25 +57,25 @@ class ScoreRequest(_Schema):
     """``POST /v1/score``. ``top_k`` -1 asks for the whole vocabulary."""
 
     sequences: list[ScoreSequence] = Field(min_length=1)
-    top_k: int = Field(ge=-1)
+    top_k: TopKCount
 
 
 class GeneratePrompt(_Schema):
     """One prompt to continue, by at most ``max_tokens`` tokens; ``seed`` fixes what is drawn."""
 
     token_ids: list[TokenId] = Field(min_length=1)
-    max_tokens: int = Field(ge=1)
+    max_tokens: Count
     seed: int = Field(ge=0, lt=2**63)
     stop_token_ids: list[TokenId] = []
 
 
 class GenerateRequest(_Schema):
-    """``POST /v1/generate``. Temperature 0 is greedy; ``top_k`` is how many log-probabilities a row returns."""
+    """``POST /v1/generate``. Temperature 0 is greedy; ``top_k`` counts the log-probabilities of a row."""
 
     prompts: list[GeneratePrompt] = Field(min_length=1)
     temperature: float = Field(default=1.0, ge=0.0, le=MAX_TEMPERATURE, allow_inf_nan=False)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0, allow_inf_nan=False)
-    top_k: int = Field(ge=-1)
+    top_k: TopKCount
 
     @field_validator("temperature")
     @classmethod

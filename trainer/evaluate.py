@@ -51,7 +51,7 @@ def _greedy(
     pad = prompts.stop_token_ids[0] if pad is None else pad
     input_ids = torch.tensor([[pad] * (width - len(ids)) + list(ids) for ids in prompt_token_ids])
     mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompt_token_ids])
-    output = model.generate(
+    output = model.generate(  # type: ignore[operator]  # typed as a tensor in PreTrainedModel
         input_ids=input_ids.to(model.device),
         attention_mask=mask.to(model.device),
         do_sample=False,
@@ -60,10 +60,8 @@ def _greedy(
         pad_token_id=pad,
     )
     new: list[list[int]] = output[:, width:].tolist()
-    return [
-        prompts.tokenizer.decode(_before_stop(ids, prompts.stop_token_ids), skip_special_tokens=True)
-        for ids in new
-    ]
+    decode = prompts.tokenizer.decode
+    return [str(decode(_before_stop(ids, prompts.stop_token_ids), skip_special_tokens=True)) for ids in new]
 
 
 def _before_stop(token_ids: list[int], stop_token_ids: Sequence[int]) -> list[int]:

@@ -86,15 +86,23 @@ class RunConfig(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The run directory is ``runs_dir/name``."""
     runs_dir: str = "runs"
+    """The folder of all run directories."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """With a prompt's id it fixes every random number of that prompt's rollout."""
     task: TaskConfig
+    """Where prompts come from and how an answer is marked."""
     teacher: TeacherConfig
+    """How the teacher is reached, asked and served."""
     student: StudentConfig
+    """The model that is trained, and how its actors write."""
     policy: PolicyConfig = AdaSwitchPolicyConfig()
+    """Who writes a completion."""
     trainer: TrainerConfig = TrainerConfig()
+    """The loss, the optimizer, and how often what is written."""
     queue: QueueConfig = QueueConfig()
+    """Between students and trainer."""
     ray: RayConfig = RayConfig()
+    """The cluster that they all run on."""
 
     @model_validator(mode="after")
     def _queue_holds_a_step(self) -> Self:
@@ -121,6 +129,8 @@ def with_overrides(
     result = dict(document)
     for path, value in overrides:
         head, _, rest = path.partition(".")
+        if not head:
+            raise ConfigError(f"{path!r}: a key is missing before the dot; write it as in trainer.num_steps")
         if rest:
             inner = result.get(head) or {}
             if not isinstance(inner, Mapping):
@@ -139,9 +149,9 @@ def describe(error: ValidationError, model: type[Settings]) -> str:
 
 
 def _one_line(finding: ErrorDetails, model: type[Settings]) -> str:
-    path = ".".join(str(part) for part in finding["loc"])
+    path = _path(finding, model)
     if finding["type"] == "extra_forbidden":
-        known = sorted(_known_keys(model))
+        known = sorted(_known_keys(model) - {str(finding["loc"][-1])})
         close = difflib.get_close_matches(str(finding["loc"][-1]), known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"{path}: unknown setting{hint}"
@@ -154,6 +164,15 @@ def _one_line(finding: ErrorDetails, model: type[Settings]) -> str:
         return f"{path}.kind: {context['tag']!r} is not one of {context['expected_tags']}"
     message = finding["msg"].removeprefix("Value error, ")
     return f"{path}: {message}" if path else message
+
+
+def _path(finding: ErrorDetails, model: type[Settings]) -> str:
+    """The key as it is written in a document: without the ``kind``s that pydantic puts between."""
+    last = finding["loc"][len(finding["loc"]) - 1 :] if finding["type"] == "extra_forbidden" else ()
+    inner = finding["loc"][: len(finding["loc"]) - len(last)]
+    known = _known_keys(model)
+    kept = [str(part) for part in inner if isinstance(part, int) or part in known]
+    return ".".join([*kept, *map(str, last)])
 
 
 def _known_keys(model: type[Settings]) -> set[str]:

@@ -19,7 +19,9 @@ class StudentConfig(Settings):
     device: str = "auto"
     """``auto`` takes a GPU if Ray gave the actor one, else the CPU."""
     num_actors: int = Field(default=1, ge=1)
+    """Ray actors that write at the same time, each with its own copy of the model."""
     num_gpus_per_actor: float = Field(default=0.0, ge=0)
+    """GPUs that Ray reserves for each; a fraction shares one."""
     num_threads: int = Field(default=1, ge=1)
     """CPU threads of an actor."""
     group_size: int = Field(default=16, ge=1)
@@ -43,6 +45,7 @@ class AdaSwitchPolicyConfig(Settings):
     floor: float = Field(default=0.0, ge=0)
     """In nats: the threshold is never below it. 0 is the paper's rule."""
     metric: DivergenceName = "forward_kl"
+    """The divergence between the teacher's and the student's next-token distributions."""
     chunk_size: int = Field(default=16, ge=1)
     """Tokens that the student writes between two looks at the teacher. Changes the cost, never the result."""
 

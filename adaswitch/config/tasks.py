@@ -37,7 +37,9 @@ class ChainTaskConfig(Settings):
     num_eval: int = Field(default=500, ge=1)
     """How many held-out prompts there are; none of them is a training prompt."""
     min_operations: int = Field(default=4, ge=1)
+    """Fewest in a prompt."""
     max_operations: int = Field(default=7, ge=1)
+    """Most in a prompt."""
     seed: int = Field(default=0, ge=0)
     """Fixes which prompts are drawn."""
 
@@ -53,7 +55,9 @@ class Gsm8kTaskConfig(Settings):
 
     kind: Literal["gsm8k"] = "gsm8k"
     train: DataSource
+    """The training prompts."""
     eval: DataSource | None = None
+    """The held-out prompts; without them nothing is evaluated."""
     chat_template: bool = True
     """Whether the question is wrapped as a user message by the tokenizer's chat template."""
     prompt_suffix: str = ""
@@ -65,9 +69,13 @@ class JsonlTaskConfig(Settings):
 
     kind: Literal["jsonl"] = "jsonl"
     train: DataSource
+    """The training prompts."""
     eval: DataSource | None = None
+    """The held-out prompts; without them nothing is evaluated."""
     prompt_field: str = "prompt"
+    """The key of the prompt in each object."""
     reference_field: str = "reference"
+    """The key of the right answer in each object."""
     chat_template: bool = False
     """Whether the prompt is wrapped as a user message by the tokenizer's chat template."""
     answer_regex: str | None = None

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from adaswitch.config.base import Settings
 
@@ -17,6 +17,7 @@ class TeacherServiceConfig(Settings):
     host: str = "127.0.0.1"
     """The address to bind. Anything but loopback needs a key, or ``insecure``."""
     port: int = Field(default=8000, ge=1, le=65535)
+    """The TCP port to bind."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """``auto`` is what the model folder says."""
     max_model_len: int | None = Field(default=None, ge=2)
@@ -26,7 +27,9 @@ class TeacherServiceConfig(Settings):
     max_request_tokens: int = Field(default=65_536, ge=1)
     """Most tokens in one request: those scored, or prompt and ``max_tokens`` together."""
     max_request_sequences: int = Field(default=256, ge=1)
+    """Most sequences or prompts in one request."""
     max_body_bytes: int = Field(default=16 * 2**20, ge=1)
+    """A longer request body is answered with 413."""
     max_queued_requests: int = Field(default=256, ge=1)
     """Requests in the house at once; one more is answered with 429."""
     drain_timeout_s: float = Field(default=30.0, ge=0)
@@ -49,17 +52,27 @@ class TeacherConfig(Settings):
     """How the teacher is reached, and what is asked of it."""
 
     url: str = "http://127.0.0.1:8000"
+    """The teacher service's address, without a route."""
     api_key_env: str = "ADASWITCH_API_KEY"
     """Name of the environment variable that holds the bearer key; unset means no key."""
     top_k: int = Field(default=64, ge=1)
     """Candidates a row; cut to the vocabulary's size, where every divergence is exact."""
-    temperature: float = Field(default=1.0, ge=0, le=100)
+    temperature: float = Field(default=1.0, ge=0, le=2)
     """At which the teacher writes; 0 is greedy. Its log-probabilities are at 1 whatever this is."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """The teacher writes with the most likely tokens whose probability reaches this."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
+    """For a connection to be made."""
     request_timeout_s: float = Field(default=300.0, gt=0)
     """For one answer."""
     max_wait_s: float = Field(default=600.0, gt=0)
     """How long a teacher that does not answer is waited for before the run gives up."""
     serve: TeacherServiceConfig | None = None
     """How ``adaswitch demo``, ``adaswitch run`` and ``python -m services.teacher --config`` start it."""
+
+    @field_validator("temperature")
+    @classmethod
+    def _greedy_or_hot_enough(cls, temperature: float) -> float:
+        if 0 < temperature < 0.01:
+            raise ValueError("must be 0 (greedy) or at least 0.01, as the teacher service takes it")
+        return temperature

@@ -24,6 +24,7 @@ class JSDConfig(Settings):
 
     kind: Literal["jsd"] = "jsd"
     beta: float = Field(default=0.5, gt=0, lt=1)
+    """The teacher's share of the mixture that both sides are compared with."""
 
 
 class CrossEntropyConfig(Settings):
@@ -41,30 +42,42 @@ class OptimizerConfig(Settings):
     """AdamW with a linear warm-up, a schedule and clipping."""
 
     learning_rate: float = Field(default=1e-4, gt=0)
-    betas: list[float] = Field(default=[0.9, 0.95], min_length=2, max_length=2)
+    """Its highest value, at the end of the warm-up."""
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(default=[0.9, 0.95], min_length=2, max_length=2)
+    """Decay of AdamW's running means of the gradient and of its square."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """Each update also shrinks the weights by this, times the learning rate."""
     warmup_steps: int = Field(default=10, ge=0)
+    """Updates in which the learning rate rises in a line."""
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
     """From the warm-up to the last step: unchanged, or down to ``final_fraction`` of the learning rate."""
     final_fraction: float = Field(default=0.0, ge=0, le=1)
+    """Of the learning rate: where ``cosine`` and ``linear`` would arrive after the last step."""
     max_grad_norm: float = Field(default=1.0, gt=0)
+    """A longer gradient is scaled down to this length."""
 
 
 class TrainerConfig(Settings):
     """The training job."""
 
     num_steps: int = Field(default=200, ge=1)
+    """Updates of the whole run."""
     prompts_per_step: int = Field(default=32, ge=1)
+    """Rollouts in one update."""
     micro_batch_size: int = Field(default=32, ge=1)
     """Rollouts in one forward and backward pass. Changes memory and speed, never the loss."""
     max_staleness: int = Field(default=0, ge=0)
     """By how many updates a rollout's weights may be older than those it trains; 0 is strictly synchronous."""
     loss: LossConfig = ForwardKLConfig()
+    """Of each completion token; a step's loss is their mean."""
     optimizer: OptimizerConfig = OptimizerConfig()
+    """How the gradient becomes an update."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the forward and backward pass; weights and optimizer are float32 always."""
     device: str = "auto"
+    """``auto`` takes a GPU if there is one, else the CPU."""
     num_threads: int = Field(default=1, ge=1)
+    """CPU threads of the trainer."""
     gradient_checkpointing: bool = False
     """Half the memory for activations, at a third more time."""
     eval_every: int = Field(default=50, ge=0)
@@ -72,9 +85,11 @@ class TrainerConfig(Settings):
     eval_prompts: int = Field(default=500, ge=1)
     """At most so many held-out prompts."""
     eval_batch_size: int = Field(default=128, ge=1)
+    """Held-out prompts that are answered as one batch."""
     checkpoint_every: int = Field(default=100, ge=0)
     """A checkpoint every so many steps, and at the end; 0 is at the end alone."""
     keep_checkpoints: int = Field(default=2, ge=1)
+    """So many of the newest; older ones are removed."""
     save_rollouts: bool = True
     """Keep every rollout under ``rollouts/``."""
     resume: bool = True

@@ -40,7 +40,7 @@ def show_rollouts(path: Path, step: int | None, num: int, switched_only: bool, c
         )
     )
     for rollout in rollouts[:num]:
-        console.print(rollout_panel(rollout, tokenizer.decode))
+        console.print(rollout_panel(rollout, lambda ids: str(tokenizer.decode(list(ids)))))
 
 
 def _shard(run: RunDirectory, step: int | None) -> Path:

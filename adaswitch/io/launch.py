@@ -4,6 +4,7 @@ It imports none of the services: it starts them as anyone would, and reads the r
 """
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ RAY_START_TIMEOUT_S = 120.0
 SAVE_GRACE_S = 60.0
 """How long the trainer is given to finish its step and save."""
 STOP_GRACE_S = 15.0
+ROOT_CAUSE_WAIT_S = 3.0
+"""After the trainer failed: how long another process's own failure is waited for."""
 
 
 class LocalRun:
@@ -34,6 +37,12 @@ class LocalRun:
         """How long each start took."""
         self._say = say
         self._logs = self.run.path / "logs"
+        # Ray's ports cannot be bound to loopback alone; without the token nobody gets in.
+        self._ray_environment = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
         self._started: list[ManagedProcess] = []
 
     def execute(self, should_stop: Callable[[], bool], on_poll: Callable[[], None]) -> bool:
@@ -43,7 +52,7 @@ class LocalRun:
         """
         with self._all_stopped_at_the_end():
             teacher = self._start_teacher()
-            environment = {"RAY_ADDRESS": self._start_ray(), "RAY_USAGE_STATS_ENABLED": "0"}
+            environment = {"RAY_ADDRESS": self._start_ray(), **self._ray_environment}
             arguments = ["--config", str(self._resolved_config())]
             students = self._start("students", "services.student", arguments, environment)
             trainer = self._start("trainer", "trainer", arguments, environment)
@@ -71,9 +80,7 @@ class LocalRun:
             time.sleep(POLL_S)
         on_poll()
         if trainer.exit_code not in (None, 0):
-            # The trainer may end because a student told it to: then the student's word is the better one.
-            failed = next((process for process in others if process.exit_code not in (None, 0)), trainer)
-            raise _Failed(failed)
+            raise _Failed(_root_cause(trainer, others))
 
     def _start_teacher(self) -> ManagedProcess | None:
         serve = self.config.teacher.serve
@@ -107,7 +114,7 @@ class LocalRun:
             "ray",
             "adaswitch.io.ray_head",
             ["--address-file", str(address_file), "--num-cpus", str(num_cpus)],
-            {},
+            self._ray_environment,
         )
         address = wait_for_file(address_file, head, RAY_START_TIMEOUT_S)
         self.seconds["ray"] = time.monotonic() - started_s
@@ -144,6 +151,17 @@ class LocalRun:
             # The last one started is the trainer: it saves while the others still answer.
             for process in reversed(self._started):
                 process.stop(SAVE_GRACE_S if process.name == "trainer" else STOP_GRACE_S)
+
+
+def _root_cause(trainer: ManagedProcess, others: list[ManagedProcess]) -> ManagedProcess:
+    """Who failed first. A student that gives up tells the trainer, and may still be on its way out."""
+    deadline_s = time.monotonic() + ROOT_CAUSE_WAIT_S
+    while time.monotonic() < deadline_s:
+        for process in others:
+            if process.exit_code not in (None, 0):
+                return process
+        time.sleep(POLL_S)
+    return trainer
 
 
 class _Failed(AdaSwitchError):

@@ -13,7 +13,7 @@ from adaswitch.wire import ModelInfo
 Loaded = TypeVar("Loaded")
 
 
-def load(loader: Callable[..., Loaded], folder: str, setting: str, **options: Any) -> Loaded:  # noqa: ANN401
+def load(loader: Callable[..., Loaded], folder: str, setting: str, **options: Any) -> Loaded:
     """``loader(folder)``, any failure as a ``ModelError`` that names ``setting`` and the folder."""
     try:
         return loader(folder, **options)

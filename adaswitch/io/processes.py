@@ -1,5 +1,6 @@
 """Child processes: each in a session of its own with its output in a log file, and ended whatever happens."""
 
+import contextlib
 import os
 import re
 import signal
@@ -9,6 +10,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 from adaswitch.errors import EnvironmentProblem
 
@@ -65,15 +68,26 @@ class ManagedProcess:
         """SIGTERM, then SIGKILL for whatever is left of its session after ``grace_s``."""
         if self.exit_code is None:
             self._process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace_s)
-            except subprocess.TimeoutExpired:
-                pass
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+        for pid in _session_members(self.pid):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
         self._process.wait()
+
+
+def _session_members(session: int) -> list[int]:
+    """Every process of a session: those in process groups of their own, as Ray's workers, belong to it too."""
+    members = []
+    for pid in psutil.pids():
+        try:
+            if os.getsid(pid) == session:
+                members.append(pid)
+        except (ProcessLookupError, PermissionError):
+            continue
+    return members
 
 
 def require_free_port(port: int, setting: str, host: str = "127.0.0.1") -> None:

@@ -1,6 +1,7 @@
 """``python -m adaswitch.io.ray_head``: a Ray cluster of one node on this machine, for as long as this process lives.
 
-Writes the cluster's address into a file once it is up. Bound to loopback, without dashboard and usage report.
+Writes the cluster's address into a file once it is up. Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN for one that
+only those who know the token can use: Ray's ports listen on every interface.
 """
 
 import argparse
@@ -51,7 +52,6 @@ def _start(num_cpus: int, object_store_bytes: int) -> None:
             include_dashboard=False,
             logging_level=logging.ERROR,
             log_to_driver=False,
-            _node_ip_address="127.0.0.1",
         )
     except Exception as error:
         ray.shutdown()

@@ -14,6 +14,7 @@ holds by value: nothing is lost with the process that put it there.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -206,9 +207,7 @@ class RolloutQueue:
         if now >= deadline_s:
             return False
         next_s = min([deadline_s, *(leased.deadline_s for leased in self._leased.values())])
-        try:
+        with contextlib.suppress(TimeoutError):
             # Above 0 even for a lease that is just over, so that this always lets others run.
             await asyncio.wait_for(self._changed.wait(), max(next_s - now, 0.001))
-        except TimeoutError:
-            pass
         return True

@@ -73,7 +73,7 @@ class StudentActor:
 
     async def run(self) -> str:
         """Work until the run is over. Returns why it is."""
-        client = TeacherClient.from_config(self._config.teacher)
+        client = TeacherClient.from_config(self._config.teacher, say=print)
         try:
             await client.wait_until_ready(
                 self._config.teacher.max_wait_s, lambda note: print(note, flush=True)

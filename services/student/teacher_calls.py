@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from adaswitch.config import TeacherConfig
-from adaswitch.errors import TeacherProtocolError
 from adaswitch.distribution import TopK
+from adaswitch.errors import TeacherProtocolError
 from adaswitch.roles import Continuation
 from adaswitch.rollout import Prompt
 from adaswitch.sampling import teacher_seed

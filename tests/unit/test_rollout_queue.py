@@ -121,7 +121,7 @@ async def test_back_pressure_counts_leased_and_held() -> None:
     assert ids_of(await queue.lease("s", 4, 0)) == [0, 1, 2, 3]
     assert ids_of(await queue.lease("s", 4, 0)) == [4]
     assert await queue.lease("s", 4, 0) is None
-    await queue.put("a", {i: b"" for i in range(4)})
+    await queue.put("a", dict.fromkeys(range(4), b""))
     assert await queue.lease("s", 4, 0) is None
     waiting = asyncio.create_task(queue.lease("s", 4, 60))
     await queue.acknowledge("a", [0, 1, 2, 3])

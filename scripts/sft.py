@@ -1,0 +1,140 @@
+"""What the model-making scripts share: batches of prompt and completion, a training loop, a score.
+
+Shapes: B sequences, T tokens of the longest one, N completion tokens in all, H hidden size, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.nn import functional as F
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, get_cosine_schedule_with_warmup
+
+from adaswitch.errors import NonFiniteError
+from adaswitch.io.datasets import encode_prompt, encode_reference
+from adaswitch.tasks import Example, Task
+from trainer.evaluate import EvalPrompts, exact_match
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences padded on the right.
+
+    A prompt ``[1, 5]`` with the completion ``[7, 2]`` beside one that is a token longer:
+    ``input_ids [1, 5, 7, 2, 0]``, ``attention_mask [1, 1, 1, 1, 0]``, ``labels [-100, -100, 7, 2, -100]``.
+    """
+
+    input_ids_BT: torch.Tensor
+    attention_mask_BT: torch.Tensor
+    labels_BT: torch.Tensor
+    """The token itself at each place of a completion, not yet shifted, and -100 in prompts and padding."""
+
+
+def make_batch(
+    tokenizer: PreTrainedTokenizerBase, task: Task, examples: Sequence[Example], max_tokens: int
+) -> Batch:
+    """Prompts and reference completions of ``examples``, each sequence cut after ``max_tokens``."""
+    rows: list[tuple[list[int], list[int]]] = []
+    for example in examples:
+        prompt = encode_prompt(tokenizer, task, example)
+        completion = encode_reference(tokenizer, example)
+        labels = [IGNORED] * len(prompt) + completion
+        rows.append(((prompt + completion)[:max_tokens], labels[:max_tokens]))
+    return Batch(
+        input_ids_BT=_padded([ids for ids, _ in rows], 0),
+        attention_mask_BT=_padded([[1] * len(ids) for ids, _ in rows], 0),
+        labels_BT=_padded([labels for _, labels in rows], IGNORED),
+    )
+
+
+def _padded(rows: Sequence[Sequence[int]], padding: int) -> torch.Tensor:
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=padding)
+
+
+def completion_logits(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
+    """Logits ``[N, V]`` that the N completion tokens of ``batch`` are predicted by, row after row.
+
+    The output head is left out everywhere else: with a large vocabulary it is most of the work.
+    """
+    hidden_BTH = model.model(
+        input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT
+    ).last_hidden_state
+    # The hidden state at a place predicts the token at the next one.
+    hidden_NH = hidden_BTH[:, :-1][batch.labels_BT[:, 1:] != IGNORED]
+    logits_NV: torch.Tensor = model.lm_head(hidden_NH)
+    return logits_NV
+
+
+def cross_entropy(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
+    """Mean negative log-probability of the completion tokens, in nats."""
+    labels_BT = batch.labels_BT[:, 1:]
+    return F.cross_entropy(completion_logits(model, batch), labels_BT[labels_BT != IGNORED])
+
+
+def train(
+    model: LlamaForCausalLM,
+    batches: Iterable[Batch],
+    loss_of: Callable[[Batch], torch.Tensor],
+    *,
+    num_steps: int,
+    learning_rate: float,
+    title: str,
+) -> None:
+    """A step of AdamW on each of ``num_steps`` batches, warmed up over a tenth and then down a cosine.
+
+    Raises ``NonFiniteError`` where ``loss_of`` gives a NaN or an infinity.
+    """
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+    schedule = get_cosine_schedule_with_warmup(optimizer, max(1, num_steps // 10), num_steps)
+    model.train()
+    with _progress() as progress:
+        bar = progress.add_task(title, total=num_steps, loss="")
+        for batch in batches:
+            loss = loss_of(batch)
+            if not loss.isfinite():
+                raise NonFiniteError(f"{title}: the loss is {loss.item()}; has a batch no completion tokens?")
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            progress.update(bar, advance=1, loss=f"loss {loss.item():.3f}")
+    model.eval()
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+
+
+def held_out_score(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    examples: Sequence[Example],
+    max_new_tokens: int,
+) -> float:
+    """The share of ``examples`` whose greedy completion ``task`` marks right."""
+    score = exact_match(
+        model,
+        EvalPrompts(
+            task=task,
+            examples=examples,
+            prompt_token_ids=[encode_prompt(tokenizer, task, example) for example in examples],
+            tokenizer=tokenizer,
+            stop_token_ids=[tokenizer.eos_token_id],
+            max_new_tokens=max_new_tokens,
+            batch_size=125,
+        ),
+    )
+    assert score is not None, "nobody asked it to stop"
+    return score

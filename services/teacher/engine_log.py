@@ -1,0 +1,58 @@
+"""What an engine prints while it starts, kept aside: shown as one line if it fails, else dropped.
+
+vLLM reports why it could not start in the log and the traceback of its engine process, both on the standard
+streams that the process inherits.
+"""
+
+import os
+import re
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+MAX_LINES = 2000
+JOIN_TIMEOUT_S = 2.0
+_REASON = re.compile(r"(?:^|[\s\]])((?:\w+\.)*\w*(?:Error|Exception|Exit)): (.+)$")
+# These only say that something else failed.
+_EMPTY_REASONS = ("Engine core initialization failed", "WorkerProc initialization failed")
+
+
+class EngineLog:
+    """The last lines of what was written to stdout and stderr, by this process and those that it started."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=MAX_LINES)
+        self._reader: threading.Thread | None = None
+
+    @contextmanager
+    def capture(self) -> Iterator[None]:
+        """Within, both streams lead here; for processes started within, for as long as they live."""
+        reader, writer = os.pipe()
+        self._reader = threading.Thread(target=self._read, args=(reader,), daemon=True, name="engine-log")
+        self._reader.start()
+        saved = [(stream, os.dup(stream)) for stream in (1, 2)]
+        try:
+            for stream, _ in saved:
+                os.dup2(writer, stream)
+            os.close(writer)
+            yield
+        finally:
+            for stream, copy in saved:
+                os.dup2(copy, stream)
+                os.close(copy)
+
+    def reason(self) -> str | None:
+        """After a failed start: the first exception that says something, as ``ValueError: what it says``."""
+        if self._reader is not None:
+            self._reader.join(JOIN_TIMEOUT_S)  # it ends with the last process that writes here
+        for line in list(self._lines):
+            match = _REASON.search(line)
+            if match and not match[2].startswith(_EMPTY_REASONS):
+                return f"{match[1].rsplit('.', 1)[-1]}: {match[2].strip()}"
+        return None
+
+    def _read(self, reader: int) -> None:
+        with os.fdopen(reader, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                self._lines.append(line.rstrip())

@@ -1,0 +1,84 @@
+"""Runs the app in this process, from the bound socket to the last answer."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from adaswitch.config.teacher import TeacherServiceConfig
+from adaswitch.errors import AdaSwitchError
+from services.teacher.engine import EngineLostError
+from services.teacher.lifecycle import Phase, Service
+
+KEEP_ALIVE_S = 75
+GRACE_S = 2
+"""For connections that are left after draining: those whose request never came to its end."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves signals alone: it would refuse connections at once instead of answering 503."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+
+async def serve(
+    app: FastAPI, bound: socket.socket, config: TeacherServiceConfig, say: Callable[[str], None]
+) -> None:
+    """Serve until a signal. Raises why the engine did not start, or ``EngineLostError`` once it has died."""
+    start_s = time.perf_counter()
+    service: Service = app.state.service
+    stop = _stop_on_signals()
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    await _first(service.settled, stop)
+    if service.phase is Phase.READY:
+        seconds = time.perf_counter() - start_s
+        url = f"http://{config.host}:{config.port}"
+        say(f"teacher ready at {url}: {config.model} on {config.engine} after {seconds:.1f} s")
+        await _first(stop, service.lost)
+    stopped = stop.is_set()
+    await service.drain(config.drain_timeout_s)
+    server.should_exit = True
+    await serving
+    if not stopped:
+        _raise_failure(service)
+
+
+def _raise_failure(service: Service) -> None:
+    if isinstance(service.failure, AdaSwitchError):
+        raise service.failure
+    if service.failure is not None:
+        raise EngineLostError(f"the engine did not start: {service.failure!r}") from service.failure
+    raise EngineLostError("the engine has died")
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()

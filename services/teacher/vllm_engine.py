@@ -1,0 +1,209 @@
+"""The teacher on vLLM's ``AsyncLLM``, used as a library: no detokenising, no dictionaries per token.
+
+The prefix cache is off, so that every row is computed for the request that it answers.
+"""
+
+import asyncio
+import itertools
+import os
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from adaswitch.config.teacher import TeacherServiceConfig
+from adaswitch.errors import ModelError
+from adaswitch.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from services.teacher.engine import (
+    EngineFaultError,
+    EngineLostError,
+    RequestRefusedError,
+    all_or_none,
+    in_daemon_thread,
+)
+from services.teacher.engine_log import EngineLog
+from services.teacher.model_folder import ModelFacts, model_info, read_model_folder
+from services.teacher.processes import end_descendants
+from services.teacher.vllm_environment import check_vllm_installed, set_cpu_environment, set_environment
+from services.teacher.vllm_rows import generated_answer, scored_answer
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+WORKER_EXTENSION = "services.teacher.vllm_worker.TeacherWorkerExtension"
+MAX_BATCHED_TOKENS = 4096
+MAX_LOGITS = 2**28
+"""Of one step, since log-probabilities are taken of all its logits at once: 1 GiB in float32."""
+
+
+class VLLMEngine:
+    """See ``TeacherEngine``."""
+
+    def __init__(self, config: TeacherServiceConfig) -> None:
+        self._config = config
+        self._llm: AsyncLLM | None = None
+        self._info: ModelInfo | None = None
+        self._request_numbers = itertools.count()
+        self._closing = False
+        self._built = threading.Event()
+        self._built.set()
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is served."""
+        if self._info is None:
+            raise EngineLostError("the engine has not started")
+        return self._info
+
+    @property
+    def alive(self) -> bool:
+        """False once the engine's process has died."""
+        return self._llm is not None and not self._llm.errored
+
+    async def start(self) -> None:
+        """Load the model in a process of its own."""
+        check_vllm_installed()
+        set_environment(self._config)
+        self._built.clear()
+        facts = await in_daemon_thread(self._build)
+        llm = self._running()
+        await llm.collective_rpc("teacher_exit_with", args=(os.getpid(),))
+        if facts.vocab_size < facts.num_embedding_rows:
+            await llm.collective_rpc("teacher_drop_padding_rows", args=(facts.vocab_size,))
+        self._info = model_info(self._config, facts)
+
+    def _build(self) -> ModelFacts:
+        log = EngineLog()
+        try:
+            facts = read_model_folder(self._config)
+            with log.capture():
+                self._llm = self._start_vllm(facts)
+            return facts
+        except (ModelError, EngineLostError):
+            raise
+        except Exception as error:
+            reason = log.reason() or f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ModelError(f"model: vLLM cannot serve {self._config.model!r}: {reason}") from error
+        finally:
+            self._built.set()
+
+    def _start_vllm(self, facts: ModelFacts) -> "AsyncLLM":
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        arguments = self._arguments(facts)
+        if self._closing:
+            raise EngineLostError("closed while starting")
+        return AsyncLLM.from_engine_args(arguments)
+
+    def _arguments(self, facts: ModelFacts) -> "AsyncEngineArgs":
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
+
+        config = self._config
+        on_cpu = current_platform.is_cpu()
+        eager = on_cpu if config.enforce_eager is None else config.enforce_eager
+        if on_cpu:
+            set_cpu_environment(eager)
+        max_batched_tokens = max(256, min(MAX_BATCHED_TOKENS, MAX_LOGITS // facts.num_embedding_rows))
+        settings: dict[str, Any] = {
+            "model": config.model,
+            "skip_tokenizer_init": True,
+            "generation_config": "vllm",  # not the folder's, with its sampling settings and stop tokens
+            "dtype": facts.dtype,
+            "max_model_len": facts.max_model_len,
+            "max_logprobs": min(config.max_top_k, facts.vocab_size),
+            "max_num_batched_tokens": max_batched_tokens,
+            "max_num_seqs": min(256, max_batched_tokens),
+            "enforce_eager": eager,
+            "enable_prefix_caching": False,
+            "distributed_executor_backend": "uni" if on_cpu else None,
+            "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30) if on_cpu else None,
+            "gpu_memory_utilization": config.gpu_memory_utilization,
+            "tensor_parallel_size": config.tensor_parallel_size,
+            "worker_extension_cls": WORKER_EXTENSION,
+        }
+        return AsyncEngineArgs(**settings)
+
+    async def score(self, sequences: Sequence[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
+        """All sequences at once, each a request of vLLM's own."""
+        return await all_or_none(self._score(sequence, top_k) for sequence in sequences)
+
+    async def _score(self, sequence: ScoreSequence, top_k: int) -> SequenceAnswer:
+        # The one token that vLLM insists on drawing brings the last row with it.
+        params = _sampling_params(max_tokens=1, temperature=0.0, logprobs=top_k, prompt_logprobs=top_k)
+        output = await self._final_output(sequence.token_ids, params)
+        return scored_answer(
+            sequence.token_ids, sequence.start, output.prompt_logprobs, output.outputs[0].logprobs, top_k
+        )
+
+    async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
+        """All prompts at once, each a request of vLLM's own."""
+        return await all_or_none(self._generate(prompt, request) for prompt in request.prompts)
+
+    async def _generate(self, prompt: GeneratePrompt, request: GenerateRequest) -> SequenceAnswer:
+        params = _sampling_params(
+            max_tokens=prompt.max_tokens,
+            seed=prompt.seed,
+            stop_token_ids=prompt.stop_token_ids,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            logprobs=request.top_k,
+        )
+        output = (await self._final_output(prompt.token_ids, params)).outputs[0]
+        if output.finish_reason not in ("stop", "length"):
+            raise EngineLostError(f"vLLM ended a request by itself ({output.finish_reason})")
+        return generated_answer(output.token_ids, output.logprobs, request.top_k, output.finish_reason)
+
+    async def _final_output(self, token_ids: list[int], params: "SamplingParams") -> Any:  # noqa: ANN401
+        from vllm.exceptions import VLLMClientError
+        from vllm.inputs import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        llm = self._running()
+        request_id = str(next(self._request_numbers))
+        try:
+            outputs = [output async for output in llm.generate(tokens_input(token_ids), params, request_id)]
+        except VLLMClientError as error:
+            raise RequestRefusedError(str(error)) from error
+        except EngineDeadError as error:
+            raise EngineLostError("vLLM's engine process has died") from error
+        except EngineGenerateError as error:
+            raise EngineFaultError(f"vLLM failed on this request: {error.__cause__!r}") from error
+        return outputs[-1]
+
+    def _running(self) -> "AsyncLLM":
+        if self._llm is None:
+            raise EngineLostError("vLLM's engine is not running")
+        return self._llm
+
+    async def close(self) -> None:
+        """End vLLM's processes, also those of a start that is still under way."""
+        self._closing = True
+        if not self._built.is_set():
+            await asyncio.to_thread(end_descendants)
+            await asyncio.to_thread(self._built.wait, 5.0)
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            await asyncio.to_thread(llm.shutdown)
+
+    def metrics_text(self) -> str:
+        """vLLM's own metrics: it keeps them in prometheus_client's global registry."""
+        from prometheus_client import generate_latest
+
+        return generate_latest().decode()
+
+
+def _sampling_params(**settings: Any) -> "SamplingParams":
+    """``settings``, and what makes vLLM's answer short: no text, no dictionaries, one output at the end."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        **settings,
+        flat_logprobs=True,
+        detokenize=False,
+        ignore_eos=True,  # what ends a completion is said by stop_token_ids alone
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        skip_clone=True,
+    )

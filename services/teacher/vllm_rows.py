@@ -1,0 +1,66 @@
+"""vLLM's flat log-probabilities as the contract's answers. Knows the layout only, not vLLM.
+
+Shapes: n positions, k candidates. A position has k + 1 entries: first the token that is (or was drawn) there,
+then the k most likely tokens by falling log-probability.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaswitch.wire import FinishReason, SequenceAnswer
+from services.teacher.engine import EngineFaultError, check_finite
+
+
+class FlatLogprobs(Protocol):
+    """vLLM's ``FlatLogprobs``: all positions' entries one after the other."""
+
+    token_ids: list[int]
+    logprobs: list[float]
+
+
+def scored_answer(
+    token_ids: Sequence[int], start: int, prompt: FlatLogprobs, sampled: FlatLogprobs, k: int
+) -> SequenceAnswer:
+    """Rows ``start .. len``: those of ``prompt`` (its position 0 is empty), then ``sampled`` as the last."""
+    ids, logprobs = _table(prompt, k)
+    last_ids, last_logprobs = _table(sampled, k)
+    if not np.array_equal(ids[:, 0], token_ids[1:]) or len(last_ids) != 1:
+        raise EngineFaultError("vLLM returned the log-probabilities of other tokens than it was asked for")
+    ids, logprobs = ids[start - 1 :], logprobs[start - 1 :]
+    return check_finite(
+        SequenceAnswer(
+            token_ids=ids[:, 0].copy(),
+            token_logprobs=logprobs[:, 0].copy(),
+            top_ids=np.concatenate([ids[:, 1:], last_ids[:, 1:]]),
+            top_logprobs=np.concatenate([logprobs[:, 1:], last_logprobs[:, 1:]]),
+        )
+    )
+
+
+def generated_answer(
+    token_ids: Sequence[int], flat: FlatLogprobs, k: int, finish_reason: FinishReason
+) -> SequenceAnswer:
+    """Row j is the distribution that ``token_ids[j]`` was drawn from."""
+    ids, logprobs = _table(flat, k)
+    if not np.array_equal(ids[:, 0], token_ids):
+        raise EngineFaultError("vLLM returned the log-probabilities of other tokens than it generated")
+    return check_finite(
+        SequenceAnswer(
+            token_ids=ids[:, 0].copy(),
+            token_logprobs=logprobs[:, 0].copy(),
+            top_ids=ids[:, 1:].copy(),
+            top_logprobs=logprobs[:, 1:].copy(),
+            finish_reason=finish_reason,
+        )
+    )
+
+
+def _table(flat: FlatLogprobs, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Ids and log-probabilities ``[n, k + 1]``."""
+    if len(flat.token_ids) % (k + 1):
+        raise EngineFaultError("vLLM returned positions with different numbers of candidates")
+    ids = np.array(flat.token_ids, dtype=np.int32).reshape(-1, k + 1)
+    return ids, np.array(flat.logprobs, dtype=np.float32).reshape(-1, k + 1)

@@ -1,0 +1,203 @@
+"""Whole runs on this machine by the command line: teacher, Ray, students and trainer as separate processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
+from tests.integration.conftest import command
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+
+
+def run_of(config: Path, name: str = "demo") -> RunDirectory:
+    return RunDirectory(config.parent / "runs" / name)
+
+
+def assert_nothing_left(folder: Path) -> None:
+    """No process that was started for a run under ``folder`` is alive."""
+    left = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(folder) in argument for argument in process.info["cmdline"] or []):
+            left.append(process.info["cmdline"])
+    assert left == []
+
+
+def test_a_run_completes_and_can_be_looked_at(short_config: Callable[..., Path]) -> None:
+    config = short_config(**{"student.num_actors": 2, "trainer.max_staleness": 1})
+    result = command("adaswitch", "run", "--config", str(config))
+    assert result.returncode == 0, result.stdout
+    run = run_of(config)
+    metrics = list(read_records(run.metrics))
+    assert [record["step"] for record in metrics] == [0, 1, 2]
+    assert max(record["staleness"] for record in metrics) <= 1
+    assert [record["step"] for record in read_records(run.evals)] == [0, 3]
+    assert [len(read_shard(shard)) for shard in run.shards()] == [8, 8, 8]
+    ids = [rollout.prompt.id for shard in run.shards() for rollout in read_shard(shard)]
+    assert ids == list(range(24))
+    AutoModelForCausalLM.from_pretrained(run.checkpoint(3))
+    assert "exact match on 20 held-out prompts" in result.stdout
+    assert str(run.path) in result.stdout
+    assert_nothing_left(config.parent)
+
+    inspected = command("adaswitch", "inspect", str(run.path), "--num", "2")
+    assert inspected.returncode == 0, inspected.stdout
+    assert "prompt 16" in inspected.stdout
+    assert "divergence" in inspected.stdout
+    reported = command("adaswitch", "report", str(run.path))
+    assert "written by the student" in reported.stdout
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights_bit_for_bit(
+    short_config: Callable[..., Path],
+) -> None:
+    settings = {"trainer.num_steps": 8, "trainer.eval_every": 0, "trainer.checkpoint_every": 0}
+    config = short_config(**settings)
+    whole = command("adaswitch", "run", "--config", str(config), "name=whole")
+    assert whole.returncode == 0, whole.stdout
+
+    interrupted = subprocess.Popen(
+        [sys.executable, "-m", "adaswitch", "run", "--config", str(config), "name=parts"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    parts = run_of(config, "parts")
+    wait_for_records(parts.metrics, 2, interrupted)
+    interrupted.send_signal(signal.SIGINT)
+    output, _ = interrupted.communicate(timeout=120)
+    assert interrupted.returncode == 130, output
+    assert "Traceback" not in output
+    (saved,) = parts.checkpoint_steps()
+    assert 2 <= saved < 8
+    assert_nothing_left(config.parent)
+
+    resumed = command("adaswitch", "run", "--config", str(config), "name=parts")
+    assert resumed.returncode == 0, resumed.stdout
+    first, second = (
+        AutoModelForCausalLM.from_pretrained(run.checkpoint(8)).state_dict()
+        for run in (run_of(config, "whole"), parts)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    losses = [
+        [record["loss"] for record in read_records(run_of(config, n).metrics)] for n in ("whole", "parts")
+    ]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 8
+
+
+def wait_for_records(path: Path, number: int, process: subprocess.Popen[str]) -> None:
+    """Until ``number`` lines are in ``path``; looks often, as nothing tells."""
+    import time
+
+    for _ in range(2400):
+        if path.is_file() and len(path.read_text().splitlines()) >= number:
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    raise AssertionError(f"{path} has not {number} lines after two minutes")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"trainer.num_stepz": 3}, "trainer.num_stepz: unknown setting; did you mean num_steps?"),
+        ({"student.model": "models/nobody"}, "student.model: cannot load 'models/nobody'"),
+        ({"teacher.serve.model": "models/nobody"}, "teacher.serve.model: there is no folder models/nobody"),
+        ({"student.max_new_tokens": 120}, "student.max_new_tokens 120"),
+        ({"teacher.serve.max_model_len": 40}, "more than the 40 that the shorter of both models takes"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    short_config: Callable[..., Path], settings: dict[str, object], message: str
+) -> None:
+    config = short_config(**settings)
+    result = command("adaswitch", "run", "--config", str(config))
+    errors = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
+    assert result.returncode == 2, result.stdout
+    assert len(errors) == 1, result.stdout
+    assert message in errors[0]
+    assert "Traceback" not in result.stdout
+    assert_nothing_left(config.parent)
+
+
+def test_a_teacher_that_is_not_there_is_one_line(short_config: Callable[..., Path], free_port: int) -> None:
+    config = short_config(
+        **{
+            "teacher.serve": None,
+            "teacher.url": f"http://127.0.0.1:{free_port}",
+            "teacher.max_wait_s": 2.0,
+        }
+    )
+    result = command("adaswitch", "run", "--config", str(config))
+    assert result.returncode == 2, result.stdout
+    assert f"no teacher answers at http://127.0.0.1:{free_port}" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
+def test_an_occupied_port_is_one_line(short_config: Callable[..., Path], free_port: int) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port))
+        taken.listen()
+        result = command("adaswitch", "run", "--config", str(short_config()))
+    assert result.returncode == 2
+    assert f"port {free_port} is taken" in result.stdout
+
+
+def test_another_tokenizer_is_one_line(short_config: Callable[..., Path], tmp_path: Path) -> None:
+    import shutil
+
+    other = tmp_path / "other-student"
+    shutil.copytree("models/chain-student", other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["+"], vocabulary["-"] = vocabulary["-"], vocabulary["+"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    result = command("adaswitch", "run", "--config", str(short_config(**{"student.model": str(other)})))
+    assert result.returncode == 2, result.stdout
+    assert "different tokenizers" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [("", "empty"), ('{"question": "1+1?", "answer": "#### 2"}\n{"question": \n', "line 2")],
+)
+def test_a_broken_data_file_is_named_with_its_line(
+    short_config: Callable[..., Path], tmp_path: Path, lines: str, message: str
+) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text(lines)
+    config = short_config(task={"kind": "gsm8k", "train": {"path": str(data)}})
+    result = command("adaswitch", "run", "--config", str(config))
+    assert result.returncode == 2, result.stdout
+    assert message in result.stdout
+    assert "data.jsonl" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
+def test_the_same_session_ids_are_not_left_behind_by_a_kill(short_config: Callable[..., Path]) -> None:
+    """Ctrl-C twice, at once: the second ends the launcher without ceremony."""
+    config = short_config(**{"trainer.num_steps": 500})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "adaswitch", "run", "--config", str(config)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for_records(run_of(config).metrics, 1, process)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=120) == 130
+    assert run_of(config).checkpoint_steps()
+    assert_nothing_left(config.parent)

@@ -1,0 +1,277 @@
+"""The transformers engine against plain forward passes, vLLM's flat rows, and what a failed start leaves."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import torch
+
+from adaswitch.config import TeacherServiceConfig
+from adaswitch.errors import ModelError, NonFiniteError
+from adaswitch.wire import GeneratePrompt, GenerateRequest, ScoreSequence
+from services.teacher import transformers_engine
+from services.teacher.engine import EngineFaultError, in_daemon_thread, is_starting
+from services.teacher.engine_log import EngineLog
+from services.teacher.model_folder import check_model_folder, read_model_folder
+from services.teacher.transformers_engine import TransformersEngine
+from services.teacher.vllm_rows import generated_answer, scored_answer
+from tests.teacher_fakes import running_app
+from tests.teacher_models import Reference, assert_rows, make_model
+
+VOCAB_SIZE = 60
+NUM_ROWS = 67
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose embedding has more rows than the tokenizer has tokens."""
+    return make_model(tmp_path_factory.mktemp("model"), VOCAB_SIZE, num_rows=NUM_ROWS, sharpness=2.0)
+
+
+@pytest.fixture
+async def engine(folder: Path):
+    engine = TransformersEngine(TeacherServiceConfig(model=str(folder), engine="transformers"))
+    await engine.start()
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> Reference:
+    return Reference(folder, VOCAB_SIZE)
+
+
+async def test_scores_are_a_plain_forward_pass_of_each_sequence_alone(engine, reference):
+    sequences = [
+        ScoreSequence(token_ids=ids, start=start)
+        for ids, start in (([5, 9, 2, 44, 17, 3], 1), ([7], 1), ([8, 8, 59], 3), ([1, 2, 3, 4], 2))
+    ]
+    for sequence, answer in zip(sequences, await engine.score(sequences, VOCAB_SIZE), strict=True):
+        rows = reference.rows(sequence.token_ids)[sequence.start - 1 :]
+        assert_rows(answer, rows)
+        scored = sequence.token_ids[sequence.start :]
+        assert answer.token_ids.tolist() == scored
+        np.testing.assert_allclose(
+            answer.token_logprobs, [rows[j, t] for j, t in enumerate(scored)], atol=1e-4
+        )
+
+
+async def test_padding_rows_of_the_vocabulary_are_no_tokens(engine):
+    assert engine.info.vocab_size == VOCAB_SIZE
+    (answer,) = await engine.score([ScoreSequence(token_ids=[1, 2], start=1)], VOCAB_SIZE)
+    np.testing.assert_allclose(np.exp(answer.top_logprobs.astype(np.float64)).sum(-1), 1.0, atol=1e-5)
+
+
+async def test_groups_change_no_score(engine, monkeypatch):
+    sequences = [ScoreSequence(token_ids=[i + 1, *range(1, i + 2)], start=1) for i in range(7)]
+    whole = await engine.score(sequences, 3)
+    monkeypatch.setattr(transformers_engine, "MAX_LOGITS", 2 * 5 * VOCAB_SIZE)
+    assert len(transformers_engine._groups(sequences, VOCAB_SIZE)) > 3
+    for one, other in zip(whole, await engine.score(sequences, 3), strict=True):
+        np.testing.assert_allclose(one.top_logprobs, other.top_logprobs, atol=1e-5)
+
+
+def request_of(
+    *prompts: tuple[list[int], int, int], stops: list[int] | None = None, **settings
+) -> GenerateRequest:
+    return GenerateRequest(
+        prompts=[
+            GeneratePrompt(token_ids=ids, max_tokens=n, seed=seed, stop_token_ids=stops or [])
+            for ids, n, seed in prompts
+        ],
+        **{"top_k": 4, **settings},
+    )
+
+
+async def test_generated_rows_are_what_the_tokens_were_drawn_from(engine, reference):
+    request = request_of(([5, 9], 6, 1), ([7], 3, 2), temperature=0.7, top_k=VOCAB_SIZE)
+    for prompt, answer in zip(request.prompts, await engine.generate(request), strict=True):
+        rows = reference.rows([*prompt.token_ids, *answer.token_ids.tolist()])[len(prompt.token_ids) - 1 : -1]
+        assert (len(answer.token_ids), answer.finish_reason) == (prompt.max_tokens, "length")
+        assert_rows(answer, rows)
+        drawn = answer.token_ids.tolist()
+        np.testing.assert_allclose(
+            answer.token_logprobs, [rows[j, t] for j, t in enumerate(drawn)], atol=1e-4
+        )
+
+
+async def test_a_seed_fixes_what_is_drawn_and_another_one_changes_it(engine):
+    first, again, other = await engine.generate(request_of(([5], 20, 1), ([5], 20, 1), ([5], 20, 2)))
+    assert first.token_ids.tolist() == again.token_ids.tolist() != other.token_ids.tolist()
+
+
+async def test_greedy_takes_the_likeliest_and_a_stop_token_ends_it(engine):
+    (answer,) = await engine.generate(request_of(([5, 9], 8, 0), temperature=0.0))
+    assert answer.token_ids.tolist() == answer.top_ids[:, 0].tolist()
+    stop = int(answer.token_ids[3])
+    (stopped,) = await engine.generate(request_of(([5, 9], 8, 0), temperature=0.0, stops=[stop]))
+    expected = answer.token_ids.tolist()[: answer.token_ids.tolist().index(stop) + 1]
+    assert (stopped.token_ids.tolist(), stopped.finish_reason) == (expected, "stop")
+
+
+async def test_the_same_request_gets_the_same_bits_among_others(engine):
+    request = request_of(([5, 9], 12, 1), ([7, 8, 9], 9, 2))
+    alone = await engine.generate(request)
+    among, *_ = await asyncio.gather(
+        engine.generate(request),
+        engine.score([ScoreSequence(token_ids=[1, 2, 3], start=1)], 4),
+        engine.generate(request_of(([1], 12, 5))),
+    )
+    for one, other in zip(alone, among, strict=True):
+        np.testing.assert_array_equal(one.top_logprobs, other.top_logprobs)
+        np.testing.assert_array_equal(one.token_ids, other.token_ids)
+
+
+async def test_a_cancelled_request_leaves_the_engine_within_a_step(engine):
+    task = asyncio.create_task(engine.generate(request_of(([5], 250, 1))))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    # The one worker is free again, or this would wait for 250 steps.
+    assert len(await asyncio.wait_for(engine.score([ScoreSequence(token_ids=[1], start=1)], 1), 5)) == 1
+
+
+async def test_a_nan_is_refused(engine):
+    with torch.no_grad():
+        engine._model.model.embed_tokens.weight[7] = torch.nan
+    with pytest.raises(NonFiniteError):
+        await engine.score([ScoreSequence(token_ids=[7, 1], start=1)], 2)
+    with pytest.raises(NonFiniteError):
+        await engine.generate(request_of(([7], 2, 0), top_k=0))
+    assert await engine.score([ScoreSequence(token_ids=[1], start=1)], 2)
+
+
+async def test_the_whole_service_on_transformers(folder):
+    config = TeacherServiceConfig(model=str(folder), engine="transformers")
+    async with (
+        running_app(TransformersEngine(config)) as app,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://teacher") as client,
+    ):
+        assert (await client.get("/readyz")).status_code == 200
+        info = (await client.get("/v1/model")).json()
+        assert (info["vocab_size"], info["max_model_len"], info["dtype"]) == (VOCAB_SIZE, 256, "float32")
+        body = {"sequences": [{"token_ids": [1, 2, 3], "start": 2}], "top_k": -1}
+        document = (await client.post("/v1/score", json=body)).json()
+        assert np.array(document["sequences"][0]["top_ids"]).shape == (2, VOCAB_SIZE)
+
+
+@dataclass
+class Flat:
+    token_ids: list[int]
+    logprobs: list[float]
+
+
+PROMPT = Flat([8, 3, 1, 6, 2, 6], [-3.0, -0.5, -1.0, -0.25, -0.75, -0.25])
+SAMPLED = Flat([4, 4, 0], [-0.125, -0.125, -2.0])
+
+
+@pytest.mark.parametrize("start", [1, 2, 3])
+def test_vllms_rows_from_every_start(start):
+    answer = scored_answer([5, 8, 6], start, PROMPT, SAMPLED, 2)
+    assert answer.token_ids.tolist() == [8, 6][start - 1 :]
+    assert answer.token_logprobs.tolist() == [-3.0, -0.25][start - 1 :]
+    assert answer.top_ids.tolist() == [[3, 1], [2, 6], [4, 0]][start - 1 :]
+    assert answer.top_logprobs.tolist() == [[-0.5, -1.0], [-0.75, -0.25], [-0.125, -2.0]][start - 1 :]
+
+
+def test_vllms_rows_of_a_single_token_and_without_candidates():
+    alone = scored_answer([5], 1, Flat([], []), SAMPLED, 2)
+    assert (alone.token_ids.tolist(), alone.top_ids.tolist()) == ([], [[4, 0]])
+    bare = scored_answer([5, 8], 1, Flat([8], [-3.0]), Flat([4], [-0.125]), 0)
+    assert (bare.token_logprobs.tolist(), bare.top_ids.shape) == ([-3.0], (2, 0))
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "prompt", "sampled"),
+    [
+        ([5, 6, 8], PROMPT, SAMPLED),
+        ([5, 8], PROMPT, SAMPLED),
+        ([5, 8, 6], Flat(PROMPT.token_ids[:-1], PROMPT.logprobs[:-1]), SAMPLED),
+        ([5, 8, 6], PROMPT, Flat([], [])),
+    ],
+)
+def test_rows_that_do_not_belong_to_the_tokens_are_a_fault(token_ids, prompt, sampled):
+    with pytest.raises(EngineFaultError):
+        scored_answer(token_ids, 1, prompt, sampled, 2)
+
+
+def test_vllms_rows_of_a_continuation():
+    flat = Flat([8, 8, 1, 6, 2, 6], [-0.5, -0.5, -1.0, -0.75, -0.25, -0.75])
+    answer = generated_answer([8, 6], flat, 2, "stop")
+    assert (answer.token_ids.tolist(), answer.top_ids.tolist()) == ([8, 6], [[8, 1], [2, 6]])
+    assert answer.finish_reason == "stop"
+    with pytest.raises(EngineFaultError):
+        generated_answer([8, 7], flat, 2, "stop")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf"), float("inf")])
+def test_vllms_rows_that_are_not_finite_are_refused(bad):
+    with pytest.raises(NonFiniteError):
+        scored_answer([5], 1, Flat([], []), Flat([4, 4, 0], [-0.1, -0.1, bad]), 2)
+
+
+def test_the_reason_of_a_failed_start_is_the_first_that_says_something():
+    # In a process of its own: it turns its standard streams away.
+    script = """
+import subprocess, sys
+from services.teacher.engine_log import EngineLog
+log = EngineLog()
+with log.capture():
+    print("INFO loading")
+    child = "raise ValueError('Head size 7 is not supported')"
+    subprocess.run([sys.executable, "-c", child])
+    print("RuntimeError: Engine core initialization failed. See root cause above.", file=sys.stderr)
+    sys.stdout.flush()
+print(log.reason())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("ValueError: Head size 7 is not supported\n", "")
+
+
+def test_a_log_without_a_reason_has_none():
+    assert EngineLog().reason() is None
+
+
+async def test_a_daemon_thread_brings_results_and_errors():
+    assert await in_daemon_thread(lambda: 3) == 3
+    with pytest.raises(ModelError, match="no"):
+        await in_daemon_thread(lambda: (_ for _ in ()).throw(ModelError("no")))
+    assert not is_starting()
+
+
+@pytest.mark.parametrize("model", ["/nowhere", "nowhere", "./nowhere", "a/b/c"])
+def test_a_path_that_does_not_exist_is_named(model):
+    with pytest.raises(ModelError, match=f"there is no folder '{model}'"):
+        check_model_folder(model)
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        check_model_folder(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"max_model_len": 257}, "257 is more than the 256"),
+        ({}, "has 80 tokens, its model only 60"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_named(tmp_path, folder, change, words):
+    if not change:
+        folder = make_model(tmp_path, 80, num_rows=60)
+    with pytest.raises(ModelError, match=words):
+        read_model_folder(TeacherServiceConfig(model=str(folder), **change))
+
+
+def test_a_folder_with_a_broken_config_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=os.path.basename(tmp_path)):
+        read_model_folder(TeacherServiceConfig(model=str(tmp_path)))
