@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adaswitch.distribution import TopK, outcome_logprobs_of
-from adaswitch.errors import NonFiniteError
+from adaswitch.errors import NonFiniteError, TeacherProtocolError
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 """``(p_logprobs [n, m], q_logprobs [n, m]) -> [n]``."""
@@ -51,8 +51,13 @@ DIVERGENCES: dict[str, Divergence] = {"forward_kl": forward_kl, "reverse_kl": re
 def divergences(metric: str, teacher: TopK, student_logprobs: Tensor) -> list[float]:
     """d_1 .. d_n of n positions, from the teacher's rows and the student's full ``[n, V]``.
 
-    Raises ``NonFiniteError`` where one is not a number: a rollout must never go on from that.
+    Raises ``TeacherProtocolError`` where the rows are not as many, ``NonFiniteError`` where a divergence
+    is not a number: a rollout must never go on from that.
     """
+    if len(teacher) != len(student_logprobs):
+        raise TeacherProtocolError(
+            f"{len(student_logprobs)} tokens were to be scored, the teacher gave {len(teacher)} rows"
+        )
     q_logprobs = outcome_logprobs_of(student_logprobs, teacher.ids, teacher.vocab_size)
     values: list[float] = DIVERGENCES[metric](teacher.outcome_logprobs(), q_logprobs).tolist()
     if not all(math.isfinite(value) for value in values):

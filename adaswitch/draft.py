@@ -50,7 +50,7 @@ class RolloutDraft:
         if not 1 <= num_written <= self.num_left:
             raise ValueError(f"the student was to write 1 to {self.num_left} tokens, it wrote {num_written}")
         if len(scores) != num_written:
-            raise ValueError(f"{num_written} tokens were to be scored, {len(scores)} rows came back")
+            raise ValueError(f"the student wrote {num_written} tokens, from {len(scores)} distributions")
         num_kept = num_written if crossing is None else crossing
         self._add(chunk.token_ids[:num_kept], scores.rows(0, num_kept), by_teacher=False)
         self.divergences += new[: len(thresholds)]

@@ -34,6 +34,9 @@ _DTYPES = {
     "num_divergences": np.int32,
 }
 
+_LENGTHS = ("num_prompt_tokens", "num_completion_tokens", "num_divergences")
+_WHOLE_NUMBERS = ("id", "record", "step", "min_version", "weights_version")
+
 _BROKEN = (
     SafetensorError,
     NonFiniteError,
@@ -117,8 +120,10 @@ def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -
     watched = {
         name: _split(arrays[name], arrays["num_divergences"]) for name in ("divergences", "thresholds")
     }
-    if len(records) != len(prompts):
-        raise ValueError(f"{len(records)} records of {len(prompts)} rollouts")
+    if {len(records)} != {len(arrays[name]) for name in _LENGTHS}:
+        raise ValueError("records and lengths must be equally many")
+    if not all(type(record[name]) is int for record in records for name in _WHOLE_NUMBERS):
+        raise TypeError(f"{', '.join(_WHOLE_NUMBERS)} of a record must be whole numbers")
     known_costs = {field.name for field in fields(Costs)}
     return [
         Rollout(

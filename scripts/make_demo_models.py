@@ -129,6 +129,7 @@ def make(recipe: Recipe, out: Path, seed: int, held_out: "list[Example]") -> flo
         lambda batch: sft.cross_entropy(model, batch),
         num_steps=recipe.num_steps,
         learning_rate=recipe.learning_rate,
+        schedule="cosine",
         title=recipe.folder,
     )
     model.save_pretrained(out / recipe.folder)

@@ -178,6 +178,7 @@ def make_pair(out: Path, data: str | None, num_steps: int, seed: int) -> None:
         lambda batch: forward_kl(teacher, student, batch),
         num_steps=num_steps,
         learning_rate=LEARNING_RATE,
+        schedule="constant_with_warmup",  # the loss still falls fast at the end
         title=STUDENT,
     )
     save(student, tokenizer, out / STUDENT)

@@ -5,11 +5,12 @@ Shapes: B sequences, T tokens of the longest one, N completion tokens in all, H 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.nn import functional as F
-from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, get_cosine_schedule_with_warmup
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, get_scheduler
 
 from adaswitch.errors import NonFiniteError
 from adaswitch.io.datasets import encode_prompt, encode_reference
@@ -82,14 +83,15 @@ def train(
     *,
     num_steps: int,
     learning_rate: float,
+    schedule: Literal["cosine", "constant_with_warmup"],
     title: str,
 ) -> None:
-    """A step of AdamW on each of ``num_steps`` batches, warmed up over a tenth and then down a cosine.
+    """A step of AdamW on each of ``num_steps`` batches, warmed up over the first tenth.
 
     Raises ``NonFiniteError`` where ``loss_of`` gives a NaN or an infinity.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
-    schedule = get_cosine_schedule_with_warmup(optimizer, max(1, num_steps // 10), num_steps)
+    scheduler = get_scheduler(schedule, optimizer, max(1, num_steps // 10), num_steps)
     model.train()
     with _progress() as progress:
         bar = progress.add_task(title, total=num_steps, loss="")
@@ -101,7 +103,7 @@ def train(
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            schedule.step()
+            scheduler.step()
             progress.update(bar, advance=1, loss=f"loss {loss.item():.3f}")
     model.eval()
 

@@ -117,7 +117,9 @@ def random_rollout(
     rows = torch.from_numpy(rng.normal(size=(num_tokens, vocab_size))).log_softmax(-1)
     thresholds = [float("inf") if i < window else float(rng.random()) for i in range(num_watched)]
     return Rollout(
-        prompt=Prompt(seed, tuple(rng.integers(0, vocab_size, num_prompt).tolist()), seed + 1, seed + 2, seed),
+        prompt=Prompt(
+            seed, tuple(rng.integers(0, vocab_size, num_prompt).tolist()), seed + 1, seed + 2, seed
+        ),
         completion_token_ids=tuple(rng.integers(0, vocab_size, num_tokens).tolist()),
         by_teacher=np.arange(num_tokens) >= num_student,
         teacher=top_k(rows, k),

@@ -4,14 +4,12 @@ import os
 from collections.abc import Callable
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config import RunConfig
-from adaswitch.io.datasets import encode_prompt, load_examples
-from adaswitch.io.models import check_lengths, load_tokenizer, max_positions, stop_token_ids
+from adaswitch.io.models import stop_token_ids
+from adaswitch.io.preflight import RunData, load_run_data
 from adaswitch.io.run_directory import RunDirectory
 from adaswitch.schedule import PromptSchedule
-from adaswitch.tasks import Task, make_task
 from trainer.checkpoint import restore
 from trainer.evaluate import EvalPrompts
 from trainer.learner import Learner
@@ -26,46 +24,34 @@ def prepare(
     """The job, and the step that it starts from. ``connect`` is called last, once all else is right."""
     torch.set_num_threads(config.trainer.num_threads)
     torch.manual_seed(config.seed)
-    tokenizer = load_tokenizer(config.student.model)
-    task = make_task(config.task)
-    schedule = _schedule(config, task, tokenizer)
-    eval_prompts = _eval_prompts(config, task, tokenizer)
+    data = load_run_data(config)
     run = RunDirectory.create(config)
     learner, start = _learner(config, run)
     job = Job(
         config=config,
         run=run,
         learner=learner,
-        tokenizer=tokenizer,
-        schedule=schedule,
+        tokenizer=data.tokenizer,
+        schedule=PromptSchedule(
+            data.train_prompts, config.trainer.prompts_per_step, config.trainer.max_staleness, config.seed
+        ),
         source=connect(),
-        recorder=Recorder(run, task.name, config.trainer.num_steps, start),
-        eval_prompts=eval_prompts,
+        recorder=Recorder(run, data.task.name, config.trainer.num_steps, start),
+        eval_prompts=_eval_prompts(config, data),
         should_stop=should_stop,
     )
     return job, start
 
 
-def _schedule(config: RunConfig, task: Task, tokenizer: PreTrainedTokenizerBase) -> PromptSchedule:
-    prompts = [
-        tuple(encode_prompt(tokenizer, task, example)) for example in load_examples(config.task, "train")
-    ]
-    check_lengths(prompts, config.student.max_new_tokens, max_positions(config.student.model), "the student")
-    return PromptSchedule(prompts, config.trainer.prompts_per_step, config.trainer.max_staleness, config.seed)
-
-
-def _eval_prompts(config: RunConfig, task: Task, tokenizer: PreTrainedTokenizerBase) -> EvalPrompts | None:
-    if config.trainer.eval_every == 0:
-        return None
-    examples = load_examples(config.task, "eval")[: config.trainer.eval_prompts]
-    if not examples:
+def _eval_prompts(config: RunConfig, data: RunData) -> EvalPrompts | None:
+    if not data.eval_examples:
         return None
     return EvalPrompts(
-        task=task,
-        examples=examples,
-        prompt_token_ids=[encode_prompt(tokenizer, task, example) for example in examples],
-        tokenizer=tokenizer,
-        stop_token_ids=stop_token_ids(config.student.model, tokenizer),
+        task=data.task,
+        examples=data.eval_examples,
+        prompt_token_ids=data.eval_prompts,
+        tokenizer=data.tokenizer,
+        stop_token_ids=stop_token_ids(config.student.model, data.tokenizer),
         max_new_tokens=config.student.max_new_tokens,
         batch_size=config.trainer.eval_batch_size,
     )

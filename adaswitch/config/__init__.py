@@ -151,8 +151,9 @@ def describe(error: ValidationError, model: type[Settings]) -> str:
 def _one_line(finding: ErrorDetails, model: type[Settings]) -> str:
     path = _path(finding, model)
     if finding["type"] == "extra_forbidden":
-        known = sorted(_known_keys(model) - {str(finding["loc"][-1])})
-        close = difflib.get_close_matches(str(finding["loc"][-1]), known, n=1)
+        key, known = str(finding["loc"][-1]), _known_keys(model)
+        # A key that is right elsewhere is not misspelt.
+        close = [] if key in known else difflib.get_close_matches(key, sorted(known), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"{path}: unknown setting{hint}"
     if finding["type"] == "missing":

@@ -15,6 +15,7 @@ import httpx
 from adaswitch.config import RunConfig, TeacherServiceConfig
 from adaswitch.errors import AdaSwitchError, EnvironmentProblem
 from adaswitch.io.config_files import write_config
+from adaswitch.io.preflight import load_run_data
 from adaswitch.io.processes import ManagedProcess, require_free_port, wait_for_file
 from adaswitch.io.run_directory import RunDirectory
 
@@ -43,7 +44,9 @@ class LocalRun:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
+        self._address_file = self._logs / "ray-address"
         self._started: list[ManagedProcess] = []
+        self._started_s = time.monotonic()
 
     def execute(self, should_stop: Callable[[], bool], on_poll: Callable[[], None]) -> bool:
         """Run to the end; whether it was reached. ``on_poll`` is called a few times a second.
@@ -52,7 +55,10 @@ class LocalRun:
         """
         with self._all_stopped_at_the_end():
             teacher = self._start_teacher()
-            environment = {"RAY_ADDRESS": self._start_ray(), **self._ray_environment}
+            head = self._start_ray()
+            # While both get ready: what is wrong with the data is said before anything waits for it.
+            load_run_data(self.config)
+            environment = {"RAY_ADDRESS": self._ray_address(head), **self._ray_environment}
             arguments = ["--config", str(self._resolved_config())]
             students = self._start("students", "services.student", arguments, environment)
             trainer = self._start("trainer", "trainer", arguments, environment)
@@ -68,9 +74,8 @@ class LocalRun:
         on_poll: Callable[[], None],
     ) -> None:
         """Wait for the trainer's end, a stop, or another process's failure."""
-        started_s = time.monotonic()
         while trainer.exit_code is None and not should_stop():
-            self._note_ready_teacher(started_s)
+            self._look_for_teacher()
             on_poll()
             for process in others:
                 if process.exit_code not in (None, 0) or (
@@ -92,34 +97,32 @@ class LocalRun:
         self._say(f"teacher: {serve.model} on {serve.engine}, port {serve.port}")
         return self._start("teacher", "services.teacher", ["--config", str(self._resolved_config())], {})
 
-    def _note_ready_teacher(self, started_s: float) -> None:
+    def _look_for_teacher(self) -> None:
         """Say once when the teacher answers."""
-        if "teacher" in self.seconds:
+        if "teacher" in self.seconds or self.config.teacher.serve is None:
             return
         try:
             ready = httpx.get(f"{self._teacher_url()}/readyz", timeout=1.0).status_code == 200
         except httpx.HTTPError:
             ready = False
         if ready:
-            self.seconds["teacher"] = time.monotonic() - started_s + self.seconds.get("ray", 0.0)
-            self._say(f"teacher: ready after {self.seconds['teacher']:.0f} s")
+            self._note_ready("teacher")
 
-    def _start_ray(self) -> str:
-        started_s = time.monotonic()
-        address_file = self._logs / "ray-address"
-        address_file.unlink(missing_ok=True)
+    def _start_ray(self) -> ManagedProcess:
+        self._address_file.unlink(missing_ok=True)
         students = self.config.student
         num_cpus = max(os.cpu_count() or 1, students.num_actors * students.num_threads)
-        head = self._start(
-            "ray",
-            "adaswitch.io.ray_head",
-            ["--address-file", str(address_file), "--num-cpus", str(num_cpus)],
-            self._ray_environment,
-        )
-        address = wait_for_file(address_file, head, RAY_START_TIMEOUT_S)
-        self.seconds["ray"] = time.monotonic() - started_s
-        self._say(f"ray: ready after {self.seconds['ray']:.0f} s")
+        arguments = ["--address-file", str(self._address_file), "--num-cpus", str(num_cpus)]
+        return self._start("ray", "adaswitch.io.ray_head", arguments, self._ray_environment)
+
+    def _ray_address(self, head: ManagedProcess) -> str:
+        address = wait_for_file(self._address_file, head, RAY_START_TIMEOUT_S)
+        self._note_ready("ray")
         return address
+
+    def _note_ready(self, name: str) -> None:
+        self.seconds[name] = time.monotonic() - self._started_s
+        self._say(f"{name}: ready after {self.seconds[name]:.0f} s")
 
     def _teacher_url(self) -> str:
         serve = self.config.teacher.serve

@@ -113,8 +113,10 @@ def wait_for_records(path: Path, number: int, process: subprocess.Popen[str]) ->
         ({"trainer.num_stepz": 3}, "trainer.num_stepz: unknown setting; did you mean num_steps?"),
         ({"student.model": "models/nobody"}, "student.model: cannot load 'models/nobody'"),
         ({"teacher.serve.model": "models/nobody"}, "teacher.serve.model: there is no folder models/nobody"),
-        ({"student.max_new_tokens": 120}, "student.max_new_tokens 120"),
-        ({"teacher.serve.max_model_len": 40}, "more than the 40 that the shorter of both models takes"),
+        (
+            {"teacher.serve.max_model_len": 40},
+            "more than the 40 that the teacher (teacher.serve.max_model_len) takes",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -170,34 +172,11 @@ def test_another_tokenizer_is_one_line(short_config: Callable[..., Path], tmp_pa
     assert "Traceback" not in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [("", "empty"), ('{"question": "1+1?", "answer": "#### 2"}\n{"question": \n', "line 2")],
-)
-def test_a_broken_data_file_is_named_with_its_line(
-    short_config: Callable[..., Path], tmp_path: Path, lines: str, message: str
-) -> None:
+def test_a_broken_data_file_is_named_with_its_line(short_config: Callable[..., Path], tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
-    data.write_text(lines)
+    data.write_text('{"question": "1+1?", "answer": "#### 2"}\n{"question": \n')
     config = short_config(task={"kind": "gsm8k", "train": {"path": str(data)}})
     result = command("adaswitch", "run", "--config", str(config))
     assert result.returncode == 2, result.stdout
-    assert message in result.stdout
-    assert "data.jsonl" in result.stdout
+    assert "data.jsonl, line 2" in result.stdout
     assert "Traceback" not in result.stdout
-
-
-def test_the_same_session_ids_are_not_left_behind_by_a_kill(short_config: Callable[..., Path]) -> None:
-    """Ctrl-C twice, at once: the second ends the launcher without ceremony."""
-    config = short_config(**{"trainer.num_steps": 500})
-    process = subprocess.Popen(
-        [sys.executable, "-m", "adaswitch", "run", "--config", str(config)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    wait_for_records(run_of(config).metrics, 1, process)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=120) == 130
-    assert run_of(config).checkpoint_steps()
-    assert_nothing_left(config.parent)

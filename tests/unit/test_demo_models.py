@@ -123,6 +123,7 @@ def test_training_lowers_the_loss(batch):
         lambda batch: sft.cross_entropy(model, batch),
         num_steps=30,
         learning_rate=1e-2,
+        schedule="cosine",
         title="test",
     )
     assert sft.cross_entropy(model, batch).item() < 0.7 * before

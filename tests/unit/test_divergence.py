@@ -111,7 +111,9 @@ def test_gradients_equal_finite_differences(metric: str) -> None:
     assert torch.autograd.gradcheck(lambda x: DIVERGENCES[metric](p, x.log_softmax(-1)), logits)
 
 
-@pytest.mark.parametrize(("beta", "weight", "limit"), [(1e-6, 1e-6, "forward_kl"), (1 - 1e-6, 1e-6, "reverse_kl")])
+@pytest.mark.parametrize(
+    ("beta", "weight", "limit"), [(1e-6, 1e-6, "forward_kl"), (1 - 1e-6, 1e-6, "reverse_kl")]
+)
 def test_the_limits_of_jsd(beta: float, weight: float, limit: str) -> None:
     p, q = logs(P, [0.1, 0.8, 0.1]), logs(Q, [0.3, 0.3, 0.4])
     torch.testing.assert_close(jsd(p, q, beta) / weight, DIVERGENCES[limit](p, q), rtol=1e-4, atol=0)

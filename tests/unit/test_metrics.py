@@ -1,0 +1,77 @@
+"""Metrics of a step, counted by hand on three rollouts."""
+
+from dataclasses import replace
+
+import pytest
+
+from adaswitch.metrics import rollout_metrics
+from adaswitch.rollout import Costs, Ending, Rollout
+from tests.fakes import random_rollout
+
+
+def rollout(seed: int, num_student: int, num_teacher: int, **changes: object) -> Rollout:
+    return replace(random_rollout(seed, num_student=num_student, num_teacher=num_teacher), **changes)
+
+
+ROLLOUTS = [
+    rollout(
+        0,
+        4,
+        2,
+        divergences=(1.0, 2.0),
+        thresholds=(1.0, 2.0),
+        ending=Ending.STOP,
+        weights_version=3,
+        costs=Costs(5, 1, 5, 2, 0.5, 1.5, 2.0),
+    ),
+    rollout(
+        1,
+        3,
+        0,
+        divergences=(3.0,),
+        thresholds=(3.0,),
+        ending=Ending.LENGTH,
+        weights_version=5,
+        costs=Costs(3, 0, 3, 0, 1.0, 0.5, 0.0),
+    ),
+    rollout(
+        2,
+        0,
+        6,
+        divergences=(),
+        thresholds=(),
+        ending=Ending.STOP,
+        weights_version=4,
+        costs=Costs(0, 0, 0, 6, 0.0, 0.0, 4.0),
+    ),
+]
+
+
+def test_a_step_of_three_rollouts() -> None:
+    metrics = rollout_metrics(ROLLOUTS, version=5)
+    assert metrics == pytest.approx(
+        {
+            "switch_rate": 2 / 3,
+            "mean_switch_position": 2.0,
+            "mean_divergence": 2.0,
+            "mean_completion_tokens": 5.0,
+            "stop_rate": 2 / 3,
+            "student_tokens": 8,
+            "teacher_tokens": 8,
+            "scored_tokens": 8,
+            "wasted_tokens": 1,
+            "staleness": 2,
+            "write_s": 0.5,
+            "score_s": 2 / 3,
+            "generate_s": 2.0,
+        }
+    )
+
+
+def test_what_there_is_none_of_is_none() -> None:
+    on_policy = rollout_metrics([ROLLOUTS[1]], version=5)
+    assert on_policy["switch_rate"] == 0
+    assert on_policy["mean_switch_position"] is None
+    off_policy = rollout_metrics([ROLLOUTS[2]], version=5)
+    assert off_policy["mean_switch_position"] == 0
+    assert off_policy["mean_divergence"] is None

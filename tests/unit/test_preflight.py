@@ -1,0 +1,64 @@
+"""What is wrong with a run is found before anything is started, and named."""
+
+from pathlib import Path
+
+import pytest
+
+from adaswitch.config import RunConfig, parse_config, with_overrides
+from adaswitch.errors import DataError, ModelError
+from adaswitch.io.preflight import load_run_data
+
+
+def config(**settings: object) -> RunConfig:
+    document = {
+        "name": "run",
+        "task": {"kind": "chain", "num_train": 12, "num_eval": 8},
+        "teacher": {"serve": {"model": "models/chain-teacher", "max_model_len": 128}},
+        "student": {"model": "models/chain-student", "max_new_tokens": 64},
+    }
+    return parse_config(with_overrides(document, list(settings.items())))
+
+
+def test_a_run_that_fits() -> None:
+    data = load_run_data(config(**{"trainer.eval_prompts": 5}))
+    assert len(data.train_prompts) == 12
+    assert len(data.eval_examples) == len(data.eval_prompts) == 5
+    assert not set(data.train_prompts) & set(data.eval_prompts)
+    assert data.tokenizer.decode(list(data.train_prompts[0])).endswith("=")
+
+
+def test_without_evaluation_no_held_out_data_is_read() -> None:
+    assert load_run_data(config(**{"trainer.eval_every": 0})).eval_examples == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"student.model": "models/nobody"}, "student.model: cannot load 'models/nobody': there is no such"),
+        (
+            {"student.max_new_tokens": 120},
+            "student.max_new_tokens 120 that is more than the 128 that the student",
+        ),
+        ({"teacher.serve.max_model_len": 70}, "more than the 70 that the teacher"),
+    ],
+)
+def test_models_and_lengths_that_do_not_fit(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        load_run_data(config(**settings))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "holds no records"),
+        ('{"question": "1+1?", "answer": "#### 2"}\n{"question": \n', "line 2: "),
+        ('{"question": "1+1?"}\n', "line 1: .*answer"),
+        (None, "gone.jsonl"),
+    ],
+)
+def test_data_that_cannot_be_used(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "gone.jsonl"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_run_data(config(task={"kind": "gsm8k", "train": {"path": str(path)}, "chat_template": False}))
