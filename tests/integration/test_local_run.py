@@ -1,7 +1,6 @@
 """Whole runs on this machine by the command line: teacher, Ray, students and trainer as separate processes."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
