@@ -182,7 +182,7 @@ def answers_from_safetensors(blob: bytes) -> list[SequenceAnswer]:
                 strict=True,
             )
         ]
-    except (SafetensorError, KeyError, IndexError, ValueError, TypeError) as error:
+    except (SafetensorError, KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise TeacherProtocolError(f"the teacher's safetensors answer cannot be read: {error!r}") from error
     return answers
 

@@ -56,6 +56,10 @@ class ManagedProcess:
         """None while it runs."""
         return self._process.poll()
 
+    def wait(self, timeout_s: float) -> int:
+        """The exit code, once it has ended. Raises ``subprocess.TimeoutExpired``."""
+        return self._process.wait(timeout_s)
+
     def last_error(self) -> str:
         """The last ``error: ...`` line of its log, else the last line, with where to read more."""
         text = self.log.read_text(encoding="utf-8", errors="replace")

@@ -22,11 +22,12 @@ def main() -> None:
     parser.add_argument("--address-file", type=Path, required=True, help="where the address is written")
     parser.add_argument("--num-cpus", type=int, required=True, help="CPUs that Ray may give away")
     parser.add_argument("--object-store-mib", type=int, default=512, help="shared memory for objects")
+    parser.add_argument("--dashboard-port", type=int, help="start the dashboard with its job server there")
     arguments = parser.parse_args()
     stop = threading.Event()
     parent = os.getppid()
     with one_line_errors():
-        _start(arguments.num_cpus, arguments.object_store_mib * 2**20)
+        _start(arguments.num_cpus, arguments.object_store_mib * 2**20, arguments.dashboard_port)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         _write_address(arguments.address_file)
@@ -36,7 +37,7 @@ def main() -> None:
         _stop()
 
 
-def _start(num_cpus: int, object_store_bytes: int) -> None:
+def _start(num_cpus: int, object_store_bytes: int, dashboard_port: int | None) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # A cluster of its own, whatever others there are on this machine.
     os.environ.pop("RAY_ADDRESS", None)
@@ -49,7 +50,8 @@ def _start(num_cpus: int, object_store_bytes: int) -> None:
             address="local",
             num_cpus=num_cpus,
             object_store_memory=object_store_bytes,
-            include_dashboard=False,
+            include_dashboard=dashboard_port is not None,
+            dashboard_port=dashboard_port,
             logging_level=logging.ERROR,
             log_to_driver=False,
         )

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from adaswitch.config import TeacherConfig
 from adaswitch.distribution import TopK
-from adaswitch.errors import TeacherProtocolError
+from adaswitch.errors import ModelError, TeacherProtocolError
 from adaswitch.roles import Continuation
 from adaswitch.rollout import Prompt
 from adaswitch.sampling import teacher_seed
@@ -51,6 +51,10 @@ class TeacherCalls:
         seed: int,
         stop_token_ids: Sequence[int],
     ) -> None:
+        if info.max_top_k < 1:
+            raise ModelError(
+                f"the teacher {info.model!r} gives no log-probabilities (max_top_k 0): start it with more"
+            )
         self._client = client
         self._info = info
         self._config = config

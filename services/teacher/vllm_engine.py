@@ -62,29 +62,36 @@ class VLLMEngine:
         return self._llm is not None and not self._llm.errored
 
     async def start(self) -> None:
-        """Load the model in a process of its own."""
+        """Load the model in a process of its own, and see it answer once."""
         check_vllm_installed()
         set_environment(self._config)
-        self._built.clear()
-        facts = await in_daemon_thread(self._build)
-        llm = self._running()
-        await llm.collective_rpc("teacher_exit_with", args=(os.getpid(),))
-        if facts.vocab_size < facts.num_embedding_rows:
-            await llm.collective_rpc("teacher_drop_padding_rows", args=(facts.vocab_size,))
+        facts = await in_daemon_thread(lambda: read_model_folder(self._config))
+        if (reason := await self._start_or_reason(facts)) is not None:
+            raise ModelError(f"model: vLLM cannot serve {self._config.model!r}: {reason}")
         self._info = model_info(self._config, facts)
 
-    def _build(self) -> ModelFacts:
+    async def _start_or_reason(self, facts: ModelFacts) -> str | None:
+        """None once the engine runs, else why it does not."""
         log = EngineLog()
         try:
-            facts = read_model_folder(self._config)
             with log.capture():
-                self._llm = self._start_vllm(facts)
-            return facts
-        except (ModelError, EngineLostError):
-            raise
+                await self._start_engine(facts)
         except Exception as error:
-            reason = log.reason() or f"{type(error).__name__}: {error}".splitlines()[0]
-            raise ModelError(f"model: vLLM cannot serve {self._config.model!r}: {reason}") from error
+            return log.reason() or f"{type(error).__name__}: {error}".splitlines()[0]
+        return None
+
+    async def _start_engine(self, facts: ModelFacts) -> None:
+        self._built.clear()
+        self._llm = await in_daemon_thread(lambda: self._build(facts))
+        await self._llm.collective_rpc("teacher_exit_with", args=(os.getpid(),))
+        if facts.vocab_size < facts.num_embedding_rows:
+            await self._llm.collective_rpc("teacher_drop_padding_rows", args=(facts.vocab_size,))
+        # What vLLM's kernels do not support may show only now, and then ends the engine.
+        await self.score([ScoreSequence(token_ids=[0], start=1)], top_k=0)
+
+    def _build(self, facts: ModelFacts) -> "AsyncLLM":
+        try:
+            return self._start_vllm(facts)
         finally:
             self._built.set()
 
@@ -183,9 +190,12 @@ class VLLMEngine:
         if not self._built.is_set():
             await asyncio.to_thread(end_descendants)
             await asyncio.to_thread(self._built.wait, 5.0)
-        llm, self._llm = self._llm, None
+        llm: Any = self._llm
+        self._llm = None
         if llm is not None:
             await asyncio.to_thread(llm.shutdown)
+            # Its __del__ would do so again, and fail noisily if the interpreter is half torn down by then.
+            llm.shutdown = lambda: None
 
     def metrics_text(self) -> str:
         """vLLM's own metrics: it keeps them in prometheus_client's global registry."""

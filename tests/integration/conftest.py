@@ -1,26 +1,78 @@
 """Real services for the integration tests: free ports, a config for short runs, commands as a user types them."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
 from adaswitch.io.config_files import read_yaml
+from adaswitch.io.processes import ManagedProcess, wait_for_file
 
 COMMAND_TIMEOUT_S = 300
+
+
+def unused_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture
 def free_port() -> int:
     """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return unused_port()
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster with its job server, and a teacher; ``environment`` lets a process join."""
+
+    environment: dict[str, str]
+    dashboard_url: str
+    teacher_url: str
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Started once for all tests that need one; the teacher runs on transformers."""
+    folder = tmp_path_factory.mktemp("cluster")
+    # A job's ``python`` is the first on the path of the cluster that runs it.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    token = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    dashboard, teacher = unused_port(), unused_port()
+    address_file = folder / "address"
+    head_arguments = ["--address-file", str(address_file), "--num-cpus", "4"]
+    head_arguments += ["--dashboard-port", str(dashboard)]
+    served = ["--model", "models/chain-teacher", "--engine", "transformers", "--port", str(teacher)]
+    processes = [
+        ManagedProcess(
+            "ray", "adaswitch.io.ray_head", head_arguments, folder / "ray.log", {**token, "PATH": path}
+        ),
+        ManagedProcess("teacher", "services.teacher", served, folder / "teacher.log"),
+    ]
+    try:
+        address = wait_for_file(address_file, processes[0], 120)
+        yield Cluster(
+            {**token, "RAY_ADDRESS": address},
+            f"http://127.0.0.1:{dashboard}",
+            f"http://127.0.0.1:{teacher}",
+        )
+    finally:
+        for process in processes:
+            process.stop(15)
 
 
 @pytest.fixture
@@ -64,3 +116,12 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         env={**os.environ, **environment},
         check=False,
     )
+
+
+def wait_for_records(path: Path, number: int, process: ManagedProcess) -> None:
+    """Until ``number`` lines are in ``path``; looks often, as nothing tells."""
+    deadline_s = time.monotonic() + 120
+    while not path.is_file() or len(path.read_text().splitlines()) < number:
+        assert process.exit_code is None, process.last_error()
+        assert time.monotonic() < deadline_s, f"{path} has not {number} lines after two minutes"
+        time.sleep(0.05)

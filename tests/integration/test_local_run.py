@@ -1,19 +1,18 @@
 """Whole runs on this machine by the command line: teacher, Ray, students and trainer as separate processes."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-import torch
 from transformers import AutoModelForCausalLM
 
+from adaswitch.io.processes import ManagedProcess
 from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
-from tests.integration.conftest import command
+from tests.integration.conftest import command, wait_for_records
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -56,54 +55,20 @@ def test_a_run_completes_and_can_be_looked_at(short_config: Callable[..., Path])
     assert "written by the student" in reported.stdout
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights_bit_for_bit(
-    short_config: Callable[..., Path],
-) -> None:
-    settings = {"trainer.num_steps": 8, "trainer.eval_every": 0, "trainer.checkpoint_every": 0}
-    config = short_config(**settings)
-    whole = command("adaswitch", "run", "--config", str(config), "name=whole")
-    assert whole.returncode == 0, whole.stdout
-
-    interrupted = subprocess.Popen(
-        [sys.executable, "-m", "adaswitch", "run", "--config", str(config), "name=parts"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    parts = run_of(config, "parts")
-    wait_for_records(parts.metrics, 2, interrupted)
-    interrupted.send_signal(signal.SIGINT)
-    output, _ = interrupted.communicate(timeout=120)
-    assert interrupted.returncode == 130, output
+def test_ctrl_c_stops_everything_and_saves_what_was_trained(short_config: Callable[..., Path]) -> None:
+    config = short_config(**{"trainer.num_steps": 500, "trainer.checkpoint_every": 0})
+    log = config.parent / "launcher.log"
+    launcher = ManagedProcess("launcher", "adaswitch", ["run", "--config", str(config)], log)
+    run = run_of(config)
+    wait_for_records(run.metrics, 2, launcher)
+    os.kill(launcher.pid, signal.SIGINT)
+    assert launcher.wait(120) == 130
+    output = log.read_text()
     assert "Traceback" not in output
-    (saved,) = parts.checkpoint_steps()
-    assert 2 <= saved < 8
+    assert f"saved in {run.path}" in output
+    (saved,) = run.checkpoint_steps()
+    assert saved == len(list(read_records(run.metrics)))
     assert_nothing_left(config.parent)
-
-    resumed = command("adaswitch", "run", "--config", str(config), "name=parts")
-    assert resumed.returncode == 0, resumed.stdout
-    first, second = (
-        AutoModelForCausalLM.from_pretrained(run.checkpoint(8)).state_dict()
-        for run in (run_of(config, "whole"), parts)
-    )
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    losses = [
-        [record["loss"] for record in read_records(run_of(config, n).metrics)] for n in ("whole", "parts")
-    ]
-    assert losses[0] == losses[1]
-    assert len(losses[0]) == 8
-
-
-def wait_for_records(path: Path, number: int, process: subprocess.Popen[str]) -> None:
-    """Until ``number`` lines are in ``path``; looks often, as nothing tells."""
-    import time
-
-    for _ in range(2400):
-        if path.is_file() and len(path.read_text().splitlines()) >= number:
-            return
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.05)
-    raise AssertionError(f"{path} has not {number} lines after two minutes")
 
 
 @pytest.mark.parametrize(

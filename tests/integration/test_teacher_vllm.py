@@ -309,6 +309,7 @@ def test_sigterm_finishes_what_is_under_way_and_leaves_no_process(padded):
     thread.join()
     assert results == [200]
     assert process.process.wait(30) == 0
+    assert "Traceback" not in process.log.read_text()
     assert wait_until_gone(process.process.pid) == []
 
 

@@ -310,3 +310,10 @@ def test_a_file_that_is_not_there_or_is_no_text_is_named(tmp_path: Path) -> None
     (tmp_path / "latin.yaml").write_bytes(b"name: \xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):
         load_config(tmp_path / "latin.yaml")
+
+
+@pytest.mark.parametrize("text", ["a=\x00", "a=2020-13-45", "a=!!int x", "a=" + "[" * 3000])
+def test_values_that_yaml_itself_chokes_on_are_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="not YAML") as caught:
+        parse_override(text)
+    assert "\n" not in str(caught.value)

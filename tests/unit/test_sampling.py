@@ -82,6 +82,11 @@ def test_the_nucleus_is_the_smallest_set_that_reaches_top_p(top_p: float, kept: 
     assert set(draw_each(P, uniforms, top_p=top_p)) == kept
 
 
+def test_a_set_that_reaches_top_p_exactly_is_large_enough() -> None:
+    uniforms = ((np.arange(400) + 0.5) / 400).tolist()
+    assert len(set(draw_each([0.25] * 4, uniforms, top_p=0.5))) == 2
+
+
 def test_the_nucleus_is_taken_after_the_temperature() -> None:
     # At temperature 0.5 the first two hold .25 / .30 of it all.
     uniforms = ((np.arange(400) + 0.5) / 400).tolist()

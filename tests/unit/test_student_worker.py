@@ -233,3 +233,9 @@ async def test_an_id_that_the_tokenizer_does_not_have_is_refused() -> None:
     client.top_id_shift = 1
     with pytest.raises(TeacherProtocolError, match="id 5"):
         await calls(client).score([TeacherRequest(Prompt(0, (1,)), (1,), start=0)])
+
+
+def test_a_teacher_without_log_probabilities_is_refused() -> None:
+    silent = INFO.model_copy(update={"max_top_k": 0})
+    with pytest.raises(ModelError, match="max_top_k 0"):
+        TeacherCalls(FakeClient(), silent, TeacherConfig(), V, 0, [0])

@@ -1,0 +1,152 @@
+"""Students and trainer on a running Ray cluster: resumed runs, jobs handed in, processes killed."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from adaswitch.io.processes import ManagedProcess
+from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
+from tests.integration.conftest import Cluster, command, wait_for_records
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+ConfigWriter = Callable[..., Path]
+
+
+@contextmanager
+def students(config: Path, cluster: Cluster, *overrides: str) -> Iterator[ManagedProcess]:
+    """The student service for as long as the block lasts."""
+    arguments = ["--config", str(config), *overrides]
+    log = config.parent / "students.log"
+    process = ManagedProcess("students", "services.student", arguments, log, cluster.environment)
+    try:
+        yield process
+    finally:
+        process.stop(20)
+
+
+def trainer(config: Path, cluster: Cluster, *overrides: str) -> ManagedProcess:
+    log = config.parent / "trainer.log"
+    return ManagedProcess(
+        "trainer", "trainer", ["--config", str(config), *overrides], log, cluster.environment
+    )
+
+
+def weights(run: RunDirectory, step: int) -> dict[str, torch.Tensor]:
+    return AutoModelForCausalLM.from_pretrained(run.checkpoint(step)).state_dict()
+
+
+def ids_trained_on(run: RunDirectory) -> list[int]:
+    return [rollout.prompt.id for shard in run.shards() for rollout in read_shard(shard)]
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights_bit_for_bit(
+    short_config: ConfigWriter, cluster: Cluster
+) -> None:
+    config = short_config(
+        **{
+            "teacher.url": cluster.teacher_url,
+            "trainer.num_steps": 8,
+            "trainer.eval_every": 0,
+            "trainer.checkpoint_every": 0,
+        }
+    )
+    whole, parts = (RunDirectory(config.parent / "runs" / name) for name in ("whole", "parts"))
+    with students(config, cluster, "name=whole"):
+        result = command("trainer", "--config", str(config), "name=whole", **cluster.environment)
+        assert result.returncode == 0, result.stdout
+
+    # Two student actors now: who writes a rollout must not matter either.
+    with students(config, cluster, "name=parts", "student.num_actors=2"):
+        interrupted = trainer(config, cluster, "name=parts")
+        wait_for_records(parts.metrics, 2, interrupted)
+        os.kill(interrupted.pid, signal.SIGTERM)
+        assert interrupted.wait(60) == 130, interrupted.last_error()
+    (saved,) = parts.checkpoint_steps()
+    assert 2 <= saved < 8
+    with students(config, cluster, "name=parts", "student.num_actors=2"):
+        result = command("trainer", "--config", str(config), "name=parts", **cluster.environment)
+        assert result.returncode == 0, result.stdout
+
+    expected, actual = weights(whole, 8), weights(parts, 8)
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+    losses = [[record["loss"] for record in read_records(run.metrics)] for run in (whole, parts)]
+    assert losses[0] == losses[1]
+    assert ids_trained_on(parts) == list(range(64))
+
+
+def test_a_trainer_handed_in_as_a_ray_job(short_config: ConfigWriter, cluster: Cluster) -> None:
+    config = short_config(name="job", **{"teacher.url": cluster.teacher_url})
+    overrides = [
+        "name=job",
+        f"runs_dir={config.parent / 'runs'}",
+        "trainer.num_steps=3",
+        "trainer.eval_prompts=20",
+    ]
+    arguments = ["submit", "--address", cluster.dashboard_url, "--working-dir", "."]
+    arguments += ["--", "python", "-m", "trainer", "--config", "configs/demo.yaml", *overrides]
+    with students(config, cluster):
+        result = command("ray.scripts.scripts", "job", *arguments, **cluster.environment)
+    assert result.returncode == 0, result.stdout
+    assert "succeeded" in result.stdout
+    run = RunDirectory(config.parent / "runs" / "job")
+    assert [len(read_shard(shard)) for shard in run.shards()] == [32, 32, 32]
+    assert run.checkpoint_steps() == [3]
+
+
+@pytest.mark.chaos
+def test_a_killed_student_costs_no_prompt(short_config: ConfigWriter, cluster: Cluster) -> None:
+    import psutil
+
+    config = short_config(
+        name="killed",
+        **{
+            "teacher.url": cluster.teacher_url,
+            "trainer.num_steps": 12,
+            "trainer.eval_every": 0,
+            "trainer.max_staleness": 1,
+            "student.num_actors": 2,
+        },
+    )
+    run = RunDirectory(config.parent / "runs" / "killed")
+    with students(config, cluster) as service:
+        training = trainer(config, cluster)
+        wait_for_records(run.metrics, 3, training)
+        actors = [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::StudentAct")]
+        assert len(actors) == 2
+        actors[0].kill()
+        assert training.wait(120) == 0, training.last_error()
+        assert service.wait(60) == 0, service.last_error()
+        assert "died" in service.log.read_text()
+    assert ids_trained_on(run) == list(range(96))
+
+
+@pytest.mark.chaos
+def test_a_killed_queue_and_weight_board_are_filled_again(
+    short_config: ConfigWriter, cluster: Cluster
+) -> None:
+    import psutil
+
+    config = short_config(
+        name="lost",
+        **{"teacher.url": cluster.teacher_url, "trainer.num_steps": 12, "trainer.eval_every": 0},
+    )
+    run = RunDirectory(config.parent / "runs" / "lost")
+    with students(config, cluster) as service:
+        training = trainer(config, cluster)
+        wait_for_records(run.metrics, 3, training)
+        killed = 0
+        for process in psutil.process_iter(["name"]):
+            if process.info["name"].startswith(("ray::RolloutQueu", "ray::WeightBoard")):
+                process.kill()
+                killed += 1
+        assert killed >= 2
+        assert training.wait(200) == 0, training.last_error()
+        assert service.wait(60) == 0, service.last_error()
+    assert ids_trained_on(run) == list(range(96))
