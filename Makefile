@@ -13,8 +13,8 @@ help:  ## list the targets
 demo: setup  ## distil a small student on this machine in minutes, and look at the result
 	@$(BIN)/adaswitch demo
 
-test: setup  ## run the unit and the integration tests
-	$(BIN)/python -m pytest tests/unit tests/integration
+test: setup  ## run the unit, the integration and the chaos tests
+	$(BIN)/python -m pytest tests
 
 test-unit: setup  ## run the unit tests: seconds, no Ray, no vLLM
 	$(BIN)/python -m pytest tests/unit

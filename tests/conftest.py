@@ -6,6 +6,8 @@ from importlib.util import find_spec
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.service_fixtures"]
+
 # Set before anything imports the libraries that read them; child processes inherit them.
 os.environ.update(
     HF_HUB_OFFLINE="1",

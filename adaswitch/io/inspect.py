@@ -76,7 +76,8 @@ def rollout_panel(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> P
 def _text(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> Text:
     position = rollout.switch_position
     explored = rollout.num_tokens if position is None else position
-    text = Text(decode(rollout.prompt.token_ids) + " ", style="dim")
+    text = Text()
+    text.append(decode(rollout.prompt.token_ids) + " ", style="dim")
     text.append(decode(rollout.completion_token_ids[:explored]), style=STUDENT_STYLE)
     if position is not None:
         text.append("▸", style=SWITCH_STYLE)

@@ -1,49 +1,28 @@
-"""Students and trainer on a running Ray cluster: resumed runs, jobs handed in, processes killed."""
+"""Students and trainer on a running Ray cluster: resumed runs, jobs handed in."""
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from adaswitch.io.processes import ManagedProcess
 from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
-from tests.integration.conftest import Cluster, command, wait_for_records
+from tests.service_fixtures import (
+    Cluster,
+    ConfigWriter,
+    command,
+    ids_trained_on,
+    students,
+    trainer,
+    wait_for_records,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
-
-ConfigWriter = Callable[..., Path]
-
-
-@contextmanager
-def students(config: Path, cluster: Cluster, *overrides: str) -> Iterator[ManagedProcess]:
-    """The student service for as long as the block lasts."""
-    arguments = ["--config", str(config), *overrides]
-    log = config.parent / "students.log"
-    process = ManagedProcess("students", "services.student", arguments, log, cluster.environment)
-    try:
-        yield process
-    finally:
-        process.stop(20)
-
-
-def trainer(config: Path, cluster: Cluster, *overrides: str) -> ManagedProcess:
-    log = config.parent / "trainer.log"
-    return ManagedProcess(
-        "trainer", "trainer", ["--config", str(config), *overrides], log, cluster.environment
-    )
 
 
 def weights(run: RunDirectory, step: int) -> dict[str, torch.Tensor]:
     return AutoModelForCausalLM.from_pretrained(run.checkpoint(step)).state_dict()
-
-
-def ids_trained_on(run: RunDirectory) -> list[int]:
-    return [rollout.prompt.id for shard in run.shards() for rollout in read_shard(shard)]
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights_bit_for_bit(
@@ -98,55 +77,3 @@ def test_a_trainer_handed_in_as_a_ray_job(short_config: ConfigWriter, cluster: C
     run = RunDirectory(config.parent / "runs" / "job")
     assert [len(read_shard(shard)) for shard in run.shards()] == [32, 32, 32]
     assert run.checkpoint_steps() == [3]
-
-
-@pytest.mark.chaos
-def test_a_killed_student_costs_no_prompt(short_config: ConfigWriter, cluster: Cluster) -> None:
-    import psutil
-
-    config = short_config(
-        name="killed",
-        **{
-            "teacher.url": cluster.teacher_url,
-            "trainer.num_steps": 12,
-            "trainer.eval_every": 0,
-            "trainer.max_staleness": 1,
-            "student.num_actors": 2,
-        },
-    )
-    run = RunDirectory(config.parent / "runs" / "killed")
-    with students(config, cluster) as service:
-        training = trainer(config, cluster)
-        wait_for_records(run.metrics, 3, training)
-        actors = [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::StudentAct")]
-        assert len(actors) == 2
-        actors[0].kill()
-        assert training.wait(120) == 0, training.last_error()
-        assert service.wait(60) == 0, service.last_error()
-        assert "died" in service.log.read_text()
-    assert ids_trained_on(run) == list(range(96))
-
-
-@pytest.mark.chaos
-def test_a_killed_queue_and_weight_board_are_filled_again(
-    short_config: ConfigWriter, cluster: Cluster
-) -> None:
-    import psutil
-
-    config = short_config(
-        name="lost",
-        **{"teacher.url": cluster.teacher_url, "trainer.num_steps": 12, "trainer.eval_every": 0},
-    )
-    run = RunDirectory(config.parent / "runs" / "lost")
-    with students(config, cluster) as service:
-        training = trainer(config, cluster)
-        wait_for_records(run.metrics, 3, training)
-        killed = 0
-        for process in psutil.process_iter(["name"]):
-            if process.info["name"].startswith(("ray::RolloutQueu", "ray::WeightBoard")):
-                process.kill()
-                killed += 1
-        assert killed >= 2
-        assert training.wait(200) == 0, training.last_error()
-        assert service.wait(60) == 0, service.last_error()
-    assert ids_trained_on(run) == list(range(96))

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from adaswitch.io.processes import ManagedProcess
 from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
-from tests.integration.conftest import command, wait_for_records
+from tests.service_fixtures import command, wait_for_records
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import yaml
 
 from adaswitch.io.config_files import read_yaml
 from adaswitch.io.processes import ManagedProcess, wait_for_file
+from adaswitch.io.run_directory import RunDirectory, read_shard
 
 COMMAND_TIMEOUT_S = 300
+ConfigWriter = Callable[..., Path]
 
 
 def unused_port() -> int:
@@ -125,3 +128,26 @@ def wait_for_records(path: Path, number: int, process: ManagedProcess) -> None:
         assert process.exit_code is None, process.last_error()
         assert time.monotonic() < deadline_s, f"{path} has not {number} lines after two minutes"
         time.sleep(0.05)
+
+
+@contextmanager
+def students(config: Path, cluster: Cluster, *overrides: str) -> Iterator[ManagedProcess]:
+    """The student service for as long as the block lasts."""
+    arguments = ["--config", str(config), *overrides]
+    log = config.parent / "students.log"
+    process = ManagedProcess("students", "services.student", arguments, log, cluster.environment)
+    try:
+        yield process
+    finally:
+        process.stop(20)
+
+
+def trainer(config: Path, cluster: Cluster, *overrides: str) -> ManagedProcess:
+    log = config.parent / "trainer.log"
+    return ManagedProcess(
+        "trainer", "trainer", ["--config", str(config), *overrides], log, cluster.environment
+    )
+
+
+def ids_trained_on(run: RunDirectory) -> list[int]:
+    return [rollout.prompt.id for shard in run.shards() for rollout in read_shard(shard)]

@@ -1,0 +1,153 @@
+"""What people see of a run: rollouts in colour, and the figures at its end."""
+
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from adaswitch.config import RunConfig, parse_config
+from adaswitch.distribution import top_k
+from adaswitch.errors import DataError
+from adaswitch.io.inspect import MAX_ROWS, rollout_panel, show_rollouts
+from adaswitch.io.launch import unused_name
+from adaswitch.io.run_directory import RunDirectory, append_record
+from adaswitch.io.summary import print_summary, summarise
+from adaswitch.rollout import Ending, Prompt, Rollout
+
+V = 19
+
+
+def config(folder: Path) -> RunConfig:
+    return parse_config(
+        {
+            "name": "run",
+            "runs_dir": str(folder),
+            "task": {"kind": "chain"},
+            "teacher": {},
+            "student": {"model": "models/chain-student"},
+        }
+    )
+
+
+def rollout(prompt_id: int, num_tokens: int = 5, switch: int | None = 2) -> Rollout:
+    watched = num_tokens if switch is None else switch + 1
+    thresholds = [float("inf")] * watched
+    if switch is not None:
+        thresholds[switch] = 0.25
+    return Rollout(
+        prompt=Prompt(prompt_id, (1, 6, 13, 8), step=3),
+        completion_token_ids=tuple([7] * num_tokens),
+        by_teacher=np.arange(num_tokens) >= (num_tokens if switch is None else switch),
+        teacher=top_k(torch.zeros(num_tokens, V).log_softmax(-1), 4),
+        divergences=tuple([0.125] * (watched - 1) + [0.5]),
+        thresholds=tuple(thresholds),
+        ending=Ending.LENGTH,
+        weights_version=3,
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    directory = RunDirectory.create(config(tmp_path))
+    directory.save_rollouts(2, [rollout(8, switch=None), rollout(9, switch=None)])
+    directory.save_rollouts(3, [rollout(12), rollout(13, switch=None)])
+    return directory
+
+
+def shown(run: RunDirectory, step: int | None = None, num: int = 9, switched: bool = False) -> str:
+    console = Console(file=StringIO(), width=120)
+    show_rollouts(run.path, step, num, switched, console)
+    return console.file.getvalue()
+
+
+def test_the_switch_the_divergences_and_the_thresholds_are_shown(run: RunDirectory) -> None:
+    text = shown(run)
+    assert "step-000003" in text
+    assert "prompt 12 · 5 tokens · switched at token 2 · weights 3 · ended by length" in text
+    assert "prompt 13 · 5 tokens · never switched" in text
+    assert "3+5 44▸444" in text
+    assert "0.125" in text
+    assert "0.250" in text
+    assert "▸ switch" in text
+
+
+def test_step_number_and_filter(run: RunDirectory) -> None:
+    assert "prompt 8" in shown(run, step=2)
+    assert "prompt 13" not in shown(run, num=1)
+    assert "prompt 13" not in shown(run, switched=True)
+    with pytest.raises(DataError, match="no rollout of this step switched"):
+        shown(run, step=2, switched=True)
+    with pytest.raises(DataError, match="no rollouts of step 7; there are steps 2 to 3"):
+        shown(run, step=7)
+
+
+def test_a_folder_that_is_no_run_and_a_run_without_rollouts(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a run directory"):
+        show_rollouts(tmp_path, None, 1, False, Console(file=StringIO()))
+    empty = RunDirectory.create(config(tmp_path))
+    with pytest.raises(DataError, match="no rollouts are kept"):
+        shown(empty)
+
+
+def test_colours_tell_who_wrote_what() -> None:
+    console = Console(file=StringIO(), width=100, force_terminal=True, color_system="standard")
+    console.print(rollout_panel(rollout(0), lambda ids: "x" * len(ids)))
+    text = console.file.getvalue()
+    assert "\x1b[36mxx" in text  # the student's, cyan
+    assert "\x1b[32mxxx" in text  # the teacher's, green
+    assert "\x1b[1;30;43m" in text  # the switch
+
+
+def test_long_rollouts_are_cut_with_a_note() -> None:
+    console = Console(file=StringIO(), width=100)
+    console.print(rollout_panel(rollout(0, num_tokens=MAX_ROWS + 5, switch=None), lambda ids: "x"))
+    assert "5 more" in console.file.getvalue()
+
+
+def test_the_summary_compares_first_and_last(run: RunDirectory) -> None:
+    assert summarise(run) is None
+    for step, (loss, rate, position) in enumerate([(1.0, 1.0, 4.0), (0.5, 0.5, 6.0), (0.25, 0.0, None)]):
+        append_record(
+            run.metrics,
+            {
+                "step": step,
+                "loss": loss,
+                "switch_rate": rate,
+                "mean_switch_position": position,
+                "student_tokens": 100,
+                "teacher_tokens": 10,
+                "scored_tokens": 100,
+                "wasted_tokens": 5,
+                "wait_s": 2.0,
+                "update_s": 1.0,
+                "publish_s": 0.5,
+                "write_s": 0.1,
+                "score_s": 0.2,
+                "generate_s": 0.3,
+            },
+        )
+    for step, value in ((0, 0.2), (3, 0.6)):
+        append_record(run.evals, {"step": step, "value": value, "n": 50, "eval_s": 1.5})
+    summary = summarise(run)
+    assert summary is not None
+    assert summary.loss == (1.0, 0.25)
+    assert summary.switch_rate == (1.0, 0.0)
+    assert summary.switch_position == (4.0, None)
+    assert summary.tokens["student_tokens"] == 300
+    assert summary.seconds == {"wait_s": 6.0, "update_s": 3.0, "publish_s": 1.5, "eval_s": 3.0}
+    console = Console(file=StringIO(), width=100)
+    print_summary(run, summary, {"teacher": 12.0}, console)
+    text = console.file.getvalue()
+    for words in ("20.0%", "60.0%", "exact match on 50", "teacher getting ready", "12.0", str(run.path)[:40]):
+        assert words in text
+
+
+def test_a_new_name_for_every_demo(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    assert unused_name(settings) == "run"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run-2").mkdir()
+    assert unused_name(settings) == "run-3"
