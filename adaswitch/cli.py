@@ -50,7 +50,7 @@ def run(config: Config, overrides: Overrides = None) -> None:
 def _run_locally(config) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
     from adaswitch.io.progress import follow_local_run
 
-    should_stop = StopRequest().install()
+    should_stop = StopRequest(patient=True).install()
     if not follow_local_run(config, should_stop):
         raise SystemExit(INTERRUPTED)
 

@@ -9,15 +9,16 @@ import ray
 from torch import Tensor
 
 from adaswitch.config import RunConfig
-from adaswitch.errors import QueueError, StaleAttemptError
+from adaswitch.errors import QueueClosedError, QueueError, StaleAttemptError
+from adaswitch.io import cluster
 from adaswitch.io.weight_board import weights_to_blob
 from adaswitch.rollout import Prompt, Rollout
 from adaswitch.rollout_codec import decode_rollouts
 
 POLL_S = 1.0
 """How often a wait for rollouts looks whether it should end."""
-GOODBYE_S = 5.0
-"""How long students are given to hear that the run is over."""
+SAY_EVERY_S = 30.0
+"""While rollouts are waited for: how often what is known of them is printed."""
 
 
 class RolloutSource(Protocol):
@@ -49,6 +50,7 @@ class RaySource:
     def __init__(self, queue: Any, board: Any, config: RunConfig) -> None:  # noqa: ANN401 - Ray handles
         self._queue = queue
         self._board = board
+        self._config = config
         self._timeout_s = config.trainer.rollout_timeout_s
         self._attempt = uuid.uuid4().hex
         self._offered: dict[int, Prompt] = {}
@@ -79,21 +81,35 @@ class RaySource:
     def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
         """See ``RolloutSource``. Raises ``QueueError`` after ``trainer.rollout_timeout_s``."""
         ids = [prompt.id for prompt in prompts]
-        deadline_s = time.monotonic() + self._timeout_s
+        started_s = said_s = time.monotonic()
         while not should_stop():
             blobs = self._poll(ids)
             if blobs is not None:
-                rollouts = [rollout for blob in blobs for rollout in decode_rollouts(blob)]
-                ray.get(self._queue.acknowledge.remote(self._attempt, ids))
-                for prompt_id in ids:
-                    del self._offered[prompt_id]
-                return rollouts
-            if time.monotonic() > deadline_s:
+                return self._accept(ids, blobs)
+            now_s = time.monotonic()
+            if now_s - started_s > self._timeout_s:
                 raise QueueError(
                     f"no complete step of rollouts within {self._timeout_s:g} s: are students running "
                     "(python -m services.student --config ...), and does the teacher answer?"
                 )
+            if now_s - said_s > SAY_EVERY_S:
+                said_s = now_s
+                print(f"waiting for rollouts for {now_s - started_s:.0f} s: {self._describe()}", flush=True)
         return None
+
+    def _accept(self, ids: list[int], blobs: list[bytes]) -> list[Rollout]:
+        rollouts = [rollout for blob in blobs for rollout in decode_rollouts(blob)]
+        ray.get(self._queue.acknowledge.remote(self._attempt, ids))
+        for prompt_id in ids:
+            del self._offered[prompt_id]
+        return rollouts
+
+    def _describe(self) -> str:
+        stats = ray.get(self._queue.stats.remote())
+        return (
+            f"{stats.num_waiting} prompts wait for a student, {stats.num_leased} are with one, "
+            f"{stats.num_held} are done"
+        )
 
     def _poll(self, ids: list[int]) -> list[bytes] | None:
         try:
@@ -110,5 +126,16 @@ class RaySource:
         return int(ray.get(self._queue.stats.remote()).num_held)
 
     def close(self, reason: str) -> None:
-        """See ``RolloutSource``."""
-        ray.get(self._queue.close.remote(self._attempt, reason))
+        """See ``RolloutSource``. Queue and board go: whoever comes next finds a new, empty pair.
+
+        Not if another trainer has taken the run over: then they are its own.
+        """
+        try:
+            ray.get(self._queue.close.remote(self._attempt, reason))
+        except StaleAttemptError:
+            return
+        except QueueClosedError:
+            pass
+        # By the time that this is answered, those who waited have been told.
+        ray.get(self._queue.stats.remote())
+        cluster.remove_actors(self._config)

@@ -32,10 +32,12 @@ def one_line_errors() -> Iterator[None]:
 
 
 class StopRequest:
-    """Whether SIGINT or SIGTERM came. A second one ends the process at once."""
+    """Whether SIGINT or SIGTERM came. A second one ends the process at once, unless it is ``patient``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
+        """Patient is who has started others, and must see to their end."""
         self._event = threading.Event()
+        self._patient = patient
 
     def install(self) -> "StopRequest":
         """Take over both signals; for the main thread."""
@@ -44,7 +46,7 @@ class StopRequest:
         return self
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._event.is_set():
+        if self._event.is_set() and not self._patient:
             os._exit(INTERRUPTED)
         self._event.set()
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 
 from adaswitch.config import RunConfig, TeacherServiceConfig
 from adaswitch.errors import AdaSwitchError, EnvironmentProblem
@@ -58,7 +59,7 @@ class LocalRun:
             head = self._start_ray()
             # While both get ready: what is wrong with the data is said before anything waits for it.
             load_run_data(self.config)
-            environment = {"RAY_ADDRESS": self._ray_address(head), **self._ray_environment}
+            environment = {"RAY_ADDRESS": self._ray_address(head, should_stop), **self._ray_environment}
             arguments = ["--config", str(self._resolved_config())]
             students = self._start("students", "services.student", arguments, environment)
             trainer = self._start("trainer", "trainer", arguments, environment)
@@ -113,10 +114,11 @@ class LocalRun:
         students = self.config.student
         num_cpus = max(os.cpu_count() or 1, students.num_actors * students.num_threads)
         arguments = ["--address-file", str(self._address_file), "--num-cpus", str(num_cpus)]
+        arguments += ["--object-store-mib", str(_object_store_mib())]
         return self._start("ray", "adaswitch.io.ray_head", arguments, self._ray_environment)
 
-    def _ray_address(self, head: ManagedProcess) -> str:
-        address = wait_for_file(self._address_file, head, RAY_START_TIMEOUT_S)
+    def _ray_address(self, head: ManagedProcess, should_stop: Callable[[], bool]) -> str:
+        address = wait_for_file(self._address_file, head, RAY_START_TIMEOUT_S, should_stop)
         self._note_ready("ray")
         return address
 
@@ -154,6 +156,12 @@ class LocalRun:
             # The last one started is the trainer: it saves while the others still answer.
             for process in reversed(self._started):
                 process.stop(SAVE_GRACE_S if process.name == "trainer" else STOP_GRACE_S)
+
+
+def _object_store_mib() -> int:
+    """An eighth of the memory that is free. It holds a few copies of the weights; too small, Ray spills to disk."""
+    free_mib = psutil.virtual_memory().available // 2**20
+    return int(min(max(free_mib // 8, 256), 16_384))
 
 
 def _root_cause(trainer: ManagedProcess, others: list[ManagedProcess]) -> ManagedProcess:

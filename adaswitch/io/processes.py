@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -106,10 +106,14 @@ def require_free_port(port: int, setting: str, host: str = "127.0.0.1") -> None:
             ) from None
 
 
-def wait_for_file(path: Path, process: ManagedProcess, timeout_s: float) -> str:
-    """The content of a file that ``process`` writes when it is ready."""
+def wait_for_file(
+    path: Path, process: ManagedProcess, timeout_s: float, should_stop: Callable[[], bool] = lambda: False
+) -> str:
+    """The content of a file that ``process`` writes when it is ready. ``should_stop`` interrupts."""
     deadline_s = time.monotonic() + timeout_s
     while not path.is_file():
+        if should_stop():
+            raise KeyboardInterrupt
         if process.exit_code is not None:
             raise EnvironmentProblem(f"{process.name} ended: {process.last_error()}")
         if time.monotonic() > deadline_s:

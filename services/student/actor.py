@@ -4,10 +4,11 @@ from typing import Any
 
 import ray
 import torch
+from ray.exceptions import ActorDiedError
 from torch import Tensor
 
 from adaswitch.config import RunConfig
-from adaswitch.errors import StaleAttemptError
+from adaswitch.errors import QueueClosedError, StaleAttemptError
 from adaswitch.io import cluster
 from adaswitch.io.models import check_teacher, load_tokenizer, max_positions, stop_token_ids
 from adaswitch.io.rollout_queue import Lease
@@ -51,16 +52,25 @@ class RaySource:
 
     async def lease(self, max_prompts: int, wait_s: float) -> Lease | None:
         """See ``RolloutQueue.lease``."""
-        lease: Lease | None = await self._queue.lease.remote(self._student, max_prompts, wait_s)
+        lease: Lease | None = await _unless_gone(self._queue.lease.remote(self._student, max_prompts, wait_s))
         return lease
 
     async def newest_weights(self, attempt: str, min_version: int) -> RayWeights:
         """See ``WeightBoard.newest``."""
-        return RayWeights(await self._board.newest.remote(attempt, min_version, WEIGHTS_WAIT_S))
+        newest = self._board.newest.remote(attempt, min_version, WEIGHTS_WAIT_S)
+        return RayWeights(await _unless_gone(newest))
 
     async def put(self, attempt: str, rollouts: dict[int, bytes]) -> None:
         """See ``RolloutQueue.put``."""
-        await self._queue.put.remote(attempt, rollouts)
+        await _unless_gone(self._queue.put.remote(attempt, rollouts))
+
+
+async def _unless_gone(call: Any) -> Any:  # noqa: ANN401 - Ray's references
+    """The result of ``call``. Queue and board restart if they die; gone for good they are when the run is over."""
+    try:
+        return await call
+    except ActorDiedError:
+        raise QueueClosedError("the run is over") from None
 
 
 class StudentActor:
@@ -90,7 +100,7 @@ class StudentActor:
         tokenizer = load_tokenizer(folder)
         check_teacher(info, tokenizer, folder)
         stops = stop_token_ids(folder, tokenizer)
-        vocab_size = len(tokenizer)
+        vocab_size = info.vocab_size  # the tokenizer's, which is the same on both sides
         sampling = Sampling(config.seed, config.student.temperature, config.student.max_new_tokens, stops)
         engine = TransformersEngine.from_folder(
             folder, config.student.dtype, vocab_size, sampling, self._device()

@@ -1,5 +1,6 @@
 """Keeps a run's student actors going: one that dies is replaced, and what it had leased goes back."""
 
+import contextlib
 from typing import Any
 
 import ray
@@ -57,7 +58,7 @@ class StudentService:
             return reason
         except ActorDiedError:
             del self._actors[name]
-            num_returned = ray.get(self._queue.release.remote(name))
+            num_returned = self._release(name)
             print(f"student {name} died; {num_returned} prompts go to others", flush=True)
             if self._num_started >= self._config.student.num_actors + MAX_REPLACEMENTS:
                 self._fail(f"students died {MAX_REPLACEMENTS} times; see Ray's logs for the cause")
@@ -70,7 +71,8 @@ class StudentService:
 
     def _fail(self, message: str, cause: BaseException | None = None) -> None:
         """Tell the trainer why no more rollouts will come, and end."""
-        ray.get(self._queue.fail.remote(f"a student failed: {message}"))
+        with contextlib.suppress(ActorDiedError):
+            ray.get(self._queue.fail.remote(f"a student failed: {message}"))
         self._end_actors()
         if isinstance(cause, AdaSwitchError):
             raise cause
@@ -79,5 +81,12 @@ class StudentService:
     def _end_actors(self) -> None:
         for name, actor in self._actors.items():
             ray.kill(actor)
-            ray.get(self._queue.release.remote(name))
+            self._release(name)
         self._actors.clear()
+
+    def _release(self, name: str) -> int:
+        """Give back what the student had leased; how many prompts that was."""
+        try:
+            return int(ray.get(self._queue.release.remote(name)))
+        except ActorDiedError:  # the run is over, and the queue gone with it
+            return 0
