@@ -61,6 +61,7 @@ class RolloutQueue:
         self._changed = asyncio.Condition()
         self._attempt: str | None = None
         self._closed_because: str | None = None
+        self._gone: set[str] = set()
         self._num_duplicates = 0
         self._num_expired = 0
         self._clear()
@@ -121,11 +122,16 @@ class RolloutQueue:
     # The students' side
 
     async def lease(self, student: str, max_prompts: int, wait_s: float) -> Lease | None:
-        """Up to ``max_prompts`` prompts, all of the earliest step that has any; None after ``wait_s``."""
+        """Up to ``max_prompts`` prompts, all of the earliest step that has any; None after ``wait_s``.
+
+        A name stands for one student's life: after ``release`` it gets None.
+        """
         deadline_s = self._clock() + wait_s
         async with self._changed:
             while True:
                 self._check_open()
+                if student in self._gone:
+                    return None
                 self._expire_leases()
                 room = self._capacity - len(self._leased) - len(self._held)
                 if self._waiting and room > 0 and self._attempt is not None:
@@ -158,6 +164,9 @@ class RolloutQueue:
     async def release(self, student: str) -> int:
         """Take back everything that ``student`` has leased, as it is gone; how many prompts that was."""
         async with self._changed:
+            # Its last call may still wait here, and must not be given what comes in later.
+            self._gone.add(student)
+            self._changed.notify_all()
             return self._take_back([held for held in self._leased.values() if held.student == student])
 
     async def fail(self, reason: str) -> None:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from adaswitch.config import RunConfig
 from adaswitch.errors import QueueClosedError, StaleAttemptError
-from adaswitch.io import cluster
 from adaswitch.io.models import check_teacher, load_tokenizer, max_positions, stop_token_ids
 from adaswitch.io.rollout_queue import Lease
 from adaswitch.io.teacher_client import TeacherClient
@@ -76,10 +75,11 @@ async def _unless_gone(call: Any) -> Any:  # noqa: ANN401 - Ray's references
 class StudentActor:
     """Builds a worker from a config, in a process of its own. Undecorated: ``start_actor`` makes it an actor."""
 
-    def __init__(self, config: RunConfig, name: str) -> None:
+    def __init__(self, config: RunConfig, name: str, queue: Any, board: Any) -> None:  # noqa: ANN401
+        """``queue`` and ``board`` are the service's handles: looked up by name here, they might be a later run's."""
         torch.set_num_threads(config.student.num_threads)
         self._config = config
-        self._source = RaySource(cluster.rollout_queue(config), cluster.weight_board(config), name)
+        self._source = RaySource(queue, board, name)
 
     async def run(self) -> str:
         """Work until the run is over. Returns why it is."""
@@ -115,7 +115,7 @@ class StudentActor:
         return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def start_actor(config: RunConfig, name: str) -> Any:  # noqa: ANN401 - Ray handles
+def start_actor(config: RunConfig, name: str, queue: Any, board: Any) -> Any:  # noqa: ANN401 - Ray handles
     """One actor, on whichever node has most room."""
     options = {
         "num_cpus": config.student.num_threads,
@@ -123,4 +123,4 @@ def start_actor(config: RunConfig, name: str) -> Any:  # noqa: ANN401 - Ray hand
         "scheduling_strategy": "SPREAD",
         "max_concurrency": 16,
     }
-    return ray.remote(StudentActor).options(**options).remote(config, name)
+    return ray.remote(StudentActor).options(**options).remote(config, name, queue, board)

@@ -24,6 +24,7 @@ class StudentService:
         self._config = config
         self._should_stop = should_stop
         self._queue = cluster.rollout_queue(config)
+        self._board = cluster.weight_board(config)
         self._num_started = 0
         self._names: dict[Any, str] = {}  # by the actor's pending call
         self._actors: dict[str, Any] = {}
@@ -47,7 +48,7 @@ class StudentService:
     def _start(self) -> None:
         name = f"{ray.get_runtime_context().get_job_id()}-{self._num_started}"
         self._num_started += 1
-        actor = start_actor(self._config, name)
+        actor = start_actor(self._config, name, self._queue, self._board)
         self._actors[name] = actor
         self._names[actor.run.remote()] = name
 

@@ -114,6 +114,16 @@ async def test_what_a_dead_student_had_is_released_and_others_keep_theirs() -> N
     assert ids_of(await queue.lease("alive", 4, 0)) == [0, 3]
 
 
+async def test_the_last_call_of_a_dead_student_gets_nothing_that_comes_in_later() -> None:
+    queue = await started()
+    waiting = asyncio.create_task(queue.lease("dead", 4, 60))
+    await asyncio.sleep(0)
+    assert await queue.release("dead") == 0
+    await queue.offer("a", prompts(0))
+    assert await waiting is None
+    assert ids_of(await queue.lease("alive", 4, 0)) == [0, 1, 2, 3]
+
+
 async def test_back_pressure_counts_leased_and_held() -> None:
     queue = await started(capacity=5)
     await queue.offer("a", prompts(0))
@@ -177,16 +187,18 @@ def test_every_prompt_is_delivered_exactly_once_whatever_happens(events: list[tu
         for step in range(3):
             await queue.offer("a", prompts(step))
         held_by_students: list[int] = []
+        life = 0
         for event, number in events:
             if event == "lease":
-                lease = await queue.lease("s", number, 0)
+                lease = await queue.lease(f"s{life}", number, 0)
                 held_by_students += ids_of(lease) if lease else []
             elif event == "put":
                 await queue.put("a", {i: b"%d" % i for i in held_by_students[:number]})
             elif event == "expire":
                 clock.now_s += number
             elif event == "release":
-                await queue.release("s")
+                await queue.release(f"s{life}")
+                life += 1
             else:
                 await queue.offer("a", prompts(number % 3))
             stats = await queue.stats()
@@ -196,8 +208,9 @@ def test_every_prompt_is_delivered_exactly_once_whatever_happens(events: list[tu
         for step in range(3):
             ids = [prompt.id for prompt in prompts(step)]
             while (blobs := await queue.take("a", ids, 0)) is None:
-                await queue.release("s")
-                lease = await queue.lease("s", 4, 0)
+                await queue.release(f"s{life}")
+                life += 1
+                lease = await queue.lease(f"s{life}", 4, 0)
                 assert lease is not None, "the step that is waited for can always be leased"
                 await queue.put("a", {i: b"%d" % i for i in ids_of(lease)})
             delivered += blobs
