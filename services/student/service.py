@@ -60,6 +60,8 @@ class StudentService:
         except ActorDiedError:
             del self._actors[name]
             num_returned = self._release(name)
+            if num_returned is None:
+                return "the run is over"
             print(f"student {name} died; {num_returned} prompts go to others", flush=True)
             if self._num_started >= self._config.student.num_actors + MAX_REPLACEMENTS:
                 self._fail(f"students died {MAX_REPLACEMENTS} times; see Ray's logs for the cause")
@@ -85,9 +87,12 @@ class StudentService:
             self._release(name)
         self._actors.clear()
 
-    def _release(self, name: str) -> int:
-        """Give back what the student had leased; how many prompts that was."""
+    def _release(self, name: str) -> int | None:
+        """Give back what the student had leased; how many prompts that was. None if the queue is gone.
+
+        It goes with the run. A student that was just starting then dies of it: Ray cannot give it the handle.
+        """
         try:
             return int(ray.get(self._queue.release.remote(name)))
-        except ActorDiedError:  # the run is over, and the queue gone with it
-            return 0
+        except ActorDiedError:
+            return None
