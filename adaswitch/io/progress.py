@@ -29,6 +29,7 @@ def follow_local_run(config: RunConfig, should_stop: Callable[[], bool]) -> bool
             f"stopped; what was trained is saved in {local.run.path}. "
             f"Go on with: adaswitch run --config {local.run.path}/config.yaml",
             highlight=False,
+            soft_wrap=True,
         )
     summary = summarise(local.run)
     if summary is not None:
