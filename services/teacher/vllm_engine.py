@@ -193,6 +193,7 @@ class VLLMEngine:
         llm: Any = self._llm
         self._llm = None
         if llm is not None:
+            await _stop_reading(llm)
             await asyncio.to_thread(llm.shutdown)
             # Its __del__ would do so again, and fail noisily if the interpreter is half torn down by then.
             llm.shutdown = lambda: None
@@ -202,6 +203,19 @@ class VLLMEngine:
         from prometheus_client import generate_latest
 
         return generate_latest().decode()
+
+
+async def _stop_reading(llm: "AsyncLLM") -> None:
+    """End the task that reads vLLM's answers, and all that wait for one.
+
+    It would take the end of the engine's process for a crash, and say so with a stack trace.
+    """
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    if llm.output_handler is not None:
+        llm.output_handler.cancel()
+        await asyncio.gather(llm.output_handler, return_exceptions=True)
+    llm.output_processor.propagate_error(EngineDeadError())
 
 
 def _sampling_params(**settings: Any) -> "SamplingParams":
