@@ -10,6 +10,7 @@ AdaSwitchError                   anything that this project raises on purpose
 │   ├── TeacherUnavailableError  nobody there, overloaded or draining: worth trying again
 │   ├── TeacherRejectedError     the request is wrong (4xx): trying again would not help
 │   └── TeacherProtocolError     an answer that breaks the contract
+├── UnmarkedError                a completion that cannot be marked: counted, as neither right nor wrong
 ├── NonFiniteError               a NaN or an infinity where a finite number is promised
 └── QueueError                   the rollout queue
     ├── QueueClosedError         the run is over
@@ -79,6 +80,10 @@ class TeacherRejectedError(TeacherError):
 
 class TeacherProtocolError(TeacherError):
     """An answer that breaks the contract: wrong shapes, a missing log-probability, another vocabulary."""
+
+
+class UnmarkedError(AdaSwitchError):
+    """There is nothing to mark a completion by. It is counted as unmarked, never as right or wrong."""
 
 
 class NonFiniteError(AdaSwitchError):

@@ -14,8 +14,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, get_schedule
 
 from adaswitch.errors import NonFiniteError
 from adaswitch.io.datasets import encode_prompt, encode_reference
+from adaswitch.io.evaluation import EvalPrompts, evaluate
 from adaswitch.tasks import Example, Task
-from trainer.evaluate import EvalPrompts, exact_match
 
 IGNORED = -100
 
@@ -126,7 +126,7 @@ def held_out_score(
     max_new_tokens: int,
 ) -> float:
     """The share of ``examples`` whose greedy completion ``task`` marks right."""
-    score = exact_match(
+    evaluation = evaluate(
         model,
         EvalPrompts(
             task=task,
@@ -138,5 +138,7 @@ def held_out_score(
             batch_size=125,
         ),
     )
-    assert score is not None, "nobody asked it to stop"
+    assert evaluation is not None, "nobody asked it to stop"
+    score = evaluation.main.value
+    assert score is not None, "every example has a reference"
     return score

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import torch
 
 from adaswitch.config import RunConfig
+from adaswitch.io.evaluation import EvalPrompts
 from adaswitch.io.models import stop_token_ids
 from adaswitch.io.preflight import RunData, load_run_data
 from adaswitch.io.run_directory import RunDirectory
 from adaswitch.schedule import PromptSchedule
 from trainer.checkpoint import restore
-from trainer.evaluate import EvalPrompts
 from trainer.learner import Learner
 from trainer.loop import Job
 from trainer.recorder import Recorder

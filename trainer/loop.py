@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config import RunConfig
+from adaswitch.io.evaluation import EvalPrompts, evaluate
 from adaswitch.io.run_directory import RunDirectory
 from adaswitch.metrics import rollout_metrics
 from adaswitch.rollout import Rollout
 from adaswitch.schedule import PromptSchedule
 from trainer.checkpoint import save_checkpoint
-from trainer.evaluate import EvalPrompts, exact_match
 from trainer.learner import Learner, Update
 from trainer.recorder import Recorder
 from trainer.source import RolloutSource
@@ -75,15 +75,15 @@ def record(job: Job, step: int, rollouts: list[Rollout], update: Update, seconds
 
 
 def evaluate_if_due(job: Job, step: int) -> None:
-    """Exact match every ``eval_every`` steps, and before and after; none that is on record is made again."""
+    """Marks on held-out prompts every ``eval_every`` steps, before and after; none on record is made again."""
     every = job.config.trainer.eval_every
     due = every > 0 and (step % every == 0 or step == job.config.trainer.num_steps)
     if not due or job.eval_prompts is None or job.recorder.has_eval(step):
         return
     started = time.perf_counter()
-    score = exact_match(job.learner.model, job.eval_prompts, job.should_stop)
-    if score is not None:
-        job.recorder.evaluation(step, score, len(job.eval_prompts.examples), time.perf_counter() - started)
+    evaluation = evaluate(job.learner.model, job.eval_prompts, should_stop=job.should_stop)
+    if evaluation is not None:
+        job.recorder.evaluation(step, evaluation, time.perf_counter() - started)
 
 
 def checkpoint(job: Job, step: int) -> None:

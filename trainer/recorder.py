@@ -6,8 +6,12 @@ from dataclasses import asdict
 
 from torch.utils.tensorboard import SummaryWriter
 
+from adaswitch.io.evaluation import Evaluation
 from adaswitch.io.run_directory import RunDirectory, append_record, read_records
+from adaswitch.scores import ALL_SPLITS, MAIN_SPLIT, Score, describe
 from trainer.learner import Update
+
+MAX_UNMARKED_LINES = 5
 
 
 class Recorder:
@@ -55,24 +59,34 @@ class Recorder:
         """Whether there is an evaluation on record after ``step`` updates."""
         return step in self._evaluated
 
-    def evaluation(self, step: int, score: float, num_examples: int, seconds: float) -> None:
-        """Exact match after ``step`` updates."""
-        record = {
-            "step": step,
-            "task": self._task,
-            "split": "eval",
-            "metric": "exact_match",
-            "value": score,
-            "n": num_examples,
-            "eval_s": seconds,
-        }
-        append_record(self._run.evals, record)
+    def evaluation(self, step: int, evaluation: Evaluation, seconds: float) -> None:
+        """The marks after ``step`` updates: a record for each split and metric."""
+        for score in evaluation.scores:
+            record = {
+                "step": step,
+                "task": self._task,
+                "split": score.split,
+                "metric": score.metric,
+                "value": score.value,
+                "n": score.n,
+                "unmarked": score.unmarked,
+                "eval_s": seconds,
+            }
+            append_record(self._run.evals, record)
+            if score.value is not None:
+                self._events.add_scalar(_event_name(score), score.value, step)
+            print(f"eval after {step} steps: {describe(score)}", flush=True)
+        for line in evaluation.unmarked_lines(MAX_UNMARKED_LINES):
+            print(line, flush=True)
         self._evaluated.add(step)
-        self._events.add_scalar("eval/exact_match", score, step)
-        print(f"eval after {step} steps: exact match {score:.1%} of {num_examples}", flush=True)
         # An evaluation is not part of the next step's time.
         self._last_s = time.perf_counter()
 
     def close(self) -> None:
         """Flush the event file."""
         self._events.close()
+
+
+def _event_name(score: Score) -> str:
+    whole = score.split in (MAIN_SPLIT, ALL_SPLITS)
+    return f"eval/{score.metric}" if whole else f"eval/{score.split}/{score.metric}"

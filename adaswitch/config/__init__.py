@@ -20,7 +20,16 @@ from adaswitch.config.student import (
     PolicyConfig,
     StudentConfig,
 )
-from adaswitch.config.tasks import ChainTaskConfig, DataSource, Gsm8kTaskConfig, JsonlTaskConfig, TaskConfig
+from adaswitch.config.tasks import (
+    ChainTaskConfig,
+    DataSource,
+    DialogsumTaskConfig,
+    Gsm8kTaskConfig,
+    GsmPlusTaskConfig,
+    JsonlTaskConfig,
+    RecordTaskConfig,
+    TaskConfig,
+)
 from adaswitch.config.teacher import TeacherConfig, TeacherServiceConfig
 from adaswitch.config.trainer import (
     CrossEntropyConfig,
@@ -38,9 +47,11 @@ __all__ = [
     "ChainTaskConfig",
     "CrossEntropyConfig",
     "DataSource",
+    "DialogsumTaskConfig",
     "DivergenceName",
     "ForwardKLConfig",
     "Gsm8kTaskConfig",
+    "GsmPlusTaskConfig",
     "JSDConfig",
     "JsonlTaskConfig",
     "LossConfig",
@@ -50,6 +61,7 @@ __all__ = [
     "PolicyConfig",
     "QueueConfig",
     "RayConfig",
+    "RecordTaskConfig",
     "ReverseKLConfig",
     "RunConfig",
     "StudentConfig",

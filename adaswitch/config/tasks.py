@@ -42,6 +42,9 @@ class ChainTaskConfig(Settings):
     """Most in a prompt."""
     seed: int = Field(default=0, ge=0)
     """Fixes which prompts are drawn."""
+    extra_splits: list[Literal["longer", "multiply"]] = Field(default_factory=list)
+    """Harder held-out prompts, ``num_eval`` of each: 1 to 3 operations more than ``max_operations``, and
+    prompts whose operators are ``*`` for at least a half."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -64,6 +67,36 @@ class Gsm8kTaskConfig(Settings):
     """Appended to every question."""
 
 
+class GsmPlusTaskConfig(Settings):
+    """GSM8K altered in eight ways (GSM-Plus), reported for each of them; trained on GSM8K or on GSM-Plus."""
+
+    kind: Literal["gsm_plus"] = "gsm_plus"
+    train: DataSource
+    """The training prompts."""
+    eval: DataSource | None = None
+    """The held-out prompts; without them nothing is evaluated."""
+    chat_template: bool = True
+    """Whether the question is wrapped as a user message by the tokenizer's chat template."""
+    prompt_suffix: str = ""
+    """Appended to every question."""
+
+
+class DialogsumTaskConfig(Settings):
+    """Summaries of everyday dialogues (DialogSum), marked by ROUGE."""
+
+    kind: Literal["dialogsum"] = "dialogsum"
+    train: DataSource
+    """The training prompts."""
+    eval: DataSource | None = None
+    """The held-out prompts; without them nothing is evaluated."""
+    chat_template: bool = True
+    """Whether the dialogue is wrapped as a user message by the tokenizer's chat template."""
+    prompt_prefix: str = "Summarize the following dialogue.\n\n"
+    """Put before every dialogue."""
+    prompt_suffix: str = ""
+    """Appended to every dialogue."""
+
+
 class JsonlTaskConfig(Settings):
     """Anyone's own data: one JSON object a line."""
 
@@ -75,11 +108,23 @@ class JsonlTaskConfig(Settings):
     prompt_field: str = "prompt"
     """The key of the prompt in each object."""
     reference_field: str = "reference"
-    """The key of the right answer in each object."""
+    """The key of the right answer in each object: a string, or a list of several right answers."""
     chat_template: bool = False
     """Whether the prompt is wrapped as a user message by the tokenizer's chat template."""
     answer_regex: str | None = None
-    """Group 1 of the last match is the answer; without it the whole text is."""
+    """Group 1 of the last match is the answer; without it the whole text is. For ``exact_match`` only."""
+    metric: str = Field(default="exact_match", pattern=r"^(exact_match|rouge|[\w.]+:\w+)$")
+    """``exact_match``, ``rouge``, or a function of one's own as ``module:function``: it is called with the
+    completion and the record, and gives a number from 0 to 1."""
+
+    @model_validator(mode="after")
+    def _pattern_is_used(self) -> Self:
+        if self.answer_regex is not None and self.metric != "exact_match":
+            raise ValueError(f"answer_regex is for the metric exact_match; with {self.metric} leave it out")
+        return self
 
 
-TaskConfig = Annotated[ChainTaskConfig | Gsm8kTaskConfig | JsonlTaskConfig, Field(discriminator="kind")]
+RecordTaskConfig = Gsm8kTaskConfig | GsmPlusTaskConfig | DialogsumTaskConfig | JsonlTaskConfig
+"""The tasks whose examples are records of a data file or data set."""
+
+TaskConfig = Annotated[ChainTaskConfig | RecordTaskConfig, Field(discriminator="kind")]

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from adaswitch.config import ChainTaskConfig, DataSource, TaskConfig
-from adaswitch.errors import DataError, EnvironmentProblem, ModelError
+from adaswitch.errors import ConfigError, DataError, EnvironmentProblem, ModelError
 from adaswitch.tasks import Example, Task, chain_examples, make_record_task
+from adaswitch.tasks.chain import MAX_LONGER, answer_length
 
 Record = dict[str, object]
 Split = Literal["train", "eval"]
@@ -40,9 +41,10 @@ def load_examples(settings: TaskConfig, split: Split) -> list[Example]:
     """The examples of a task's split, in the data's own order.
 
     For chain arithmetic the held-out prompts depend neither on the number of training prompts nor on the
-    training prompts themselves, which are drawn around them. A task without an ``eval`` source has no
-    held-out examples: the list is empty. Raises ``DataError`` or ``EnvironmentProblem`` as ``load_records``
-    does, and ``DataError`` with the line for a record that cannot be used.
+    training prompts themselves, which are drawn around them; the extra splits follow behind. A task without
+    an ``eval`` source has no held-out examples: the list is empty. Raises ``DataError`` or
+    ``EnvironmentProblem`` as ``load_records`` does, and ``DataError`` with the line for a record that cannot be
+    used.
     """
     if isinstance(settings, ChainTaskConfig):
         return _chain_split(settings, split)
@@ -54,13 +56,47 @@ def load_examples(settings: TaskConfig, split: Split) -> list[Example]:
     return [task.example(record, number, name) for number, record in load_records(source)]
 
 
+def eval_examples(settings: TaskConfig, limit: int) -> list[Example]:
+    """The first ``limit`` held-out examples; for chain arithmetic as many of each split."""
+    examples = load_examples(settings, "eval")
+    if not isinstance(settings, ChainTaskConfig):
+        return examples[:limit]
+    return [example for example in examples if example.number <= limit]
+
+
+def check_chain_budget(settings: TaskConfig, max_new_tokens: int) -> None:
+    """Raises ``ConfigError`` where the answers of the split ``longer`` would be cut off by ``max_new_tokens``."""
+    if not isinstance(settings, ChainTaskConfig) or "longer" not in settings.extra_splits:
+        return
+    longest = settings.max_operations + MAX_LONGER
+    if answer_length(longest) > max_new_tokens:
+        raise ConfigError(
+            f"task.extra_splits: an answer of {longest} operations takes {answer_length(longest)} tokens, more "
+            f"than student.max_new_tokens {max_new_tokens}: raise it, or leave out longer"
+        )
+
+
 def _chain_split(settings: ChainTaskConfig, split: Split) -> list[Example]:
     bounds = (settings.min_operations, settings.max_operations)
     held_out = chain_examples(settings.num_eval, (settings.seed, 0), *bounds)
-    if split == "eval":
-        return held_out
-    prompts = {example.prompt for example in held_out}
-    return chain_examples(settings.num_train, (settings.seed, 1), *bounds, exclude=prompts)
+    if "multiply" in settings.extra_splits:
+        held_out += chain_examples(
+            settings.num_eval,
+            (settings.seed, 4),
+            *bounds,
+            exclude={example.prompt for example in held_out},
+            split="multiply",
+            mostly_products=True,
+        )
+    if split == "train":
+        prompts = {example.prompt for example in held_out}
+        return chain_examples(settings.num_train, (settings.seed, 1), *bounds, exclude=prompts, split="train")
+    if "longer" in settings.extra_splits:
+        longest = settings.max_operations
+        held_out += chain_examples(
+            settings.num_eval, (settings.seed, 3), longest + 1, longest + MAX_LONGER, split="longer"
+        )
+    return held_out
 
 
 def source_name(source: DataSource) -> str:
@@ -163,8 +199,13 @@ def encode_prompt(tokenizer: Tokenizer, task: Task, example: Example) -> list[in
 def encode_reference(tokenizer: Tokenizer, example: Example) -> list[int]:
     """Token ids of the data set's own completion, with the end-of-sequence token behind them.
 
-    Raises ``ModelError`` where there is no such token or the vocabulary cannot spell the text.
+    Raises ``DataError`` for an empty completion, and ``ModelError`` where there is no such token or the
+    vocabulary cannot spell the text.
     """
+    if not example.reference.strip():
+        raise DataError(
+            "the reference is empty: fill it in, or leave the record out", source=f"record {example.number}"
+        )
     if tokenizer.eos_token_id is None:
         raise ModelError("the tokenizer has no end-of-sequence token: set eos_token in its folder")
     token_ids = _encoded(tokenizer, example.reference, example.number, add_special_tokens=False)

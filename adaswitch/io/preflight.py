@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config import RunConfig
-from adaswitch.io.datasets import encode_prompt, load_examples
+from adaswitch.io.datasets import check_chain_budget, encode_prompt, eval_examples, load_examples
 from adaswitch.io.models import check_lengths, load_tokenizer, max_positions
 from adaswitch.tasks import Example, Task, make_task
 
@@ -42,4 +42,5 @@ def load_run_data(config: RunConfig) -> RunData:
 def _eval_examples(config: RunConfig) -> list[Example]:
     if config.trainer.eval_every == 0:
         return []
-    return load_examples(config.task, "eval")[: config.trainer.eval_prompts]
+    check_chain_budget(config.task, config.student.max_new_tokens)
+    return eval_examples(config.task, config.trainer.eval_prompts)

@@ -1,10 +1,13 @@
 """What a task is: prompts with reference answers, and how a completion is marked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from adaswitch.errors import DataError
+from adaswitch.errors import DataError, UnmarkedError
+
+Marks = Mapping[str, float]
+"""By the metric's name, each from 0 (wrong) to 1 (right)."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +20,20 @@ class Example:
     prompt: str
     """What the models are asked, before any chat template."""
     reference: str
-    """The data set's own completion, without an end-of-sequence token."""
+    """The data set's own completion, without an end-of-sequence token; may be empty, and is unmarked then."""
     number: int
-    """The record's number counted from 1 (in a file: its line), for messages."""
+    """The record's number in its split, counted from 1 (in a file: its line), for messages."""
+    split: str = "eval"
+    """The group that it is reported under: ``eval``, a harder split, or a kind of question."""
+    references: tuple[str, ...] = ()
+    """All gold answers, where the data set has several for one prompt."""
+    record: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
+    """The record as it was read, for a metric of one's own; empty for generated prompts."""
+
+    @property
+    def all_references(self) -> tuple[str, ...]:
+        """``references``, or the one ``reference``."""
+        return self.references or (self.reference,)
 
 
 class Task(Protocol):
@@ -29,9 +43,15 @@ class Task(Protocol):
     """The task's ``kind`` in the settings, and its name in ``eval.jsonl``."""
     chat_template: bool
     """Whether the prompt is wrapped as a user message by the tokenizer's chat template."""
+    metrics: tuple[str, ...]
+    """The names of the marks that ``mark`` gives, the main one first."""
 
-    def mark(self, completion: str, example: Example) -> bool:
-        """Whether the answer in ``completion`` is exactly the one in ``example.reference``."""
+    def mark(self, completion: str, example: Example) -> Marks:
+        """The marks of ``completion``: one for each of ``metrics``.
+
+        Raises ``UnmarkedError`` where there is nothing to mark by, such as an empty reference: that is
+        neither right nor wrong.
+        """
         ...
 
 
@@ -43,18 +63,37 @@ class RecordTask(Task, Protocol):
         ...
 
 
-def text_field(record: Mapping[str, object], field: str, number: int, source: str) -> str:
+def exact_match(right: bool) -> Marks:
+    """The marks of a task that knows right and wrong only."""
+    return {"exact_match": float(right)}
+
+
+def require_references(example: Example) -> tuple[str, ...]:
+    """All gold answers of ``example``. Raises ``UnmarkedError`` where one of them is blank."""
+    if not all(reference.strip() for reference in example.all_references):
+        raise UnmarkedError("the reference is empty")
+    return example.all_references
+
+
+def text_field(
+    record: Mapping[str, object], field: str, number: int, source: str, *, may_be_blank: bool = False
+) -> str:
     """The text that ``record`` holds under ``field``, as it stands.
 
     Raises ``DataError`` with ``source`` and the line ``number`` where it is missing, no text, or blank.
     """
-    if field not in record:
-        known = ", ".join(sorted(record)) or "none"
-        raise DataError(f'no field "{field}" (there are: {known})', source=source, line=number)
-    value = record[field]
+    value = any_field(record, field, number, source)
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
         raise DataError(f'field "{field}" must be a string, and is {kind}', source=source, line=number)
-    if not value.strip():
+    if not may_be_blank and not value.strip():
         raise DataError(f'field "{field}" is empty', source=source, line=number)
     return value
+
+
+def any_field(record: Mapping[str, object], field: str, number: int, source: str) -> object:
+    """What ``record`` holds under ``field``. Raises ``DataError`` with the fields that there are."""
+    if field not in record:
+        known = ", ".join(sorted(record)) or "none"
+        raise DataError(f'no field "{field}" (there are: {known})', source=source, line=number)
+    return record[field]

@@ -5,14 +5,17 @@ and models of a fraction of a million parameters, yet an early slip spoils all t
 reasoning.
 """
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from adaswitch.errors import ConfigError
-from adaswitch.tasks.base import Example
+from adaswitch.tasks.base import Example, Marks, exact_match, require_references
 
 OPERATORS = "+-*"
+MAX_LONGER = 3
+"""By how many operations the prompts of the split ``longer`` exceed the longest of training, at most."""
 
 
 class ChainTask:
@@ -20,11 +23,18 @@ class ChainTask:
 
     name = "chain"
     chat_template = False
+    metrics: tuple[str, ...] = ("exact_match",)
 
-    def mark(self, completion: str, example: Example) -> bool:
+    def mark(self, completion: str, example: Example) -> Marks:
         """Whether what follows the last ``#`` of ``completion`` is what follows it in the reference."""
+        [reference] = require_references(example)
         _, marker, answer = completion.rpartition("#")
-        return marker == "#" and answer.strip() == example.reference.rpartition("#")[2]
+        return exact_match(marker == "#" and answer.strip() == reference.rpartition("#")[2])
+
+
+def answer_length(operations: int) -> int:
+    """Characters of an answer, with its end of sequence: in the demo's tokenizers as many tokens."""
+    return 6 * operations + len("#4") + 1
 
 
 def chain_examples(
@@ -33,13 +43,17 @@ def chain_examples(
     min_operations: int,
     max_operations: int,
     exclude: Collection[str] = (),
+    *,
+    split: str = "eval",
+    mostly_products: bool = False,
 ) -> list[Example]:
     """``num`` examples with ``min_operations`` to ``max_operations`` operations, every length as likely.
 
-    Prompts are distinct, and none is in ``exclude``. The same arguments give the same examples; a longer
-    list begins with the shorter one. Raises ``ConfigError`` where there are not so many prompts.
+    With ``mostly_products`` at least half of the operators of each are ``*``. Prompts are distinct, and none
+    is in ``exclude``. The same arguments give the same examples; a longer list begins with the shorter one.
+    Raises ``ConfigError`` where there are not so many prompts.
     """
-    num_possible = sum(10 * 30**operations for operations in range(min_operations, max_operations + 1))
+    num_possible = _num_prompts(min_operations, max_operations, mostly_products)
     if num + len(exclude) > num_possible:
         raise ConfigError(
             f"task: there are only {num_possible} chain prompts of {min_operations} to {max_operations} "
@@ -52,11 +66,23 @@ def chain_examples(
         operations = int(generator.integers(min_operations, max_operations + 1))
         digits = generator.integers(0, 10, size=operations + 1).tolist()
         operators = [OPERATORS[i] for i in generator.integers(0, len(OPERATORS), size=operations)]
+        if mostly_products and 2 * operators.count("*") < operations:
+            continue
         prompt = str(digits[0]) + "".join(f"{o}{d}" for o, d in zip(operators, digits[1:], strict=True)) + "="
         if prompt not in taken:
             taken.add(prompt)
-            examples.append(Example(prompt, _worked_out(digits, operators), number=len(examples) + 1))
+            examples.append(Example(prompt, _worked_out(digits, operators), len(examples) + 1, split))
     return examples
+
+
+def _num_prompts(min_operations: int, max_operations: int, mostly_products: bool) -> int:
+    """How many different prompts there are."""
+    total = 0
+    for operations in range(min_operations, max_operations + 1):
+        fewest = math.ceil(operations / 2) if mostly_products else 0
+        signs = sum(math.comb(operations, n) * 2 ** (operations - n) for n in range(fewest, operations + 1))
+        total += 10 ** (operations + 1) * signs
+    return total
 
 
 def _worked_out(digits: Sequence[int], operators: Sequence[str]) -> str:

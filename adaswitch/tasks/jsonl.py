@@ -1,14 +1,16 @@
-"""Anyone's own data: one JSON object a line, with a prompt and a reference answer in it."""
+"""Anyone's own data: one JSON object a line, with a prompt and a reference answer or several in it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from adaswitch.errors import ConfigError
-from adaswitch.tasks.base import Example, text_field
+from adaswitch.errors import ConfigError, DataError
+from adaswitch.tasks.base import Example, Marks, any_field, exact_match, require_references, text_field
+from adaswitch.tasks.functions import apply_metric, load_metric
+from adaswitch.tasks.rouge import METRICS, Rouge
 
 
 class JsonlTask:
-    """Exact match of the answer, which is the whole text or what a pattern finds in it."""
+    """Exact match of the answer, which is the whole text or what a pattern finds in it; ROUGE; or one's own."""
 
     name = "jsonl"
 
@@ -18,30 +20,68 @@ class JsonlTask:
         reference_field: str = "reference",
         chat_template: bool = False,
         answer_regex: str | None = None,
+        metric: str = "exact_match",
     ) -> None:
-        """Raises ``ConfigError`` where ``answer_regex`` is no regular expression."""
+        """``metric`` is ``exact_match``, ``rouge`` or a function's import path, as in ``my_metrics:length``.
+
+        Raises ``ConfigError`` where ``answer_regex`` is no regular expression, or the function is not found.
+        """
         self.prompt_field = prompt_field
         self.reference_field = reference_field
         self.chat_template = chat_template
-        self._pattern = None if answer_regex is None else _compiled(answer_regex)
+        self.metrics, self._mark = _marker(metric, answer_regex)
+        self._needs_reference = ":" not in metric
 
     def example(self, record: Mapping[str, object], number: int, source: str) -> Example:
-        """``record`` as an example.
+        """``record`` as an example. Its reference may be a string or a list of them.
 
-        Raises ``DataError`` with ``source``, the line ``number`` and the field where one is missing or empty.
+        Raises ``DataError`` with ``source``, the line ``number`` and the field where one is missing or of
+        another type, or the prompt is empty. A metric of one's own needs no reference.
         """
         prompt = text_field(record, self.prompt_field, number, source)
-        return Example(prompt, text_field(record, self.reference_field, number, source), number)
+        if not self._needs_reference and self.reference_field not in record:
+            return Example(prompt, "", number, record=record)
+        references = self._references(record, number, source)
+        several = references if len(references) > 1 else ()
+        return Example(prompt, references[0], number, references=several, record=record)
 
-    def mark(self, completion: str, example: Example) -> bool:
-        """Whether the answer in ``completion`` is, white space around it apart, the reference's.
+    def _references(self, record: Mapping[str, object], number: int, source: str) -> tuple[str, ...]:
+        value = any_field(record, self.reference_field, number, source)
+        if not isinstance(value, list):
+            return (text_field(record, self.reference_field, number, source, may_be_blank=True),)
+        if not value or not all(isinstance(reference, str) for reference in value):
+            raise DataError(
+                f'field "{self.reference_field}" must be a string or a list of strings',
+                source=source,
+                line=number,
+            )
+        return tuple(value)
 
-        Where ``answer_regex`` finds nothing in a completion it is wrong; a reference in which it finds
-        nothing is the bare answer itself.
+    def mark(self, completion: str, example: Example) -> Marks:
+        """The marks by this task's metric."""
+        return self._mark(completion, example)
+
+
+class ExactMatch:
+    """Whether the answer in a completion is, white space around it apart, the answer in a reference."""
+
+    def __init__(self, answer_regex: str | None = None) -> None:
+        """Raises ``ConfigError`` where ``answer_regex`` is no regular expression."""
+        self._pattern = None if answer_regex is None else _compiled(answer_regex)
+
+    def mark(self, completion: str, example: Example) -> Marks:
+        """1 where any reference has the answer of ``completion``.
+
+        Where the pattern finds nothing in a completion it is wrong; a reference in which it finds nothing is
+        the bare answer itself.
         """
         answer = self.extract(completion)
-        expected = self.extract(example.reference)
-        return answer is not None and answer == (example.reference.strip() if expected is None else expected)
+        expected = [self._expected(reference) for reference in require_references(example)]
+        return exact_match(answer is not None and answer in expected)
+
+    def _expected(self, reference: str) -> str:
+        answer = self.extract(reference)
+        return reference.strip() if answer is None else answer
 
     def extract(self, text: str) -> str | None:
         """The answer in ``text``: group 1 of the last match, or the whole match without a group."""
@@ -53,6 +93,18 @@ class JsonlTask:
         # A group that took no part in the match is None, and so no answer.
         answer = matches[-1][1 if self._pattern.groups else 0]
         return answer.strip() if answer is not None else None
+
+
+def _marker(metric: str, answer_regex: str | None) -> tuple[tuple[str, ...], Callable[[str, Example], Marks]]:
+    """The names of a metric's marks, and the rule."""
+    if metric == "exact_match":
+        return ("exact_match",), ExactMatch(answer_regex).mark
+    if metric == "rouge":
+        rouge = Rouge()
+        return METRICS, lambda completion, example: rouge.mark(completion, require_references(example))
+    function = load_metric(metric)
+    name = metric.partition(":")[2]
+    return (name,), lambda completion, example: {name: apply_metric(function, completion, example.record)}
 
 
 def _compiled(answer_regex: str) -> re.Pattern[str]:

@@ -15,13 +15,16 @@ FOLDERS = ("adaswitch", "services", "trainer", "experiments")
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("adaswitch",),
     ("adaswitch.errors", "adaswitch.fingerprint", "adaswitch.config.base"),
-    ("adaswitch.sampling", "adaswitch.distribution", "adaswitch.switching"),
+    ("adaswitch.sampling", "adaswitch.distribution", "adaswitch.switching", "adaswitch.scores"),
     ("adaswitch.config.teacher", "adaswitch.config.student", "adaswitch.config.trainer"),
     ("adaswitch.config.tasks", "adaswitch.decoding", "adaswitch.divergence", "adaswitch.rollout"),
     ("adaswitch.config",),
     ("adaswitch.roles", "adaswitch.batching", "adaswitch.metrics", "adaswitch.schedule", "adaswitch.wire"),
     ("adaswitch.draft", "adaswitch.losses", "adaswitch.rollout_codec", "adaswitch.tasks.base"),
-    ("adaswitch.policies", "adaswitch.tasks.chain", "adaswitch.tasks.gsm8k", "adaswitch.tasks.jsonl"),
+    ("adaswitch.policies", "adaswitch.tasks.chain"),
+    ("adaswitch.tasks.numbers", "adaswitch.tasks.functions", "adaswitch.tasks.rouge"),
+    ("adaswitch.tasks.gsm8k", "adaswitch.tasks.dialogsum", "adaswitch.tasks.jsonl"),
+    ("adaswitch.tasks.gsm_plus",),
     ("adaswitch.tasks",),
 )
 LAYER_OF = {module: number for number, row in enumerate(LAYERS) for module in row}
@@ -41,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     EXPERIMENTS: {CORE, IO, SERVICES, TEACHER, STUDENT, TRAINER, EXPERIMENTS},
 }
 
-PURE_LIBRARIES = {"torch", "numpy", "pydantic", "pydantic_core", "safetensors"}
+PURE_LIBRARIES = {"torch", "numpy", "pydantic", "pydantic_core", "safetensors", "rouge_score"}
 IMPURE_STDLIB = {
     "http",
     "multiprocessing",
