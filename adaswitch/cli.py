@@ -82,6 +82,68 @@ def train(context: typer.Context) -> None:
     _become("trainer", context.args)
 
 
+@app.command(
+    name="eval",
+    epilog="Examples: adaswitch eval --model runs/demo/checkpoints/step-200 --config configs/demo.yaml; "
+    "adaswitch eval --model DIR --task gsm_plus --data testmini.jsonl --num-samples 4 --temperature 1",
+)
+def evaluate(
+    model: Annotated[str, typer.Option(help="A model folder or checkpoint in Hugging Face format.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Settings as key.path=value: of the run with --config, of the task with --task."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A run's settings: its held-out prompts.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Or a task: chain, gsm8k, gsm_plus, dialogsum or jsonl.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="The file of records, one JSON object a line.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Also the divergence from this model, in nats a token.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Keep results.json and completions.jsonl in this new folder.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")] = None,
+    num_samples: Annotated[int, typer.Option(min=1, help="Completions a prompt; the mean counts.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of what is drawn.")] = 0,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Budget of a completion; by default the run's or the task's.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Completions written together.")] = 16,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Answer held-out prompts with any model and mark the answers, with 95 % intervals."""
+    with one_line_errors():
+        from adaswitch.io.eval_request import EvalRequest, choose_prompts
+
+        prompts = choose_prompts(config, task, data, overrides or [])
+        request = EvalRequest(
+            model=model,
+            task=prompts.task,
+            limit=limit or prompts.limit,
+            max_new_tokens=max_new_tokens or prompts.max_new_tokens,
+            batch_size=batch_size,
+            num_samples=num_samples,
+            temperature=temperature,
+            seed=seed,
+            dtype=dtype,
+            device=device,
+            teacher=teacher,
+            output=output,
+        )
+        should_stop = StopRequest().install()
+
+        from rich.console import Console
+
+        from adaswitch.io.eval_command import run_eval
+
+        if not run_eval(request, Console(), should_stop):
+            raise SystemExit(INTERRUPTED)
+
+
 @app.command(epilog="Example: adaswitch report runs/demo")
 def report(run: Run) -> None:
     """What a run came to: exact match before and after, switching, tokens, time."""
@@ -135,4 +197,6 @@ def _become(module: str, arguments: list[str]) -> NoReturn:
 
 def main() -> None:
     """Entry point of the ``adaswitch`` command."""
+    # As python -m does it: a metric of one's own is a file in the working directory.
+    sys.path.insert(0, "")
     app()

@@ -47,14 +47,13 @@ class Score:
     """Completions that could not be marked; they are in no mean."""
 
 
-def describe(score: Score) -> str:
-    """``score`` in words: ``exact match 42.0% of 500``, with the split where it is not the whole."""
-    name = score.metric.replace("_", " ")
-    if score.split not in (MAIN_SPLIT, ALL_SPLITS):
-        name = f"{score.split}: {name}"
-    value = "-" if score.value is None else f"{score.value:.1%}"
-    unmarked = f" ({score.unmarked} unmarked)" if score.unmarked else ""
-    return f"{name} {value} of {score.n}{unmarked}"
+def describe(split: str, metric: str, value: float | None, n: int, unmarked: int = 0) -> str:
+    """A score in words: ``exact match 42.0% of 500``, with the split where it is not the whole."""
+    name = metric.replace("_", " ")
+    if split not in (MAIN_SPLIT, ALL_SPLITS):
+        name = f"{split}: {name}"
+    share = "-" if value is None else f"{value:.1%}"
+    return f"{name} {share} of {n}" + (f" ({unmarked} unmarked)" if unmarked else "")
 
 
 def scores(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[Score]:
@@ -94,7 +93,8 @@ def wilson(num_right: int, n: int) -> Interval | None:
     share = num_right / n
     centre = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
     half = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n)) / (1 + Z_95**2 / n)
-    return Interval(max(0.0, centre - half), min(1.0, centre + half), "Wilson")
+    # At a share of 0 or 1 the bound is the share itself, but for rounding.
+    return Interval(max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)), "Wilson")
 
 
 def over_prompts(means: Sequence[float]) -> Interval | None:

@@ -75,7 +75,8 @@ class Recorder:
             append_record(self._run.evals, record)
             if score.value is not None:
                 self._events.add_scalar(_event_name(score), score.value, step)
-            print(f"eval after {step} steps: {describe(score)}", flush=True)
+            words = describe(score.split, score.metric, score.value, score.n, score.unmarked)
+            print(f"eval after {step} steps: {words}", flush=True)
         for line in evaluation.unmarked_lines(MAX_UNMARKED_LINES):
             print(line, flush=True)
         self._evaluated.add(step)

@@ -10,6 +10,7 @@ from adaswitch.config import RunConfig
 from adaswitch.io.launch import LocalRun
 from adaswitch.io.run_directory import RunDirectory, read_records
 from adaswitch.io.summary import print_summary, summarise
+from adaswitch.scores import describe
 
 PLAIN_EVERY_S = 5.0
 """Where there is no terminal: how often a line is printed."""
@@ -67,10 +68,8 @@ class _Display:
         """Show what is new."""
         evals = list(read_records(self._run.evals))
         for record in evals[self._num_evals :]:
-            self._console.print(
-                f"after {record['step']} steps: exact match [bold]{record['value']:.1%}[/bold] of {record['n']}",
-                highlight=False,
-            )
+            words = describe(*(record[name] for name in ("split", "metric", "value", "n")))
+            self._console.print(f"after {record['step']} steps: {words}", highlight=False)
         self._num_evals = len(evals)
         size = self._run.metrics.stat().st_size if self._run.metrics.is_file() else -1
         if size == self._metrics_size:

@@ -1,4 +1,4 @@
-"""What a run came to, from its run directory: exact match before and after, switching, tokens, time."""
+"""What a run came to, from its run directory: marks before and after, switching, tokens, time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adaswitch.io.run_directory import RunDirectory, read_records
+from adaswitch.scores import ALL_SPLITS, MAIN_SPLIT
 
 TOKEN_NAMES = {
     "student_tokens": "written by the student",
@@ -59,9 +60,14 @@ def summarise(run: RunDirectory) -> Summary | None:
         switch_position=(_mean(first, "mean_switch_position"), _mean(last, "mean_switch_position")),
         tokens={name: sum(record[name] for record in metrics) for name in TOKEN_NAMES},
         seconds={name: sum(record[name] for record in metrics) for name in PHASE_NAMES}
-        | {"eval_s": sum(record["eval_s"] for record in evals)},
+        | {"eval_s": _eval_seconds(evals)},
         rollout_seconds={name: _mean(metrics, name) or 0.0 for name in ROLLOUT_NAMES},
     )
+
+
+def _eval_seconds(evals: Sequence[dict[str, Any]]) -> float:
+    """Each evaluation's time counts once, however many splits and metrics it has."""
+    return float(sum({record["step"]: record["eval_s"] for record in evals}.values()))
 
 
 def _mean(records: Sequence[dict[str, Any]], name: str) -> float | None:
@@ -82,13 +88,8 @@ def print_summary(
 
 def _results(summary: Summary) -> Table:
     table = _table("result", "before", "after")
-    if summary.evals:
-        first, last = summary.evals[0], summary.evals[len(summary.evals) - 1]
-        table.add_row(
-            f"exact match on {last['n']} held-out prompts",
-            f"{first['value']:.1%}",
-            f"[bold green]{last['value']:.1%}[/bold green]",
-        )
+    for label, before, after in _eval_rows(summary.evals):
+        table.add_row(label, _share(before), f"[bold green]{_share(after)}[/bold green]")
     table.add_row("loss, nats a token", *(f"{value:.3f}" for value in summary.loss))
     table.add_row("rollouts that switched", *(f"{value:.0%}" for value in summary.switch_rate))
     table.add_row(
@@ -96,6 +97,30 @@ def _results(summary: Summary) -> Table:
         *("-" if value is None else f"{value:.1f}" for value in summary.switch_position),
     )
     return table
+
+
+def _eval_rows(evals: Sequence[dict[str, Any]]) -> list[tuple[str, float | None, float | None]]:
+    """For every split and metric what it is, and its value in the first and in the last evaluation."""
+    if not evals:
+        return []
+    first = {
+        (record["split"], record["metric"]): record["value"]
+        for record in evals
+        if record["step"] == evals[0]["step"]
+    }
+    rows = []
+    for record in evals:
+        if record["step"] != evals[len(evals) - 1]["step"]:
+            continue
+        split, metric = record["split"], record["metric"]
+        name = "held-out prompts" if split in (MAIN_SPLIT, ALL_SPLITS) else f"prompts: {split}"
+        label = f"{metric.replace('_', ' ')} on {record['n']} {name}"
+        rows.append((label, first.get((split, metric)), record["value"]))
+    return rows
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 def _tokens(summary: Summary) -> Table:

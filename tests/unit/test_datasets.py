@@ -6,8 +6,16 @@ from types import SimpleNamespace
 import pytest
 
 from adaswitch.config import ChainTaskConfig, DataSource, Gsm8kTaskConfig, JsonlTaskConfig
-from adaswitch.errors import DataError, EnvironmentProblem, ModelError
-from adaswitch.io.datasets import encode_prompt, encode_reference, load_examples, load_records, read_jsonl
+from adaswitch.errors import ConfigError, DataError, EnvironmentProblem, ModelError
+from adaswitch.io.datasets import (
+    check_chain_budget,
+    encode_prompt,
+    encode_reference,
+    eval_examples,
+    load_examples,
+    load_records,
+    read_jsonl,
+)
 from adaswitch.tasks import ChainTask, Example, Gsm8kTask
 
 EXAMPLE = Example(prompt="ab", reference="c", number=5)
@@ -192,3 +200,43 @@ def test_a_tokenizer_without_a_chat_template_is_refused():
 def test_a_prompt_that_cannot_be_spelt_names_its_record():
     with pytest.raises(ModelError, match="record 5: the tokenizer cannot spell 'aB': no such token"):
         encode_prompt(LetterTokenizer(), ChainTask(), Example("aB", "c", 5))
+
+
+def test_an_empty_reference_cannot_be_put_into_tokens():
+    with pytest.raises(DataError, match="record 5: the reference is empty"):
+        encode_reference(LetterTokenizer(), Example("ab", " ", 5))
+
+
+EXTRA = ChainTaskConfig(num_train=300, num_eval=40, extra_splits=["multiply", "longer"])
+
+
+def test_the_extra_splits_leave_the_others_as_they_are():
+    plain = ChainTaskConfig(num_train=300, num_eval=40)
+    examples = load_examples(EXTRA, "eval")
+    assert examples[:40] == load_examples(plain, "eval")
+    assert [example.split for example in examples] == ["eval"] * 40 + ["multiply"] * 40 + ["longer"] * 40
+    for example in examples[80:]:
+        assert 8 <= example.reference.count(";") <= 10
+
+
+def test_no_held_out_prompt_is_a_training_prompt():
+    # So few operations that the splits would meet by chance.
+    settings = ChainTaskConfig(
+        num_train=2000, num_eval=300, min_operations=1, max_operations=2, extra_splits=["longer", "multiply"]
+    )
+    held_out = [example.prompt for example in load_examples(settings, "eval")]
+    train = [example.prompt for example in load_examples(settings, "train")]
+    assert len(held_out) == len(set(held_out)) == 900
+    assert not set(held_out) & set(train)
+
+
+def test_a_limit_counts_for_each_split_of_chains():
+    assert [example.split for example in eval_examples(EXTRA, 1)] == ["eval", "multiply", "longer"]
+    assert len(eval_examples(EXTRA, 1000)) == 120
+
+
+def test_a_budget_that_cuts_the_longest_answers_off_is_refused():
+    check_chain_budget(EXTRA, 63)
+    check_chain_budget(ChainTaskConfig(), 1)
+    with pytest.raises(ConfigError, match=r"task\.extra_splits: an answer of 10 operations takes 63 tokens"):
+        check_chain_budget(EXTRA, 62)

@@ -129,8 +129,19 @@ def test_the_summary_compares_first_and_last(run: RunDirectory) -> None:
                 "generate_s": 0.3,
             },
         )
-    for step, value in ((0, 0.2), (3, 0.6)):
-        append_record(run.evals, {"step": step, "value": value, "n": 50, "eval_s": 1.5})
+    for step, value, longer in ((0, 0.2, None), (2, 0.4, 0.1), (3, 0.6, 0.3)):
+        for split, share in (("eval", value), ("longer", longer)):
+            append_record(
+                run.evals,
+                {
+                    "step": step,
+                    "split": split,
+                    "metric": "exact_match",
+                    "value": share,
+                    "n": 50,
+                    "eval_s": 1.0,
+                },
+            )
     summary = summarise(run)
     assert summary is not None
     assert summary.loss == (1.0, 0.25)
@@ -141,7 +152,10 @@ def test_the_summary_compares_first_and_last(run: RunDirectory) -> None:
     console = Console(file=StringIO(), width=100)
     print_summary(run, summary, {"teacher": 12.0}, console)
     text = console.file.getvalue()
-    for words in ("20.0%", "60.0%", "exact match on 50", "teacher getting ready", "12.0", str(run.path)[:40]):
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "exact match on 50 held-out prompts 20.0% 60.0%" in lines
+    assert "exact match on 50 prompts: longer - 30.0%" in lines
+    for words in ("teacher getting ready", "12.0", str(run.path)[:40]):
         assert words in text
 
 

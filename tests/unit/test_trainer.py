@@ -1,14 +1,18 @@
 """The trainer on real tiny models: resuming, micro-batches, checkpoints, records, stopping."""
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adaswitch.config import RunConfig, parse_config, with_overrides
 from adaswitch.errors import DataError, ModelError, NonFiniteError
+from adaswitch.io.eval_command import run_eval
+from adaswitch.io.eval_request import EvalRequest, choose_prompts
 from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
 from tests.local_source import LocalSource, LocalTeacher
 from trainer.job import prepare
@@ -105,6 +109,33 @@ def test_training_changes_the_weights_and_writes_everything(tmp_path: Path, teac
     assert {rollout.weights_version for rollout in shard} == {2}
     assert list(run.tensorboard.glob("events*"))
     assert parse_config(json.loads(json.dumps(settings.model_dump()))) == settings
+
+
+def test_every_split_is_on_record(tmp_path: Path, teacher: LocalTeacher) -> None:
+    extra = {
+        "task.extra_splits": ["longer", "multiply"],
+        "student.max_new_tokens": 63,
+        "trainer.num_steps": 1,
+    }
+    run_training(config(tmp_path, **extra), teacher)
+    records = list(read_records(RunDirectory(tmp_path / "run").evals))
+    assert [(r["step"], r["split"], r["metric"], r["n"], r["unmarked"]) for r in records] == [
+        (step, split, "exact_match", 8, 0) for step in (0, 1) for split in ("eval", "multiply", "longer")
+    ]
+    assert all(0 <= record["value"] <= 1 for record in records)
+
+
+def test_the_command_agrees_with_the_trainer(tmp_path: Path, teacher: LocalTeacher) -> None:
+    run_training(config(tmp_path), teacher)
+    run = RunDirectory(tmp_path / "run")
+    for record in list(read_records(run.evals))[1:]:
+        if record["step"] in run.checkpoint_steps():
+            prompts = choose_prompts(run.path / "config.yaml", None, None, [])
+            model = str(run.checkpoint(record["step"]))
+            request = EvalRequest(model, prompts.task, prompts.limit, prompts.max_new_tokens, batch_size=3)
+            console = Console(file=StringIO(), width=120)
+            assert run_eval(request, console)
+            assert f"{record['value']:.1%}" in console.file.getvalue()
 
 
 def test_micro_batches_change_nothing_but_rounding(tmp_path: Path, teacher: LocalTeacher) -> None:
