@@ -25,18 +25,18 @@ def weights(run: RunDirectory, step: int) -> dict[str, torch.Tensor]:
     return AutoModelForCausalLM.from_pretrained(run.checkpoint(step)).state_dict()
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights_bit_for_bit(
+def test_runs_end_with_the_same_weights_bit_for_bit_whole_interrupted_or_in_one_process(
     short_config: ConfigWriter, cluster: Cluster
 ) -> None:
-    config = short_config(
-        **{
-            "teacher.url": cluster.teacher_url,
-            "trainer.num_steps": 8,
-            "trainer.eval_every": 0,
-            "trainer.checkpoint_every": 0,
-        }
-    )
-    whole, parts = (RunDirectory(config.parent / "runs" / name) for name in ("whole", "parts"))
+    settings = {
+        "teacher.url": cluster.teacher_url,
+        "trainer.num_steps": 8,
+        "trainer.eval_every": 0,
+        "trainer.checkpoint_every": 0,
+    }
+    config = short_config(**settings)
+    names = ("whole", "parts", "local")
+    whole, parts, local = (RunDirectory(config.parent / "runs" / name) for name in names)
     with students(config, cluster, "name=whole"):
         result = command("trainer", "--config", str(config), "name=whole", **cluster.environment)
         assert result.returncode == 0, result.stdout
@@ -53,11 +53,17 @@ def test_an_interrupted_run_resumes_to_the_same_weights_bit_for_bit(
         result = command("trainer", "--config", str(config), "name=parts", **cluster.environment)
         assert result.returncode == 0, result.stdout
 
-    expected, actual = weights(whole, 8), weights(parts, 8)
-    assert all(torch.equal(expected[name], actual[name]) for name in expected)
-    losses = [[record["loss"] for record in read_records(run.metrics)] for run in (whole, parts)]
-    assert losses[0] == losses[1]
-    assert ids_trained_on(parts) == list(range(64))
+    result = command("experiments.cell", "--local", "--config", str(short_config(name="local", **settings)))
+    assert result.returncode == 0, result.stdout
+
+    expected = weights(whole, 8)
+    for run in (parts, local):
+        actual = weights(run, 8)
+        assert all(torch.equal(expected[name], actual[name]) for name in expected)
+        assert [r["loss"] for r in read_records(run.metrics)] == [
+            r["loss"] for r in read_records(whole.metrics)
+        ]
+        assert ids_trained_on(run) == list(range(64))
 
 
 def test_a_trainer_handed_in_as_a_ray_job(short_config: ConfigWriter, cluster: Cluster) -> None:

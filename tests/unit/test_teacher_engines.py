@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -243,8 +244,10 @@ async def test_a_daemon_thread_brings_results_and_errors():
     assert await in_daemon_thread(lambda: 3) == 3
     with pytest.raises(ModelError, match="no"):
         await in_daemon_thread(lambda: (_ for _ in ()).throw(ModelError("no")))
-    while is_starting():  # a thread lives on for a moment after its result
-        await asyncio.sleep(0)
+    for thread in threading.enumerate():
+        if thread.name == "engine-start":  # lives on for a moment after its result
+            thread.join(10)
+    assert not is_starting()
 
 
 @pytest.mark.parametrize("model", ["/nowhere", "nowhere", "./nowhere", "a/b/c"])

@@ -1,0 +1,82 @@
+"""``python -m experiments``, or ``adaswitch compare``: runs a plan's cells, then the table and the pictures."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
+
+if TYPE_CHECKING:
+    from experiments.plan import Cell, Plan
+
+EXAMPLE = "Example: adaswitch compare --plan configs/compare/demo-warm.yaml --local --jobs 2"
+
+
+def main(
+    plan: Annotated[Path, typer.Option(help="What is compared, a YAML file.")],
+    local: Annotated[
+        bool, typer.Option("--local", help="Teacher and student in one process: no HTTP, no Ray.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells at once; more than one with --local only.")] = 1,
+    methods: Annotated[str, typer.Option(help="Only these of the plan's methods, by comma.")] = "",
+    seeds: Annotated[str, typer.Option(help="Only these of the plan's seeds, by comma.")] = "",
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Run nothing: table and pictures of what is complete.")
+    ] = False,
+) -> None:
+    """Run every method with every seed, or go on where it was; then write the table and the pictures."""
+    with one_line_errors():
+        from adaswitch.errors import ConfigError
+        from experiments.plan import cells, load_plan, only
+
+        if jobs > 1 and not local:
+            raise ConfigError("--jobs: served runs use the whole machine; more at once need --local")
+        settings = only(load_plan(plan), methods, seeds)
+        all_cells = cells(settings)
+        complete = True if report_only else _run(all_cells, local, jobs)
+        _report(settings, all_cells)
+        if not complete:
+            raise SystemExit(INTERRUPTED)
+
+
+def _run(cells: "list[Cell]", local: bool, jobs: int) -> bool:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from experiments.runner import run_cells
+
+    should_stop = StopRequest(patient=True).install()
+    columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as progress:
+        bar = progress.add_task("", total=len(cells))
+
+        def show(num_complete: int, running: "Sequence[Cell]") -> None:
+            names = ", ".join(cell.config.name for cell in running)
+            progress.update(bar, completed=num_complete, description=names)
+
+        complete = run_cells(cells, local, jobs, should_stop, show)
+        progress.update(bar, completed=len(cells) if complete else None, description="")
+    return complete
+
+
+def _report(plan: "Plan", cells: "list[Cell]") -> None:
+    from experiments.machine import machine
+    from experiments.report import write_report
+    from experiments.results import read_results
+
+    results = read_results(plan, cells)
+    folder = Path(plan.runs_dir) / plan.name
+    if not any(results.cells.values()):
+        print("no run is complete yet", flush=True)
+        return
+    for path in write_report(results, folder, machine()):
+        print(os.fspath(path), flush=True)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(epilog=EXAMPLE)(main)
+    app(prog_name="adaswitch compare")

@@ -1,0 +1,50 @@
+"""``python -m experiments.cell``: one run of a comparison, in a process of its own."""
+
+import resource
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
+
+
+def main(
+    config: Annotated[Path, typer.Option(help="The cell's settings, a YAML file.")],
+    local: Annotated[bool, typer.Option("--local", help="Teacher and student in this process.")] = False,
+) -> None:
+    """Run one cell to its end, or on from its newest checkpoint."""
+    with one_line_errors():
+        from adaswitch.io.config_files import load_config
+        from experiments.runner import write_finished
+
+        started_s = time.perf_counter()
+        settings = load_config(config)
+        should_stop = StopRequest(patient=not local).install()
+        if local:
+            from experiments.local import train_locally
+
+            complete = train_locally(settings, should_stop)
+        else:
+            from adaswitch.io.launch import LocalRun
+
+            run = LocalRun(settings, lambda line: print(line, flush=True))
+            complete = run.execute(should_stop, lambda: None)
+        if not complete:
+            raise SystemExit(INTERRUPTED)
+        write_finished(config, time.perf_counter() - started_s, _cpu_seconds())
+
+
+def _cpu_seconds() -> float:
+    """Of this process, and of the ones that it started and has waited for."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(
+        epilog="Example: python -m experiments.cell --config runs/demo-warm/skd-seed1/cell.yaml --local"
+    )(main)
+    app()

@@ -1,0 +1,107 @@
+"""A run with teacher and student in this process: no HTTP, no Ray, the same numbers.
+
+The engines are the services' own, on transformers, and the rollouts go through the same ``Group``. So a
+synchronous run ends with the weights that the served one ends with, bit for bit, where that one's teacher is on
+the transformers engine as well.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from adaswitch.config import RunConfig, TeacherServiceConfig
+from adaswitch.errors import ConfigError
+from adaswitch.io.models import check_teacher, load_tokenizer, stop_token_ids
+from adaswitch.roles import Budget, Chunk
+from adaswitch.rollout import Prompt, Rollout
+from adaswitch.wire import ModelInfo
+from services.student.engine import WriteRequest
+from services.student.group import Group
+from services.student.teacher_calls import Client, TeacherCalls
+from services.student.transformers_engine import Sampling, TransformersEngine
+from services.teacher.transformers_engine import TransformersEngine as TeacherEngine
+from trainer.job import prepare
+from trainer.loop import train
+
+
+class LocalSource:
+    """A ``RolloutSource`` that rolls a step out when it is taken, with the weights published last."""
+
+    def __init__(self, config: RunConfig, teacher: Client, info: ModelInfo) -> None:
+        """``teacher`` answers as the REST client would, and ``info`` is what it serves."""
+        folder = config.student.model
+        tokenizer = load_tokenizer(folder)
+        check_teacher(info, tokenizer, folder)
+        stops = stop_token_ids(folder, tokenizer)
+        student = config.student
+        self._config = config
+        self._engine = TransformersEngine.from_folder(
+            folder,
+            student.dtype,
+            info.vocab_size,
+            Sampling(config.seed, student.temperature, student.max_new_tokens, stops),
+            "cpu" if student.device == "auto" else student.device,
+        )
+        self._teacher = TeacherCalls(teacher, info, config.teacher, info.vocab_size, config.seed, stops)
+        self._budget = Budget(student.max_new_tokens, frozenset(stops))
+        self._version = 0
+
+    def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
+        """See ``RolloutSource``."""
+        self._engine.load_weights(weights)
+        self._version = version
+
+    def offer(self, prompts: Sequence[Prompt]) -> None:
+        """Nothing is done ahead: ``take`` has the same prompts."""
+
+    def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
+        """See ``RolloutSource``."""
+        if should_stop():
+            return None
+        rollouts = asyncio.run(self._roll_out(prompts))
+        return [replace(rollout, weights_version=self._version) for rollout in rollouts]
+
+    async def _roll_out(self, prompts: Sequence[Prompt]) -> list[Rollout]:
+        """In the groups that students would lease, one after the other."""
+        size = self._config.student.group_size
+        rollouts: list[Rollout] = []
+        for start in range(0, len(prompts), size):
+            group = Group(self._write, self._teacher, self._config.policy, self._budget)
+            rollouts += await group.roll_out(prompts[start : start + size])
+        self._engine.forget([prompt.id for prompt in prompts])
+        return rollouts
+
+    async def _write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
+        return self._engine.write(requests)
+
+    def depth(self) -> int:
+        """Nothing is held."""
+        return 0
+
+    def close(self, reason: str) -> None:
+        """There is nobody to tell."""
+
+
+def train_locally(config: RunConfig, should_stop: Callable[[], bool]) -> bool:
+    """Train by ``config`` in this process, or go on where it was. Whether the last step was reached."""
+    engine = TeacherEngine(_teacher_settings(config))
+    asyncio.run(engine.start())
+    try:
+        job, start = prepare(config, lambda: LocalSource(config, engine, engine.info), should_stop)
+        try:
+            return train(job, start) == config.trainer.num_steps
+        finally:
+            job.recorder.close()
+    finally:
+        asyncio.run(engine.close())
+
+
+def _teacher_settings(config: RunConfig) -> TeacherServiceConfig:
+    if config.teacher.serve is None:
+        raise ConfigError(
+            "teacher.serve: needed to run without services: say which model the teacher is, "
+            "or leave out --local"
+        )
+    return config.teacher.serve.model_copy(update={"engine": "transformers"})

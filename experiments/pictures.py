@@ -1,0 +1,107 @@
+"""Pictures of a comparison, by matplotlib: marks against steps, against the teacher's tokens, and switching."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("svg")
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.intervals import interval
+from experiments.results import CellResult, Results
+
+Line = list[tuple[float, float]]
+
+
+def draw_comparison(results: Results, split: str, metric: str, path: Path) -> None:
+    """Two panels: ``metric`` on ``split`` against optimizer steps and against teacher tokens, means over seeds."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for number, (method, cells) in enumerate(results.cells.items()):
+        curves = [cell.curves[split, metric] for cell in cells.values() if (split, metric) in cell.curves]
+        if not curves:
+            continue
+        colour = f"C{number % 10}"
+        style = "-" if number < 10 else "--"
+        steps = [step for step, _ in curves[0]]
+        means = np.array([[value for _, value in curve] for curve in curves]).mean(0)
+        spread = [_half_width([curve[i][1] for curve in curves]) for i in range(len(steps))]
+        left.plot(steps, means, style, color=colour, label=method)
+        left.fill_between(steps, means - spread, means + spread, color=colour, alpha=0.08)
+        tokens = np.array([[cell.tokens_by_step[step] for step in steps] for cell in cells.values()]).mean(0)
+        right.plot(tokens / 1000, means, style, color=colour)
+    _label(left, "optimizer steps", f"{metric}, {split}")
+    _label(right, "thousand tokens that the teacher worked on", "")
+    figure.legend(loc="outside right upper", frameon=False)
+    _save(figure, path)
+
+
+def draw_switching(results: Results, path: Path) -> None:
+    """Two panels over training: the share of rollouts that switch, and where; means over seeds."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for number, (method, cells) in enumerate(results.cells.items()):
+        if not cells:
+            continue
+        style = "-" if number < 10 else "--"
+        for axes, values in ((left, _rates), (right, _positions)):
+            line = _smoothed([values(cell) for cell in cells.values()])
+            axes.plot(
+                *zip(*line, strict=True), style, color=f"C{number % 10}", label=method
+            ) if line else None
+    _label(left, "optimizer steps", "share of rollouts with a token of the teacher's")
+    _label(right, "optimizer steps", "mean place of the teacher's first token")
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    _save(figure, path)
+
+
+def draw_bars(labels: Sequence[str], values: Sequence[Sequence[float]], title: str, path: Path) -> None:
+    """A bar a label with its mean over ``values``, the 95 % interval and every single value as a dot."""
+    figure = Figure(figsize=(max(5.0, 0.8 * len(labels) + 2), 4), layout="constrained")
+    axes = figure.subplots()
+    for place, seeds in enumerate(values):
+        axes.bar(place, float(np.mean(seeds)), color="C0", alpha=0.5)
+        axes.errorbar(place, float(np.mean(seeds)), _half_width(seeds), color="black", capsize=4)
+        axes.plot([place] * len(seeds), list(seeds), ".", color="C1")
+    axes.set_xticks(range(len(labels)), list(labels), rotation=30, ha="right")
+    axes.set_ylabel(title)
+    _save(figure, path)
+
+
+def _half_width(values: Sequence[float]) -> float:
+    return interval(values).half_width if len(values) > 1 else 0.0
+
+
+def _rates(cell: CellResult) -> Sequence[float | None]:
+    return cell.switch_rates
+
+
+def _positions(cell: CellResult) -> Sequence[float | None]:
+    return cell.switch_positions
+
+
+def _smoothed(series: Sequence[Sequence[float | None]], window: int = 10) -> Line:
+    """Means over seeds and over ``window`` steps, where there is any value."""
+    line: Line = []
+    for start in range(0, min(map(len, series)), window):
+        found = [value for values in series for value in values[start : start + window] if value is not None]
+        if found:
+            line.append((start + window / 2, sum(found) / len(found)))
+    return line
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(alpha=0.3)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    # Without a date and with fixed ids the same figures give the same file.
+    with mpl.rc_context({"svg.hashsalt": "adaswitch"}):
+        figure.savefig(path, metadata={"Date": None})

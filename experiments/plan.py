@@ -1,0 +1,115 @@
+"""A comparison's plan: which methods, which seeds, and what they have in common. Read from YAML.
+
+A cell is one method with one seed: a run like any other, with a run directory of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from adaswitch.config import RunConfig, describe, parse_config, with_overrides
+from adaswitch.config.base import Settings
+from adaswitch.errors import ConfigError
+from adaswitch.io.config_files import read_yaml
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Plan(Settings):
+    """What is compared. Values may hold ``{seed}``, which each cell fills in."""
+
+    name: Name
+    """The comparison's directory is ``runs_dir/name``."""
+    runs_dir: str = "runs"
+    """The folder of all run directories."""
+    title: str = ""
+    """One line over the table."""
+    base: str
+    """The config file that every cell starts from."""
+    seeds: list[int] = Field(min_length=1)
+    """One cell a method and seed."""
+    settings: dict[str, object] = Field(default_factory=dict)
+    """``key.path: value`` for every cell. ``seed`` is set to the cell's own without being named."""
+    methods: dict[Name, dict[str, object]] = Field(min_length=1)
+    """By name: the ``key.path: value`` that make the method."""
+    reference: str = "adaswitch"
+    """The method that the others are paired with."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.reference not in self.methods:
+            raise ValueError(
+                f"reference: {self.reference!r} is none of the methods ({', '.join(self.methods)})"
+            )
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: the same seed twice")
+        return self
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method with one seed, and the run that it is."""
+
+    method: str
+    seed: int
+    config: RunConfig
+
+
+def load_plan(path: str | Path) -> Plan:
+    """The plan in a YAML file. Raises ``ConfigError``: one line with the key and the fix."""
+    try:
+        return Plan.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise ConfigError(f"plan {path}: {describe(error, Plan)}") from None
+
+
+def cells(plan: Plan) -> list[Cell]:
+    """All cells, one seed after the other: an interrupted comparison has whole seeds to show.
+
+    Raises ``ConfigError`` that names the method whose settings are not right.
+    """
+    base = read_yaml(plan.base)
+    return [_cell(plan, base, method, seed) for seed in plan.seeds for method in plan.methods]
+
+
+def _cell(plan: Plan, base: Mapping[str, object], method: str, seed: int) -> Cell:
+    fixed = {"name": f"{method}-seed{seed}", "runs_dir": str(Path(plan.runs_dir) / plan.name), "seed": seed}
+    settings = {**fixed, **plan.settings, **plan.methods[method]}
+    overrides = [(key, _filled(value, seed)) for key, value in settings.items()]
+    try:
+        return Cell(method, seed, parse_config(with_overrides(base, overrides)))
+    except ConfigError as error:
+        raise ConfigError(f"method {method}: {error}") from None
+
+
+def _filled(value: object, seed: int) -> object:
+    if value == "{seed}":
+        return seed
+    return value.replace("{seed}", str(seed)) if isinstance(value, str) else value
+
+
+def only(plan: Plan, methods: str, seeds: str) -> Plan:
+    """``plan`` cut down to some of its methods and seeds, each a list by comma; empty leaves all.
+
+    Raises ``ConfigError`` for one that is not in the plan. The reference stays, as the others are paired with it.
+    """
+    chosen = _chosen("--methods", methods, list(plan.methods)) | ({plan.reference} if methods else set())
+    numbers = _chosen("--seeds", seeds, [str(seed) for seed in plan.seeds])
+    return plan.model_copy(
+        update={
+            "methods": {name: value for name, value in plan.methods.items() if name in chosen},
+            "seeds": [seed for seed in plan.seeds if str(seed) in numbers],
+        }
+    )
+
+
+def _chosen(option: str, text: str, known: list[str]) -> set[str]:
+    if not text:
+        return set(known)
+    chosen = {part.strip() for part in text.split(",")}
+    if unknown := sorted(chosen - set(known)):
+        raise ConfigError(f"{option}: {unknown[0]!r} is not in the plan ({', '.join(known)})")
+    return chosen

@@ -1,0 +1,111 @@
+"""What a comparison's cells came to, read from their run directories."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaswitch.io.run_directory import RunDirectory, read_records
+from experiments.plan import Cell, Plan
+from experiments.runner import finished_file, is_complete
+
+TOKENS = ("student_tokens", "teacher_tokens", "scored_tokens", "wasted_tokens")
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One complete cell. ``curves`` are by (split, metric): the steps of the evaluations and their values."""
+
+    method: str
+    seed: int
+    curves: dict[tuple[str, str], list[tuple[int, float]]]
+    tokens: dict[str, int]
+    tokens_by_step: list[int]
+    """``[steps + 1]``: tokens that the teacher worked on up to a step, those generated and those scored."""
+    switch_rates: list[float]
+    """``[steps]``."""
+    switch_positions: list[float | None]
+    """``[steps]``, in tokens; None for a step without a switch."""
+    train_s: float
+    """Seconds of all steps, without evaluations."""
+    cpu_s: float
+    """Of all processes, evaluations and start included."""
+
+    def final(self, split: str, metric: str) -> float | None:
+        """The value after the last step, None where it was never measured."""
+        curve = self.curves.get((split, metric))
+        return curve[-1][1] if curve else None
+
+    def at_teacher_tokens(self, split: str, metric: str, num_tokens: float) -> float | None:
+        """The value once the teacher had worked on ``num_tokens``, on the line between two evaluations."""
+        curve = self.curves.get((split, metric))
+        if not curve or num_tokens > self.tokens_by_step[-1]:
+            return None
+        spent = [self.tokens_by_step[step] for step, _ in curve]
+        return float(np.interp(num_tokens, spent, [value for _, value in curve]))
+
+
+@dataclass(frozen=True)
+class Results:
+    """All cells that are complete, by method and seed."""
+
+    plan: Plan
+    cells: dict[str, dict[int, CellResult]] = field(default_factory=dict)
+
+    def measured(self) -> list[tuple[str, str]]:
+        """The splits and metrics that there are, in the order of the first cell's record."""
+        for by_seed in self.cells.values():
+            for cell in by_seed.values():
+                return list(cell.curves)
+        return []
+
+    def values(self, method: str, value: Callable[[CellResult], float | None]) -> dict[int, float]:
+        """``value`` of each of the method's cells that has one, by seed."""
+        found = {seed: value(cell) for seed, cell in self.cells.get(method, {}).items()}
+        return {seed: number for seed, number in found.items() if number is not None}
+
+    def common_teacher_tokens(self) -> float:
+        """The most tokens of the teacher's that every method's every cell came to; 0 if one needs no teacher."""
+        return min(
+            (float(cell.tokens_by_step[-1]) for by_seed in self.cells.values() for cell in by_seed.values()),
+            default=0.0,
+        )
+
+
+def read_results(plan: Plan, cells: Sequence[Cell]) -> Results:
+    """The results of ``cells``, those that are not complete left out."""
+    found: dict[str, dict[int, CellResult]] = {method: {} for method in plan.methods}
+    for cell in cells:
+        if is_complete(cell):
+            found[cell.method][cell.seed] = _read(cell)
+    return Results(plan, found)
+
+
+def _read(cell: Cell) -> CellResult:
+    run = RunDirectory.open(Path(cell.config.runs_dir) / cell.config.name)
+    steps = list(read_records(run.metrics))
+    spent = [step["teacher_tokens"] + step["scored_tokens"] for step in steps]
+    return CellResult(
+        method=cell.method,
+        seed=cell.seed,
+        curves=_curves(list(read_records(run.evals))),
+        tokens={name: sum(step[name] for step in steps) for name in TOKENS},
+        tokens_by_step=list(accumulate(spent, initial=0)),
+        switch_rates=[step["switch_rate"] for step in steps],
+        switch_positions=[step["mean_switch_position"] for step in steps],
+        train_s=sum(step["step_s"] for step in steps),
+        cpu_s=float(json.loads(finished_file(cell).read_text(encoding="utf-8"))["cpu_s"]),
+    )
+
+
+def _curves(records: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    curves: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for record in records:
+        if record["value"] is not None:
+            curve = curves.setdefault((record["split"], record["metric"]), [])
+            curve.append((record["step"], record["value"]))
+    return curves

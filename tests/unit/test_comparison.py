@@ -1,0 +1,222 @@
+"""A comparison's plan, its cells, the tables and pictures, from run directories written by hand."""
+
+import json
+import math
+import signal
+import sys
+from pathlib import Path
+from statistics import stdev
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaswitch.config import OffPolicyConfig
+from adaswitch.errors import ConfigError
+from adaswitch.io.entry import StopRequest
+from adaswitch.io.run_directory import RunDirectory, append_record
+from experiments import runner
+from experiments.intervals import Interval, interval, paired
+from experiments.plan import Plan, cells, load_plan, only
+from experiments.report import write_report
+from experiments.results import Results, read_results
+from experiments.runner import CellFailedError, is_complete, run_cells, write_finished
+from experiments.tables import as_json, as_markdown
+
+PLAN = {
+    "name": "two",
+    "base": "configs/demo.yaml",
+    "seeds": [3, 5],
+    "settings": {"task.seed": "{seed}", "student.model": "models/starts/warm-{seed}"},
+    "methods": {"adaswitch": {}, "off_policy": {"policy": {"kind": "off_policy"}}},
+}
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return Plan.model_validate({**PLAN, "runs_dir": str(tmp_path)})
+
+
+def complete(cell, values, teacher_tokens=100) -> None:
+    """Write what a run of two steps leaves behind."""
+    run = RunDirectory.create(cell.config)
+    for step in range(2):
+        tokens = {"student_tokens": 10, "wasted_tokens": 1, "scored_tokens": 0}
+        record = {"step": step, "switch_rate": 0.5, "mean_switch_position": 4.0 if step else None}
+        append_record(run.metrics, {**record, **tokens, "teacher_tokens": teacher_tokens, "step_s": 0.25})
+    for step, value in enumerate(values):
+        record = {"step": step, "task": "chain", "split": "eval", "metric": "exact_match", "value": value}
+        append_record(run.evals, {**record, "n": 10})
+    write_finished(run.path / "cell.yaml", wall_s=1.0, cpu_s=2.0)
+
+
+def test_cells_are_runs_with_their_own_seed_and_settings(plan):
+    found = cells(plan)
+    assert [(cell.method, cell.seed) for cell in found] == [
+        ("adaswitch", 3),
+        ("off_policy", 3),
+        ("adaswitch", 5),
+        ("off_policy", 5),
+    ]
+    last = found[3].config
+    assert (last.name, last.seed, last.task.seed, last.student.model) == (
+        "off_policy-seed5",
+        5,
+        5,
+        "models/starts/warm-5",
+    )
+    assert last.policy == OffPolicyConfig()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reference": "skd"}, "reference: 'skd' is none of the methods"),
+        ({"seeds": [1, 1]}, "the same seed twice"),
+        ({"sedes": [1]}, "sedes: unknown setting; did you mean seeds"),
+        ({"methods": {"a/b": {}}}, "methods"),
+    ],
+)
+def test_a_plan_that_is_not_right_is_named(tmp_path, change, message):
+    path = tmp_path / "plan.yaml"
+    path.write_text(json.dumps({**PLAN, **change}))
+    with pytest.raises(ConfigError, match=message):
+        load_plan(path)
+
+
+def test_a_method_whose_settings_are_not_right_is_named(plan):
+    wrong = plan.model_copy(update={"methods": {"adaswitch": {"policy.windw": 3}}})
+    with pytest.raises(ConfigError, match=r"method adaswitch: .*windw: unknown setting; did you mean window"):
+        cells(wrong)
+
+
+def test_only_some_methods_and_seeds_and_always_the_reference(plan):
+    chosen = only(plan, "off_policy", "5")
+    assert (list(chosen.methods), chosen.seeds) == (["adaswitch", "off_policy"], [5])
+    with pytest.raises(ConfigError, match="--methods: 'skd' is not in the plan"):
+        only(plan, "skd", "")
+    with pytest.raises(ConfigError, match="--seeds: '7' is not in the plan"):
+        only(plan, "", "7")
+
+
+def test_an_interval_by_hand():
+    # t(0.975, 2 degrees of freedom) = 4.302653 (any table).
+    found = interval([1.0, 2.0, 4.0])
+    assert found.mean == pytest.approx(7 / 3)
+    assert found.half_width == pytest.approx(4.302653 * stdev([1, 2, 4]) / math.sqrt(3), rel=1e-6)
+    assert not interval([0.5]).excludes_zero
+
+
+@given(st.dictionaries(st.integers(0, 9), st.floats(-1, 1), min_size=2), st.floats(-1, 1))
+def test_pairing_takes_out_what_the_seeds_share(values, shift):
+    difference = paired({seed: value + shift for seed, value in values.items()}, values)
+    assert difference is not None
+    assert difference.mean == pytest.approx(shift, abs=1e-12)
+    assert difference.half_width == pytest.approx(0, abs=1e-12)
+
+
+def test_pairing_uses_common_seeds_alone():
+    assert paired({1: 0.5, 2: 0.7}, {2: 0.4, 3: 0.1}) == Interval(
+        pytest.approx(0.3), pytest.approx(math.nan, nan_ok=True), 1
+    )
+    assert paired({1: 0.5}, {2: 0.4}) is None
+
+
+def test_tables_at_equal_steps_and_at_equal_teacher_tokens(plan):
+    for cell in cells(plan):
+        gain = 0.1 if cell.seed == 3 else 0.2
+        if cell.method == "off_policy":
+            complete(cell, [0.2, 0.4, 0.6 + gain], teacher_tokens=200)
+        else:
+            complete(cell, [0.2, 0.3, 0.5 + gain], teacher_tokens=100)
+    document = as_json(read_results(plan, cells(plan)), "a machine")
+    assert [(row["method"], row["mean"]["mean"]) for row in document["rows"]] == [
+        ("adaswitch", pytest.approx(0.65)),
+        ("off_policy", pytest.approx(0.75)),
+    ]
+    assert document["rows"][0]["difference"] is None
+    assert document["rows"][1]["difference"]["mean"] == pytest.approx(0.1)
+    # Adaswitch ends at 200 tokens: there off-policy has done one step.
+    assert document["common_teacher_tokens"] == 200
+    assert document["equal_teacher_tokens"][1]["by_seed"] == {3: pytest.approx(0.4), 5: pytest.approx(0.4)}
+    assert document["costs"][1]["teacher_tokens"] == 400
+    assert document["costs"][1]["train_s"] == pytest.approx(0.5)
+    text = as_markdown(document, "Title")
+    assert "| off_policy | 0.750 ± 0.635 | **+0.100 ± 0.000** |" in text
+    assert "| off_policy | 0.400 ± 0.000 | -0.250 ± 0.635 |" in text
+    json.dumps(document, allow_nan=False)
+
+
+def test_a_method_without_a_teacher_leaves_no_common_number_of_tokens(plan):
+    for cell in cells(plan):
+        complete(cell, [0.2, 0.4], teacher_tokens=0 if cell.method == "off_policy" else 100)
+    document = as_json(read_results(plan, cells(plan)), "a machine")
+    assert document["equal_teacher_tokens"] == []
+
+
+def test_a_report_of_what_is_complete_so_far(plan, tmp_path):
+    for cell in cells(plan)[:3]:
+        complete(cell, [0.2, 0.3, 0.5])
+    results = read_results(plan, cells(plan))
+    assert {method: list(found) for method, found in results.cells.items()} == {
+        "adaswitch": [3, 5],
+        "off_policy": [3],
+    }
+    paths = write_report(results, tmp_path, "a machine")
+    assert [path.name for path in paths] == [
+        "table.md",
+        "results.json",
+        "eval-exact_match.svg",
+        "switching.svg",
+    ]
+    assert all("<svg" in path.read_text() for path in paths if path.suffix == ".svg")
+    first = paths[2].read_bytes()
+    write_report(results, tmp_path, "a machine")
+    assert paths[2].read_bytes() == first
+
+
+def test_nothing_complete_is_nothing_to_show(plan):
+    assert Results(plan).measured() == []
+    assert read_results(plan, cells(plan)).cells == {"adaswitch": {}, "off_policy": {}}
+
+
+def test_what_is_complete_is_not_run_again(plan):
+    for cell in cells(plan):
+        complete(cell, [0.5])
+    assert run_cells(cells(plan), True, 2, StopRequest(), lambda done, running: None)
+
+
+def test_a_cell_that_fails_stops_the_comparison_with_its_own_words(plan):
+    wrong = plan.model_copy(update={"settings": {"student.model": "models/nowhere"}})
+    found = cells(wrong)
+    with pytest.raises(CellFailedError, match=r"adaswitch-seed3: .*models/nowhere"):
+        run_cells(found, True, 1, StopRequest(), lambda done, running: None)
+    assert not is_complete(found[0])
+
+
+def test_a_stop_ends_what_is_under_way(plan, monkeypatch):
+    class Process:
+        def __init__(self, command, **settings):
+            assert command[:3] == [sys.executable, "-m", "experiments.cell"]
+            self.code = None
+
+        def poll(self):
+            return self.code
+
+        def terminate(self):
+            self.code = -signal.SIGTERM
+
+        def wait(self, timeout):
+            assert self.code is not None
+            return self.code
+
+    monkeypatch.setattr(runner.subprocess, "Popen", Process)
+    should_stop = StopRequest()
+    seen = []
+
+    def on_change(done, running):
+        seen.append((done, [cell.config.name for cell in running]))
+        should_stop.request()
+
+    assert not run_cells(cells(plan), True, 2, should_stop, on_change)
+    assert seen == [(0, ["adaswitch-seed3", "off_policy-seed3"])]
