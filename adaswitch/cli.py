@@ -177,17 +177,33 @@ def inspect(
         show_rollouts(run, step, num, switched, Console())
 
 
-@app.command(epilog="Example: adaswitch doctor")
-def doctor() -> None:
-    """What is installed, what is missing, and how to get it."""
+@app.command(epilog="Examples: adaswitch doctor; adaswitch doctor runs/demo")
+def doctor(
+    run: Annotated[Path | None, typer.Argument(help="A run directory: is its switching healthy?")] = None,
+) -> None:
+    """What is installed, what is missing, and how to get it; or what is wrong with a run's switching."""
     with one_line_errors():
         from rich.console import Console
 
+        if run is not None:
+            from adaswitch.io import run_health
+
+            run_health.render(run_health.check_run(run), Console())
+            return
         from adaswitch.io.doctor import check_installation, render
 
         findings = check_installation()
         render(findings, Console())
         raise SystemExit(0 if all(finding.ok is not False for finding in findings) else 1)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: adaswitch compare --plan configs/compare/demo-warm.yaml --local --jobs 2",
+)
+def compare(context: typer.Context) -> None:
+    """Run several methods with several seeds, then the table and the pictures: python -m experiments."""
+    _become("experiments", context.args)
 
 
 def _become(module: str, arguments: list[str]) -> NoReturn:

@@ -1,0 +1,31 @@
+"""``adaswitch doctor RUN``: which of the known failure signatures a run shows."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from adaswitch.errors import DataError
+from adaswitch.health import Signature, signatures
+from adaswitch.io.config_files import load_config
+from adaswitch.io.run_directory import RunDirectory, read_records
+
+
+def check_run(path: Path) -> list[Signature]:
+    """The signatures in the newest steps of the run at ``path``. Raises ``DataError`` if it has not done a step."""
+    run = RunDirectory.open(path)
+    steps = list(read_records(run.metrics))
+    if not steps:
+        raise DataError("this run has not done a step yet", source=str(path))
+    return signatures(load_config(run.path / "config.yaml").policy, steps)
+
+
+def render(found: list[Signature], console: Console) -> None:
+    """Print each with its figures and what to try."""
+    if not found:
+        console.print(Text("No sign of trouble with the switch.", style="bold green"))
+    for signature in found:
+        text = Text(signature.name, style="bold yellow")
+        text.append(f"\n  {signature.evidence}", style="not bold default")
+        text.append(f"\n  -> {signature.advice}", style="bold default")
+        console.print(text)
