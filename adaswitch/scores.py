@@ -105,7 +105,7 @@ def over_prompts(means: Sequence[float]) -> Interval | None:
     if len(means) < 2:
         return None
     centre, half = fmean(means), Z_95 * stdev(means) / math.sqrt(len(means))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half), "normal, over prompts")
+    return Interval(max(0.0, centre - half), min(1.0, centre + half), "normal over prompts")
 
 
 def mean_per_token(sums: Iterable[tuple[float, int]]) -> tuple[float, Interval | None]:
@@ -124,4 +124,4 @@ def mean_per_token(sums: Iterable[tuple[float, int]]) -> tuple[float, Interval |
     residuals = [value - ratio * count for value, count in pairs]
     variance = sum(residual**2 for residual in residuals) / (len(pairs) - 1)
     half = Z_95 * math.sqrt(variance * len(pairs)) / num_tokens
-    return ratio, Interval(max(0.0, ratio - half), ratio + half, "ratio, over prompts")
+    return ratio, Interval(max(0.0, ratio - half), ratio + half, "ratio over prompts")

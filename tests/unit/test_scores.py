@@ -35,7 +35,7 @@ def test_several_completions_of_a_prompt_count_once():
     [score] = scores(sampled, ["right"])
     assert (score.value, score.n) == (0.25, 2)
     assert score.interval is not None
-    assert score.interval.method == "normal, over prompts"
+    assert score.interval.method == "normal over prompts"
 
 
 def test_a_metric_between_0_and_1_has_a_normal_interval():
