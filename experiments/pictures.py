@@ -34,10 +34,10 @@ def draw_comparison(results: Results, split: str, metric: str, path: Path) -> No
         left.fill_between(steps, means - spread, means + spread, color=colour, alpha=0.08)
         tokens = np.array([[cell.tokens_by_step[step] for step in steps] for cell in cells.values()]).mean(0)
         right.plot(tokens / 1000, means, style, color=colour)
-    _label(left, "optimizer steps", f"{metric}, {split}")
-    _label(right, "thousand tokens that the teacher worked on", "")
+    label(left, "optimizer steps", f"{metric}, {split}")
+    label(right, "thousand tokens that the teacher worked on", "")
     figure.legend(loc="outside right upper", frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_switching(results: Results, path: Path) -> None:
@@ -53,11 +53,11 @@ def draw_switching(results: Results, path: Path) -> None:
             axes.plot(
                 *zip(*line, strict=True), style, color=f"C{number % 10}", label=method
             ) if line else None
-    _label(left, "optimizer steps", "share of rollouts with a token of the teacher's")
-    _label(right, "optimizer steps", "mean place of the teacher's first token")
+    label(left, "optimizer steps", "share of rollouts with a token of the teacher's")
+    label(right, "optimizer steps", "mean place of the teacher's first token")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_bars(labels: Sequence[str], values: Sequence[Sequence[float]], title: str, path: Path) -> None:
@@ -70,7 +70,7 @@ def draw_bars(labels: Sequence[str], values: Sequence[Sequence[float]], title: s
         axes.plot([place] * len(seeds), list(seeds), ".", color="C1")
     axes.set_xticks(range(len(labels)), list(labels), rotation=30, ha="right")
     axes.set_ylabel(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _half_width(values: Sequence[float]) -> float:
@@ -95,13 +95,14 @@ def _smoothed(series: Sequence[Sequence[float | None]], window: int = 10) -> Lin
     return line
 
 
-def _label(axes: Axes, x: str, y: str) -> None:
+def label(axes: Axes, x: str, y: str) -> None:
+    """Names of both axes, and a faint grid."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
 
 
-def _save(figure: Figure, path: Path) -> None:
-    # Without a date and with fixed ids the same figures give the same file.
+def save(figure: Figure, path: Path) -> None:
+    """Write the picture; the same figures always give the same file."""
     with mpl.rc_context({"svg.hashsalt": "adaswitch"}):
         figure.savefig(path, metadata={"Date": None})

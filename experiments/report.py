@@ -3,13 +3,15 @@
 import json
 from pathlib import Path
 
-from experiments.pictures import draw_comparison, draw_switching
+from adaswitch.io.run_directory import RunDirectory
+from experiments.pictures import draw_bars, draw_comparison, draw_switching
 from experiments.results import Results
 from experiments.tables import as_json, as_markdown
+from experiments.traces import draw_traces, read_stages
 
 
 def write_report(results: Results, folder: Path, machine: str) -> list[Path]:
-    """``table.md``, ``results.json``, and a picture a split and metric and one of switching. Returns the paths."""
+    """``table.md``, ``results.json``, pictures of marks, switching, costs and traces. Returns the paths."""
     document = as_json(results, machine)
     table, numbers, switching = folder / "table.md", folder / "results.json", folder / "switching.svg"
     table.write_text(as_markdown(document, results.plan.title), encoding="utf-8")
@@ -19,4 +21,24 @@ def write_report(results: Results, folder: Path, machine: str) -> list[Path]:
         paths.append(folder / f"{split}-{metric}.svg".replace(" ", "-").replace("/", "-"))
         draw_comparison(results, split, metric, paths[-1])
     draw_switching(results, switching)
-    return [*paths, switching]
+    return [*paths, switching, _costs(results, folder / "costs.svg"), *_traces(results, folder)]
+
+
+def _costs(results: Results, path: Path) -> Path:
+    """Seconds of training a run: AdaSwitch beside plain distillation."""
+    methods = {method: list(cells.values()) for method, cells in results.cells.items() if cells}
+    seconds = [[cell.train_s for cell in cells] for cells in methods.values()]
+    draw_bars(list(methods), seconds, "seconds of training", path)
+    return path
+
+
+def _traces(results: Results, folder: Path) -> list[Path]:
+    """Of each method whose rollouts were watched, by its first seed's run."""
+    paths, runs = [], Path(results.plan.runs_dir) / results.plan.name
+    for method, cells in results.cells.items():
+        for seed in list(cells)[:1]:
+            stages = read_stages(RunDirectory.open(runs / f"{method}-seed{seed}"))
+            if any(rollout.thresholds for stage in stages for rollout in stage.rollouts):
+                paths.append(folder / f"traces-{method}.svg")
+                draw_traces(stages, paths[-1])
+    return paths

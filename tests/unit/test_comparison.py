@@ -22,6 +22,8 @@ from experiments.report import write_report
 from experiments.results import Results, read_results
 from experiments.runner import CellFailedError, is_complete, run_cells, write_finished
 from experiments.tables import as_json, as_markdown
+from experiments.traces import mean_by_position
+from tests.fakes import random_rollout
 
 PLAN = {
     "name": "two",
@@ -44,6 +46,8 @@ def complete(cell, values, teacher_tokens=100) -> None:
         tokens = {"student_tokens": 10, "wasted_tokens": 1, "scored_tokens": 0}
         record = {"step": step, "switch_rate": 0.5, "mean_switch_position": 4.0 if step else None}
         append_record(run.metrics, {**record, **tokens, "teacher_tokens": teacher_tokens, "step_s": 0.25})
+        if cell.method == "adaswitch":
+            run.save_rollouts(step, [random_rollout(seed, num_student=3 + seed % 4) for seed in range(10)])
     for step, value in enumerate(values):
         record = {"step": step, "task": "chain", "split": "eval", "metric": "exact_match", "value": value}
         append_record(run.evals, {**record, "n": 10})
@@ -168,6 +172,8 @@ def test_a_report_of_what_is_complete_so_far(plan, tmp_path):
         "results.json",
         "eval-exact_match.svg",
         "switching.svg",
+        "costs.svg",
+        "traces-adaswitch.svg",
     ]
     assert all("<svg" in path.read_text() for path in paths if path.suffix == ".svg")
     first = paths[2].read_bytes()
@@ -220,3 +226,11 @@ def test_a_stop_ends_what_is_under_way(plan, monkeypatch):
 
     assert not run_cells(cells(plan), True, 2, should_stop, on_change)
     assert seen == [(0, ["adaswitch-seed3", "off_policy-seed3"])]
+
+
+def test_means_by_position_end_where_few_rollouts_were_watched():
+    rollouts = [random_rollout(seed, num_student=3, num_teacher=1) for seed in range(8)]
+    longer = [random_rollout(seed, num_student=6, num_teacher=1) for seed in range(7)]
+    means = mean_by_position([*rollouts, *longer])
+    assert means.shape == (4,)
+    assert means[2] == pytest.approx(sum(r.divergences[2] for r in [*rollouts, *longer]) / 15)
