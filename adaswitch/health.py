@@ -54,7 +54,7 @@ def _threshold_settings(policy: PolicyConfig) -> str | None:
     """The settings that set the threshold, as a user writes them; None where there is no threshold."""
     if isinstance(policy, AdaSwitchPolicyConfig):
         return "policy.factor or policy.floor"
-    return "policy.tau" if policy.kind == "threshold" else None
+    return None
 
 
 def _excessive(steps: Sequence[Record], rule: str) -> Signature | None:

@@ -36,7 +36,7 @@ def prepare(
             data.train_prompts, config.trainer.prompts_per_step, config.trainer.max_staleness, config.seed
         ),
         source=connect(),
-        recorder=Recorder(run, data.task.name, config.trainer.num_steps, start),
+        recorder=Recorder(run, config, start),
         eval_prompts=_eval_prompts(config, data),
         should_stop=should_stop,
     )

@@ -1,27 +1,34 @@
 """``Recorder``: what happened, to ``metrics.jsonl``, ``eval.jsonl``, TensorBoard and one line on the screen."""
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
 
 from torch.utils.tensorboard import SummaryWriter
 
+from adaswitch.config import RunConfig
+from adaswitch.health import MAX_STEPS, signatures
 from adaswitch.io.evaluation import Evaluation
 from adaswitch.io.run_directory import RunDirectory, append_record, read_records
 from adaswitch.scores import ALL_SPLITS, MAIN_SPLIT, Score, describe
 from trainer.learner import Update
 
 MAX_UNMARKED_LINES = 5
+HEALTH_EVERY = 25
+"""Steps between two looks for the failure signatures of switching."""
 
 
 class Recorder:
     """Writes records of one run; what an earlier attempt left at ``start`` or later is dropped first."""
 
-    def __init__(self, run: RunDirectory, task: str, num_steps: int, start: int) -> None:
+    def __init__(self, run: RunDirectory, config: RunConfig, start: int) -> None:
         run.drop_records_from(start)
         self._run = run
-        self._task = task
-        self._num_steps = num_steps
+        self._config = config
+        self._num_steps = config.trainer.num_steps
+        self._recent: deque[Mapping[str, float | int | None]] = deque(maxlen=MAX_STEPS)
+        self._named: set[str] = set()
         self._evaluated = {record["step"] for record in read_records(run.evals)}
         self._events = SummaryWriter(str(run.tensorboard), purge_step=start)
         self._last_s = time.perf_counter()
@@ -54,6 +61,16 @@ class Recorder:
             f"switched {metrics['switch_rate']:.0%}  {record['step_s']:.2f} s",
             flush=True,
         )
+        self._recent.append(record)
+        if (step + 1) % HEALTH_EVERY == 0 or step + 1 == self._num_steps:
+            self._name_signatures()
+
+    def _name_signatures(self) -> None:
+        """Say it once when the switch shows one of the known failure signatures."""
+        for signature in signatures(self._config.policy, list(self._recent)):
+            if signature.name not in self._named:
+                self._named.add(signature.name)
+                print(f"note: {signature}", flush=True)
 
     def has_eval(self, step: int) -> bool:
         """Whether there is an evaluation on record after ``step`` updates."""
@@ -64,7 +81,7 @@ class Recorder:
         for score in evaluation.scores:
             record = {
                 "step": step,
-                "task": self._task,
+                "task": self._config.task.kind,
                 "split": score.split,
                 "metric": score.metric,
                 "value": score.value,
