@@ -45,7 +45,8 @@ class Batch:
 
     def completion_logits(self, logits: Tensor) -> Tensor:
         """``[n, V']`` of the model's ``logits [b, C + 1, V']`` (``logits_to_keep = C + 1``)."""
-        return logits[self.row, self.column]
+        # The way back of indexing with two tensors is three times as slow.
+        return logits.flatten(0, 1).index_select(0, self.row * logits.shape[1] + self.column)
 
     def to(self, device: str) -> "Batch":
         """The same batch on another device."""

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from adaswitch.errors import NonFiniteError
+from adaswitch.outcomes import raw_outcomes
 
 TAIL_FLOOR = 1e-7
 """The smallest tail: below it, ``1 - sum(top-k)`` is float32's rounding and no measurement."""
@@ -62,13 +64,11 @@ class TopK:
 
         At k = V the tail is impossible: -inf.
         """
-        total = self.logprobs.double().exp().sum(-1, keepdim=True)
         if self.k >= self.vocab_size:
-            tail = torch.full_like(total, -torch.inf)
-        else:
-            tail = (1.0 - total).clamp_min(TAIL_FLOOR).log()
-        outcomes = torch.cat([self.logprobs.double(), tail], dim=-1)
-        return (outcomes - outcomes.logsumexp(-1, keepdim=True)).float()
+            return functional.pad(self.logprobs.float(), (0, 1), value=-torch.inf).log_softmax(-1)
+        total = self.logprobs.double().exp().sum(-1, keepdim=True)
+        tail = (1.0 - total).clamp_min(TAIL_FLOOR).log()
+        return torch.cat([self.logprobs.double(), tail], dim=-1).log_softmax(-1).float()
 
 
 def concatenate(parts: Sequence[TopK]) -> TopK:
@@ -94,13 +94,7 @@ def outcome_logprobs_of(logits: Tensor, ids: Tensor, vocab_size: int) -> Tensor:
 
     The tail is a log-sum-exp over the ids that are left over, and not ``log(1 - sum)``, so that it and its
     gradient stay exact where the top-k holds nearly everything. V' may exceed ``vocab_size`` (padding rows of
-    an embedding are no tokens): what lies beyond is ignored. Log-probabilities will do for ``logits``.
+    an embedding are no tokens): what lies beyond is ignored. Log-probabilities will do for ``logits``. In
+    float32, or float64 where the logits are.
     """
-    real = logits[..., :vocab_size].float()
-    log_total = real.logsumexp(-1, keepdim=True)
-    chosen = real.gather(-1, ids)
-    if ids.shape[-1] >= vocab_size:
-        tail = torch.full_like(log_total, -torch.inf)
-    else:
-        tail = real.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
-    return torch.cat([chosen, tail], dim=-1) - log_total
+    return raw_outcomes(logits, ids, vocab_size).log_softmax(-1)

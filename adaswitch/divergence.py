@@ -19,11 +19,13 @@ Divergence = Callable[[Tensor, Tensor], Tensor]
 
 
 def forward_kl(p_logprobs: Tensor, q_logprobs: Tensor) -> Tensor:
-    """KL(p || q) = sum p (log p - log q), the divergence of AdaSwitch (arXiv 2510.07842) by default."""
-    impossible = torch.isneginf(p_logprobs)
-    # 0 times infinity is NaN: where p is 0 both sides are put at e^-1e4, whose difference is 0.
-    p_logprobs, q_logprobs = (side.masked_fill(impossible, -1e4) for side in (p_logprobs, q_logprobs))
-    return (p_logprobs.exp() * (p_logprobs - q_logprobs)).sum(-1)
+    """KL(p || q) = sum p (log p - log q), the divergence of AdaSwitch (arXiv 2510.07842) by default.
+
+    Infinite where q rules out what p does not.
+    """
+    # Where p is 0 the logarithms' difference is infinite or NaN, and 0 times that would be NaN.
+    ratio = (p_logprobs - q_logprobs).masked_fill_(torch.isneginf(p_logprobs), 0.0)
+    return (p_logprobs.exp() * ratio).sum(-1)
 
 
 def reverse_kl(p_logprobs: Tensor, q_logprobs: Tensor) -> Tensor:
@@ -37,15 +39,41 @@ def jsd(p_logprobs: Tensor, q_logprobs: Tensor, beta: float = 0.5) -> Tensor:
     beta KL(p || m) + (1 - beta) KL(q || m), with the mixture m = beta p + (1 - beta) q. Divided by beta it
     tends to forward KL as beta -> 0; divided by 1 - beta, to reverse KL as beta -> 1.
     """
+    m_logprobs = _mixture(p_logprobs, q_logprobs, beta)
+    return beta * forward_kl(p_logprobs, m_logprobs) + (1 - beta) * forward_kl(q_logprobs, m_logprobs)
+
+
+def skewed_kl(p_logprobs: Tensor, q_logprobs: Tensor, alpha: float = 0.1) -> Tensor:
+    """KL(p || alpha p + (1 - alpha) q) of DistiLLM (arXiv 2402.03898), 0 < alpha < 1.
+
+    Never above -log alpha, and forward KL as alpha -> 0.
+    """
+    return forward_kl(p_logprobs, _mixture(p_logprobs, q_logprobs, alpha))
+
+
+def skewed_reverse_kl(p_logprobs: Tensor, q_logprobs: Tensor, alpha: float = 0.1) -> Tensor:
+    """KL(q || (1 - alpha) p + alpha q) of DistiLLM (arXiv 2402.03898), 0 < alpha < 1.
+
+    Never above -log alpha, and reverse KL as alpha -> 0.
+    """
+    return skewed_kl(q_logprobs, p_logprobs, alpha)
+
+
+def total_variation(p_logprobs: Tensor, q_logprobs: Tensor) -> Tensor:
+    """Half the sum of abs(p - q): from 0 to 1, and no nats. By Pinsker, its square is at most KL(p || q) / 2."""
+    return 0.5 * (p_logprobs.exp() - q_logprobs.exp()).abs().sum(-1)
+
+
+def _mixture(p_logprobs: Tensor, q_logprobs: Tensor, share: float) -> Tensor:
+    """log(share p + (1 - share) q); near e^-1e4 where both are 0."""
     impossible = torch.isneginf(p_logprobs) & torch.isneginf(q_logprobs)
     # The gradient of logaddexp is NaN where both sides are -inf.
     p_logprobs, q_logprobs = (side.masked_fill(impossible, -1e4) for side in (p_logprobs, q_logprobs))
-    mixture = torch.logaddexp(p_logprobs + math.log(beta), q_logprobs + math.log1p(-beta))
-    return beta * forward_kl(p_logprobs, mixture) + (1 - beta) * forward_kl(q_logprobs, mixture)
+    return torch.logaddexp(p_logprobs + math.log(share), q_logprobs + math.log1p(-share))
 
 
 DIVERGENCES: dict[str, Divergence] = {"forward_kl": forward_kl, "reverse_kl": reverse_kl, "jsd": jsd}
-"""By the name that a config gives."""
+"""Those that a rollout can be switched by, by the name that a config gives."""
 
 
 def divergences(metric: str, teacher: TopK, student_logprobs: Tensor) -> list[float]:

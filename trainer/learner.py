@@ -1,5 +1,6 @@
 """``Learner``: the student model, its optimizer, and one update from a step's rollouts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,19 +12,23 @@ from adaswitch.batching import Batch, micro_batches
 from adaswitch.config import TrainerConfig
 from adaswitch.errors import NonFiniteError
 from adaswitch.io.models import load
-from adaswitch.losses import token_losses
+from adaswitch.losses import loss_share, token_losses, total_weight
 from adaswitch.rollout import Rollout
 from adaswitch.schedule import learning_rate
 
 
 @dataclass(frozen=True)
 class Update:
-    """What one update did: ``loss`` in nats a token, split by who wrote the token (None where nobody did)."""
+    """What one update did. Losses are in nats a token."""
 
     loss: float
+    """What was minimised: the mean over all tokens, each weighted by who wrote it."""
     loss_on_student_tokens: float | None
+    """The plain mean over those that the student wrote, whatever their weight; None where there are none."""
     loss_on_teacher_tokens: float | None
+    """The same of all others."""
     grad_norm: float
+    """Before clipping."""
     learning_rate: float
     num_tokens: int
 
@@ -55,26 +60,33 @@ class Learner:
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
 
     def update(self, rollouts: Sequence[Rollout], step: int) -> Update:
-        """One optimizer step on all of ``rollouts``: their loss is the mean over all completion tokens."""
+        """One optimizer step on all of ``rollouts``: their loss is the weighted mean over all their tokens.
+
+        Raises ``NonFiniteError``, and leaves the weights alone, where loss or gradient is not finite.
+        """
         self.model.train()
         rate = learning_rate(self._config.optimizer, step, self._config.num_steps)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        num_tokens = sum(rollout.num_tokens for rollout in rollouts)
-        losses, by_teacher = [], []
+        weight = total_weight(self._config.loss, rollouts)
+        shares, losses, by_teacher = [], [], []
         for batch in micro_batches(rollouts, self._config.micro_batch_size):
             batch = batch.to(self.device)
             batch_losses = self._token_losses(batch)
-            (batch_losses.sum() / num_tokens).backward()
+            share = loss_share(self._config.loss, batch_losses, batch.by_teacher, weight)
+            share.backward()
+            shares.append(share.detach())
             losses.append(batch_losses.detach())
             by_teacher.append(batch.by_teacher)
+        loss = float(torch.stack(shares).sum())
         grad_norm = float(
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.optimizer.max_grad_norm)
         )
-        self._refuse_non_finite(grad_norm, step)
+        _refuse_non_finite(loss, grad_norm, step)
         self.optimizer.step()
-        return _summary(torch.cat(losses), torch.cat(by_teacher), grad_norm, rate)
+        means = _means_by_writer(torch.cat(losses), torch.cat(by_teacher))
+        return Update(loss, *means, grad_norm, rate, num_tokens=sum(map(len, losses)))
 
     def _token_losses(self, batch: Batch) -> Tensor:
         with torch.autocast(
@@ -89,23 +101,20 @@ class Learner:
             ).logits
         return token_losses(self._config.loss, batch, batch.completion_logits(logits))
 
-    def _refuse_non_finite(self, grad_norm: float, step: int) -> None:
-        if not torch.isfinite(torch.tensor(grad_norm)):
+
+def _refuse_non_finite(loss: float, grad_norm: float, step: int) -> None:
+    for name, value in (("loss", loss), ("gradient", grad_norm)):
+        if not math.isfinite(value):
             raise NonFiniteError(
-                f"the gradient of step {step} is {grad_norm}; the weights are left as they were: "
+                f"the {name} of step {step} is {value}; the weights are left as they were: "
                 "lower trainer.optimizer.learning_rate, or train in float32"
             )
 
 
-def _summary(losses: Tensor, by_teacher: Tensor, grad_norm: float, rate: float) -> Update:
+def _means_by_writer(losses: Tensor, by_teacher: Tensor) -> tuple[float | None, float | None]:
+    """The mean loss on the student's tokens and on all others; None where there are none."""
+
     def mean(values: Tensor) -> float | None:
         return float(values.mean()) if len(values) else None
 
-    return Update(
-        loss=float(losses.mean()),
-        loss_on_student_tokens=mean(losses[~by_teacher]),
-        loss_on_teacher_tokens=mean(losses[by_teacher]),
-        grad_norm=grad_norm,
-        learning_rate=rate,
-        num_tokens=len(losses),
-    )
+    return mean(losses[~by_teacher]), mean(losses[by_teacher])

@@ -33,11 +33,15 @@ from adaswitch.config.tasks import (
 from adaswitch.config.teacher import TeacherConfig, TeacherServiceConfig
 from adaswitch.config.trainer import (
     CrossEntropyConfig,
+    DivergenceLossConfig,
     ForwardKLConfig,
     JSDConfig,
     LossConfig,
     OptimizerConfig,
     ReverseKLConfig,
+    SkewedKLConfig,
+    SkewedReverseKLConfig,
+    TotalVariationConfig,
     TrainerConfig,
 )
 from adaswitch.errors import ConfigError
@@ -48,6 +52,7 @@ __all__ = [
     "CrossEntropyConfig",
     "DataSource",
     "DialogsumTaskConfig",
+    "DivergenceLossConfig",
     "DivergenceName",
     "ForwardKLConfig",
     "Gsm8kTaskConfig",
@@ -64,10 +69,13 @@ __all__ = [
     "RecordTaskConfig",
     "ReverseKLConfig",
     "RunConfig",
+    "SkewedKLConfig",
+    "SkewedReverseKLConfig",
     "StudentConfig",
     "TaskConfig",
     "TeacherConfig",
     "TeacherServiceConfig",
+    "TotalVariationConfig",
     "TrainerConfig",
     "parse_config",
     "with_overrides",

@@ -1,25 +1,59 @@
 """Settings of the trainer: the loss, the optimizer, and how often what is written."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from adaswitch.config.base import Settings
 
 
-class ForwardKLConfig(Settings):
+class StageWeights(Settings):
+    """How much a token counts, by who wrote it. Every loss has these."""
+
+    exploration_weight: float = Field(default=1.0, ge=0, le=1000)
+    """Of each token that the student wrote. 0 leaves the student's own tokens out of the loss."""
+    guidance_weight: float = Field(default=1.0, ge=0, le=1000)
+    """Of each token that the student did not write."""
+
+    @field_validator("exploration_weight", "guidance_weight")
+    @classmethod
+    def _none_or_some(cls, weight: float) -> float:
+        if 0 < weight < 0.001:
+            raise ValueError("must be 0 or at least 0.001: only the two weights' ratio matters")
+        return weight
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if self.exploration_weight == self.guidance_weight == 0:
+            raise ValueError(
+                "exploration_weight and guidance_weight are both 0, so nothing would be learnt: "
+                "set at least one above 0"
+            )
+        return self
+
+
+class DivergenceSettings(StageWeights):
+    """What every divergence between teacher and student has."""
+
+    temperature: float = Field(default=1.0, ge=0.01, le=100)
+    """T: both sides are softened to probabilities ~ p^(1/T); gradients are not scaled up again by T^2."""
+    cross_entropy_weight: float = Field(default=0.0, ge=0, le=1)
+    """w: the loss is (1 - w) times the divergence plus w times the token's cross entropy at temperature 1."""
+
+
+class ForwardKLConfig(DivergenceSettings):
     """KL(teacher || student), the default."""
 
     kind: Literal["forward_kl"] = "forward_kl"
 
 
-class ReverseKLConfig(Settings):
+class ReverseKLConfig(DivergenceSettings):
     """KL(student || teacher)."""
 
     kind: Literal["reverse_kl"] = "reverse_kl"
 
 
-class JSDConfig(Settings):
+class JSDConfig(DivergenceSettings):
     """Generalised Jensen-Shannon divergence: beta towards 0 is forward KL, towards 1 reverse KL."""
 
     kind: Literal["jsd"] = "jsd"
@@ -27,15 +61,45 @@ class JSDConfig(Settings):
     """The teacher's share of the mixture that both sides are compared with."""
 
 
-class CrossEntropyConfig(Settings):
+class SkewedKLConfig(DivergenceSettings):
+    """KL(teacher || mixture) of DistiLLM; alpha towards 0 is forward KL."""
+
+    kind: Literal["skewed_kl"] = "skewed_kl"
+    alpha: float = Field(default=0.1, gt=0, lt=1)
+    """The teacher's share of the mixture; the rest is the student's."""
+
+
+class SkewedReverseKLConfig(DivergenceSettings):
+    """KL(student || mixture) of DistiLLM; alpha towards 0 is reverse KL."""
+
+    kind: Literal["skewed_reverse_kl"] = "skewed_reverse_kl"
+    alpha: float = Field(default=0.1, gt=0, lt=1)
+    """The student's share of the mixture; the rest is the teacher's."""
+
+
+class TotalVariationConfig(DivergenceSettings):
+    """Half the sum of abs(teacher - student), from 0 to 1."""
+
+    kind: Literal["total_variation"] = "total_variation"
+
+
+class CrossEntropyConfig(StageWeights):
     """Cross entropy on the tokens themselves, as in SFT and SeqKD."""
 
     kind: Literal["cross_entropy"] = "cross_entropy"
 
 
-LossConfig = Annotated[
-    ForwardKLConfig | ReverseKLConfig | JSDConfig | CrossEntropyConfig, Field(discriminator="kind")
-]
+DivergenceLossConfig = (
+    ForwardKLConfig
+    | ReverseKLConfig
+    | JSDConfig
+    | SkewedKLConfig
+    | SkewedReverseKLConfig
+    | TotalVariationConfig
+)
+"""The losses that compare the two distributions."""
+
+LossConfig = Annotated[DivergenceLossConfig | CrossEntropyConfig, Field(discriminator="kind")]
 
 
 class OptimizerConfig(Settings):
@@ -69,7 +133,7 @@ class TrainerConfig(Settings):
     max_staleness: int = Field(default=0, ge=0)
     """By how many updates a rollout's weights may be older than those it trains; 0 is strictly synchronous."""
     loss: LossConfig = ForwardKLConfig()
-    """Of each completion token; a step's loss is their mean."""
+    """Of each completion token; a step's loss is their mean, weighted by who wrote the token."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """How the gradient becomes an update."""
     dtype: Literal["float32", "bfloat16"] = "float32"

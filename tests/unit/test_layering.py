@@ -14,7 +14,7 @@ FOLDERS = ("adaswitch", "services", "trainer", "experiments")
 # The pure modules, lowest first: each imports from rows above its own, never from its own or from below.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("adaswitch",),
-    ("adaswitch.errors", "adaswitch.fingerprint", "adaswitch.config.base"),
+    ("adaswitch.errors", "adaswitch.fingerprint", "adaswitch.outcomes", "adaswitch.config.base"),
     ("adaswitch.sampling", "adaswitch.distribution", "adaswitch.switching", "adaswitch.scores"),
     ("adaswitch.config.teacher", "adaswitch.config.student", "adaswitch.config.trainer"),
     ("adaswitch.config.tasks", "adaswitch.decoding", "adaswitch.divergence", "adaswitch.rollout"),

@@ -1,4 +1,4 @@
-"""Token losses: closed forms of value and gradient, and a mean that micro-batches do not change."""
+"""Token losses: closed forms of value and gradient, a slow float64 version, temperature, mixing, weights."""
 
 import math
 from dataclasses import replace
@@ -8,21 +8,41 @@ import pytest
 import torch
 from torch import Tensor
 
-from adaswitch.batching import Batch, make_batch, micro_batches
-from adaswitch.config import (
+from adaswitch.batching import Batch, make_batch
+from adaswitch.config.trainer import (
     CrossEntropyConfig,
+    DivergenceLossConfig,
     ForwardKLConfig,
     JSDConfig,
     LossConfig,
     ReverseKLConfig,
+    SkewedKLConfig,
+    SkewedReverseKLConfig,
+    TotalVariationConfig,
 )
 from adaswitch.distribution import TopK, top_k
-from adaswitch.losses import cross_entropy, token_losses
+from adaswitch.losses import cross_entropy, loss_share, retempered, token_losses, total_weight
 from adaswitch.rollout import Rollout
 from tests.fakes import random_rollout
 
 V = 11
-LOSSES = [ForwardKLConfig(), ReverseKLConfig(), JSDConfig(), JSDConfig(beta=0.1), CrossEntropyConfig()]
+DIVERGENCES: list[DivergenceLossConfig] = [
+    ForwardKLConfig(),
+    ReverseKLConfig(),
+    JSDConfig(),
+    JSDConfig(beta=0.1),
+    SkewedKLConfig(),
+    SkewedReverseKLConfig(alpha=0.3),
+    TotalVariationConfig(),
+]
+MODIFIED: list[DivergenceLossConfig] = [
+    ForwardKLConfig(temperature=2.0),
+    ReverseKLConfig(temperature=0.5),
+    SkewedReverseKLConfig(temperature=3.0, cross_entropy_weight=0.25),
+    TotalVariationConfig(cross_entropy_weight=0.75),
+    JSDConfig(cross_entropy_weight=1.0),
+]
+LOSSES: list[LossConfig] = [*DIVERGENCES, *MODIFIED, CrossEntropyConfig()]
 each_loss = pytest.mark.parametrize("config", LOSSES, ids=repr)
 
 
@@ -45,11 +65,17 @@ def one_token(p: list[float], token: int, vocab_size: int) -> Batch:
     return make_batch([rollout])
 
 
-def slow(config: LossConfig, p: Tensor, q: Tensor, token: int) -> Tensor:
-    """Of one token, over given outcomes in float64; ``q`` holds the student's full distribution for SFT."""
+def value_and_gradient(config: LossConfig, batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
+    logits = logits.clone().requires_grad_()
+    values = token_losses(config, batch, logits)
+    values.sum().backward()
+    assert logits.grad is not None
+    return values.detach(), logits.grad
+
+
+def slow_divergence(config: DivergenceLossConfig, p: Tensor, q: Tensor) -> Tensor:
+    """Of probabilities over given outcomes ``[m]``, at temperature 1."""
     match config:
-        case CrossEntropyConfig():
-            return -q[token].log()
         case ForwardKLConfig():
             return (p * (p / q).log()).sum()
         case ReverseKLConfig():
@@ -57,30 +83,61 @@ def slow(config: LossConfig, p: Tensor, q: Tensor, token: int) -> Tensor:
         case JSDConfig(beta=beta):
             mixture = beta * p + (1 - beta) * q
             return beta * (p * (p / mixture).log()).sum() + (1 - beta) * (q * (q / mixture).log()).sum()
+        case SkewedKLConfig(alpha=alpha):
+            return (p * (p / (alpha * p + (1 - alpha) * q)).log()).sum()
+        case SkewedReverseKLConfig(alpha=alpha):
+            return (q * (q / ((1 - alpha) * p + alpha * q)).log()).sum()
+        case TotalVariationConfig():
+            return (p - q).abs().sum() / 2
+
+
+def slow(config: LossConfig, p: Tensor, q: Tensor, ids: Tensor, token: int) -> Tensor:
+    """Of one token: ``p [k + 1]`` are the teacher's outcomes, ``q [V]`` is the student's full distribution."""
+    on_token = -q[token].log()
+    if isinstance(config, CrossEntropyConfig):
+        return on_token
+    if len(ids) == len(q):
+        p, q = p[: len(ids)], q[ids]
+    else:
+        q = torch.cat([q[ids], (1 - q[ids].sum())[None]])
+    p, q = p ** (1 / config.temperature), q ** (1 / config.temperature)
+    divergence = slow_divergence(config, p / p.sum(), q / q.sum())
+    return (1 - config.cross_entropy_weight) * divergence + config.cross_entropy_weight * on_token
 
 
 def test_every_loss_of_the_settings_is_tested() -> None:
-    union = get_args(LossConfig)[0]
-    assert {type(config) for config in LOSSES} == set(get_args(union))
+    assert {type(config) for config in LOSSES} == set(get_args(get_args(LossConfig)[0]))
+    assert {type(config) for config in DIVERGENCES} == set(get_args(DivergenceLossConfig))
 
 
 def test_values_by_hand() -> None:
     batch = one_token([0.5, 0.3], token=1, vocab_size=4)
     logits = torch.tensor([[0.2, 0.2, 0.3, 0.3]]).log()
     # Over the two candidates and the tail: p = (.5, .3, .2), q = (.2, .2, .6).
-    forward = 0.5 * math.log(2.5) + 0.3 * math.log(1.5) - 0.2 * math.log(3)
-    reverse = -0.2 * math.log(2.5) - 0.2 * math.log(1.5) + 0.6 * math.log(3)
-    assert token_losses(ForwardKLConfig(), batch, logits).item() == pytest.approx(forward, rel=1e-5)
-    assert token_losses(ReverseKLConfig(), batch, logits).item() == pytest.approx(reverse, rel=1e-5)
-    assert token_losses(CrossEntropyConfig(), batch, logits).item() == pytest.approx(math.log(5), rel=1e-5)
+    by_hand: dict[LossConfig, float] = {
+        ForwardKLConfig(): 0.5 * math.log(2.5) + 0.3 * math.log(1.5) - 0.2 * math.log(3),
+        ReverseKLConfig(): -0.2 * math.log(2.5) - 0.2 * math.log(1.5) + 0.6 * math.log(3),
+        # Mixtures: p's half (.35, .25, .4).
+        SkewedKLConfig(alpha=0.5): 0.5 * math.log(10 / 7) + 0.3 * math.log(6 / 5) - 0.2 * math.log(2),
+        SkewedReverseKLConfig(alpha=0.5): 0.2 * math.log(4 / 7) + 0.2 * math.log(4 / 5) + 0.6 * math.log(1.5),
+        TotalVariationConfig(): 0.4,
+        CrossEntropyConfig(): math.log(5),
+        TotalVariationConfig(cross_entropy_weight=0.25): 0.75 * 0.4 + 0.25 * math.log(5),
+    }
+    for config, value in by_hand.items():
+        assert token_losses(config, batch, logits).item() == pytest.approx(value, rel=1e-5), config
 
 
 def test_the_gradient_of_forward_kl_by_hand() -> None:
     batch = one_token([0.5, 0.3], token=1, vocab_size=4)
-    logits = torch.tensor([[0.2, 0.2, 0.3, 0.3]]).log().requires_grad_()
-    token_losses(ForwardKLConfig(), batch, logits).sum().backward()
+    logits = torch.tensor([[0.2, 0.2, 0.3, 0.3]]).log()
     # q - p on the candidates; the tail's q - p is shared out as the student does.
-    torch.testing.assert_close(logits.grad, torch.tensor([[-0.3, -0.1, 0.2, 0.2]]))
+    expected = torch.tensor([[-0.3, -0.1, 0.2, 0.2]])
+    torch.testing.assert_close(value_and_gradient(ForwardKLConfig(), batch, logits)[1], expected)
+    # Half of it, and half of the cross entropy's q - 1 at the token.
+    mixed = value_and_gradient(ForwardKLConfig(cross_entropy_weight=0.5), batch, logits)[1]
+    on_token = torch.tensor([[0.2, -0.8, 0.3, 0.3]])
+    torch.testing.assert_close(mixed, (expected + on_token) / 2)
 
 
 def test_the_gradient_of_cross_entropy_by_hand() -> None:
@@ -89,77 +146,123 @@ def test_the_gradient_of_cross_entropy_by_hand() -> None:
     torch.testing.assert_close(logits.grad, torch.tensor([[0.2, 0.2, -0.4]]))
 
 
+def test_temperature_by_hand() -> None:
+    batch = one_token([0.64, 0.32], token=1, vocab_size=4)
+    logits = torch.tensor([[0.36, 0.6, 0.01, 0.03]]).log()
+    # At T = 2 square roots, made to sum to 1: of p = (.64, .32, .04) and of q = (.36, .6, .04).
+    p, q = (torch.tensor(x).sqrt() for x in ([0.64, 0.32, 0.04], [0.36, 0.6, 0.04]))
+    p, q = p / p.sum(), q / q.sum()
+    value, gradient = value_and_gradient(ForwardKLConfig(temperature=2.0), batch, logits)
+    assert value.item() == pytest.approx((p * (p / q).log()).sum().item(), rel=1e-5)
+    # (q - p) / T: no factor of T^2. The tail's share goes to its two tokens as 1 : 3.
+    by_outcome = (q - p) / 2
+    expected = torch.cat([by_outcome[:2], by_outcome[2] * torch.tensor([0.25, 0.75])])
+    torch.testing.assert_close(gradient, expected[None], rtol=1e-4, atol=1e-6)
+
+
+def test_with_all_tokens_as_candidates_temperature_scales_logits() -> None:
+    logits, teacher_logits = student_logits(3), student_logits(3, seed=1)
+    outcomes = retempered(top_k(teacher_logits.log_softmax(-1), V).outcome_logprobs(), 2.5)
+    expected = (teacher_logits / 2.5).log_softmax(-1).sort(-1, descending=True).values
+    torch.testing.assert_close(outcomes[:, :V], expected)
+    assert (outcomes[:, V] == -math.inf).all()
+    assert retempered(logits, 1.0) is logits
+
+
 @each_loss
 @pytest.mark.parametrize("k", [1, 4, V])
 def test_values_and_gradients_equal_the_slow_version(config: LossConfig, k: int) -> None:
     batch = make_batch(rollouts(k))
-    fast = student_logits(batch.num_tokens).requires_grad_()
-    values = token_losses(config, batch, fast)
-    values.sum().backward()
-    exact = fast.detach().double().requires_grad_()
-    expected = []
-    for i in range(batch.num_tokens):
-        q, p = exact[i].softmax(-1), batch.teacher_logprobs[i].double().exp()
-        if isinstance(config, CrossEntropyConfig):
-            outcomes = q
-        else:
-            ids = batch.top_ids[i]
-            outcomes = q[ids] if k == V else torch.cat([q[ids], (1 - q[ids].sum())[None]])
-            p = p[: len(outcomes)]
-        expected.append(slow(config, p, outcomes, int(batch.token_ids[i])))
-    torch.stack(expected).sum().backward()
-    torch.testing.assert_close(values.double(), torch.stack(expected), rtol=1e-5, atol=1e-6)
-    assert fast.grad is not None
+    values, gradient = value_and_gradient(config, batch, student_logits(batch.num_tokens))
+    exact = student_logits(batch.num_tokens).double().requires_grad_()
+    rows = zip(
+        batch.teacher_logprobs.double().exp(), exact.softmax(-1), batch.top_ids, batch.token_ids, strict=True
+    )
+    expected = torch.stack([slow(config, p, q, ids, int(token)) for p, q, ids, token in rows])
+    expected.sum().backward()
     assert exact.grad is not None
-    torch.testing.assert_close(fast.grad.double(), exact.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(values.double(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient.double(), exact.grad, rtol=1e-4, atol=1e-6)
 
 
 @each_loss
 def test_padding_rows_change_neither_value_nor_gradient(config: LossConfig) -> None:
     batch = make_batch(rollouts())
     logits = student_logits(batch.num_tokens)
-    padded = torch.cat([logits, torch.full((batch.num_tokens, 2), 50.0)], dim=-1).requires_grad_()
-    values = token_losses(config, batch, padded)
-    torch.testing.assert_close(values, token_losses(config, batch, logits))
-    values.sum().backward()
-    assert padded.grad is not None
-    assert (padded.grad[:, V:] == 0).all()
+    padded = torch.cat([logits, torch.full((batch.num_tokens, 2), 50.0)], dim=-1)
+    values, gradient = value_and_gradient(config, batch, padded)
+    expected_values, expected_gradient = value_and_gradient(config, batch, logits)
+    torch.testing.assert_close(values, expected_values)
+    torch.testing.assert_close(gradient[:, :V], expected_gradient)
+    assert (gradient[:, V:] == 0).all()
 
 
-@pytest.mark.parametrize("config", LOSSES[:4], ids=repr)
-def test_a_student_that_equals_its_teacher_has_neither_loss_nor_gradient(config: LossConfig) -> None:
+@pytest.mark.parametrize("config", DIVERGENCES, ids=repr)
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_a_student_that_equals_its_teacher_has_neither_loss_nor_gradient(
+    config: DivergenceLossConfig, temperature: float
+) -> None:
+    config = config.model_copy(update={"temperature": temperature})
     rollout = random_rollout(0)
-    logits = student_logits(rollout.num_tokens).requires_grad_()
-    batch = make_batch([replace(rollout, teacher=top_k(logits.detach().log_softmax(-1), 4))])
-    values = token_losses(config, batch, logits)
-    values.sum().backward()
+    logits = student_logits(rollout.num_tokens)
+    batch = make_batch([replace(rollout, teacher=top_k(logits.log_softmax(-1), 4))])
+    values, gradient = value_and_gradient(config, batch, logits)
     torch.testing.assert_close(values, torch.zeros_like(values), rtol=0, atol=2e-6)
-    assert logits.grad is not None
-    assert logits.grad.abs().max() < 2e-6
-
-
-@each_loss
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_the_mean_over_all_tokens_does_not_depend_on_micro_batches(config: LossConfig, size: int) -> None:
-    whole = make_batch(rollouts())
-    logits = student_logits(whole.num_tokens).requires_grad_()
-    token_losses(config, whole, logits).mean().backward()
-    expected = logits.grad
-    logits.grad = None
-    start = 0
-    for batch in micro_batches(rollouts(), size):
-        part = logits[start : start + batch.num_tokens]
-        (token_losses(config, batch, part).sum() / whole.num_tokens).backward()
-        start += batch.num_tokens
-    assert expected is not None
-    assert logits.grad is not None
-    torch.testing.assert_close(logits.grad, expected)
+    # Total variation has a kink there: rounding alone decides on which side of it a token is.
+    if not isinstance(config, TotalVariationConfig):
+        assert gradient.abs().max() < 4e-6
 
 
 @each_loss
 def test_half_precision_logits_are_worked_out_in_single(config: LossConfig) -> None:
     batch = make_batch(rollouts())
     logits = student_logits(batch.num_tokens).bfloat16()
-    torch.testing.assert_close(
-        token_losses(config, batch, logits), token_losses(config, batch, logits.float()), rtol=0, atol=0
-    )
+    values, gradient = value_and_gradient(config, batch, logits)
+    expected_values, expected_gradient = value_and_gradient(config, batch, logits.float())
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values, expected_values, rtol=0, atol=0)
+    # Cross entropy beside a divergence is added to it in the logits' own precision.
+    torch.testing.assert_close(gradient.float(), expected_gradient, rtol=2e-2, atol=1e-3)
+
+
+@each_loss
+@pytest.mark.parametrize("head", [20.0, 60.0, 200.0])
+@pytest.mark.parametrize("agree", [True, False])
+def test_certainty_on_either_side_makes_no_nan(config: LossConfig, head: float, agree: bool) -> None:
+    # The student's other tokens, and all of the teacher's tail, underflow.
+    batch = one_token([1.0 - 1e-7, 1e-30], token=0, vocab_size=4)
+    logits = torch.zeros(1, 4)
+    logits[0, 0 if agree else 3] = head
+    values, gradient = value_and_gradient(config, batch, logits)
+    assert values.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+@each_loss
+def test_tokens_that_the_student_rules_out_make_no_nan_in_the_gradient(config: LossConfig) -> None:
+    batch = one_token([0.6, 0.3], token=0, vocab_size=4)
+    values, gradient = value_and_gradient(config, batch, torch.tensor([[0.5, 0.0, -torch.inf, -torch.inf]]))
+    assert not values.isnan().any()
+    assert gradient.isfinite().all()
+
+
+def test_weights_by_who_wrote_the_token_by_hand() -> None:
+    config = ForwardKLConfig(exploration_weight=0.5, guidance_weight=2.0)
+    step = [random_rollout(0, num_student=2, num_teacher=1), random_rollout(1, num_student=1, num_teacher=0)]
+    assert total_weight(config, step) == 3.5
+    losses, by_teacher = torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([False, False, True, False])
+    assert loss_share(config, losses, by_teacher, 3.5).item() == pytest.approx((0.5 + 1 + 8 + 4) / 3.5)
+    assert loss_share(ForwardKLConfig(), losses, by_teacher, 4.0).item() == pytest.approx(losses.mean())
+
+
+def test_a_step_in_which_nothing_counts_has_no_loss_and_no_gradient() -> None:
+    config = ReverseKLConfig(exploration_weight=0.0)
+    step = [random_rollout(0, num_student=3, num_teacher=0)]
+    assert total_weight(config, step) == 0
+    batch = make_batch(step)
+    logits = student_logits(3).requires_grad_()
+    loss = loss_share(config, token_losses(config, batch, logits), batch.by_teacher, 0.0)
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert (logits.grad == 0).all()
