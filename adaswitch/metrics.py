@@ -9,8 +9,10 @@ from adaswitch.rollout import Ending, Rollout
 def rollout_metrics(rollouts: Sequence[Rollout], version: int) -> dict[str, float | int | None]:
     """Metrics of one step's rollouts, which train weights of ``version``.
 
-    ``switch_rate`` counts rollouts with a token of the teacher's; ``mean_switch_position`` is over those, in
-    tokens, and None where there are none. Seconds are means over the rollouts of what each waited for.
+    ``switch_rate`` counts rollouts with a token that is not the student's; ``mean_switch_position`` is that of
+    the first such token over those, in tokens, and None where there are none. ``budget_cut_rate`` counts those
+    that the teacher's budget cut short. Seconds are means over the rollouts of what each waited for. Of rollouts
+    that are replayed, tokens, seconds and ``staleness`` are those of the run that recorded them.
     """
     positions = [r.switch_position for r in rollouts if r.switch_position is not None]
     divergences = [d for r in rollouts for d in r.divergences]
@@ -20,6 +22,7 @@ def rollout_metrics(rollouts: Sequence[Rollout], version: int) -> dict[str, floa
         "mean_divergence": fmean(divergences) if divergences else None,
         "mean_completion_tokens": fmean(r.num_tokens for r in rollouts),
         "stop_rate": fmean(r.ending is Ending.STOP for r in rollouts),
+        "budget_cut_rate": fmean(r.ending is Ending.BUDGET for r in rollouts),
         "student_tokens": sum(r.costs.student_tokens for r in rollouts),
         "teacher_tokens": sum(r.costs.teacher_tokens for r in rollouts),
         "scored_tokens": sum(r.costs.scored_tokens for r in rollouts),

@@ -28,6 +28,20 @@ class Prompt:
     """The optimizer step that its rollout is for."""
     min_version: int = 0
     """The oldest weights that the rollout may be written with: what bounds staleness."""
+    reference_token_ids: tuple[int, ...] = ()
+    """The data set's own completion with its end-of-sequence token, where the policy trains on it."""
+    max_teacher_tokens: int | None = None
+    """How many tokens the teacher may write in this rollout; None is as many as it takes."""
+    coin: float | None = None
+    """A number in [0, 1) for what a policy draws once a rollout (see ``adaswitch.sampling.prompt_coin``)."""
+
+    def __post_init__(self) -> None:
+        if self.max_teacher_tokens is not None and self.max_teacher_tokens < 1:
+            raise ValueError(
+                f"prompt {self.id}: max_teacher_tokens is {self.max_teacher_tokens}, must be 1 or more"
+            )
+        if self.coin is not None and not 0 <= self.coin < 1:
+            raise ValueError(f"prompt {self.id}: the coin {self.coin} is not in [0, 1)")
 
 
 class Ending(StrEnum):
@@ -37,6 +51,8 @@ class Ending(StrEnum):
     """By an end-of-sequence token, which is its last."""
     LENGTH = "length"
     """By the budget of ``max_new_tokens``."""
+    BUDGET = "budget"
+    """By the teacher's budget: cut short where it had written all that it may."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +62,7 @@ class Costs:
     student_tokens: int = 0
     """Written by the student, those that were thrown away included."""
     wasted_tokens: int = 0
-    """Of these, the ones after a switch in the same chunk."""
+    """Of these, the ones from a switch on in the same chunk."""
     scored_tokens: int = 0
     """Positions that the teacher gave a distribution for, beyond those it generated."""
     teacher_tokens: int = 0
@@ -77,13 +93,16 @@ class Rollout:
     prompt: Prompt
     completion_token_ids: tuple[int, ...]
     by_teacher: NDArray[np.bool_]
-    """``[T]``: who wrote the token."""
+    """``[T]``: whether the token is not the student's, but the teacher's or the data set's."""
     teacher: TopK
     """T rows: the distribution that each token is, or could have been, drawn from."""
     divergences: tuple[float, ...]
-    """In nats, as far as the teacher was watched."""
+    """In nats, of tokens 0, 1, .. as far as both models' distributions were seen at each.
+
+    Up to and with the switch; further where the student goes on after one token of the teacher's.
+    """
     thresholds: tuple[float, ...]
-    """In nats; infinity where there was none yet."""
+    """In nats; infinity where there was none (yet), minus infinity for a switch that is no divergence's."""
     ending: Ending
     weights_version: int
     """Of the student's weights: the number of updates that had made them."""
@@ -106,5 +125,5 @@ class Rollout:
 
     @property
     def switch_position(self) -> int | None:
-        """Index of the teacher's first token, None if there is none."""
+        """Index of the first token that is not the student's, None if there is none."""
         return int(self.by_teacher.argmax()) if self.by_teacher.any() else None

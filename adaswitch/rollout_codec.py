@@ -32,9 +32,11 @@ _DTYPES = {
     "num_prompt_tokens": np.int32,
     "num_completion_tokens": np.int32,
     "num_divergences": np.int32,
+    "reference_token_ids": np.int32,
+    "num_reference_tokens": np.int32,
 }
 
-_LENGTHS = ("num_prompt_tokens", "num_completion_tokens", "num_divergences")
+_LENGTHS = ("num_prompt_tokens", "num_completion_tokens", "num_divergences", "num_reference_tokens")
 _WHOLE_NUMBERS = ("id", "record", "step", "min_version", "weights_version")
 
 _BROKEN = (
@@ -64,6 +66,8 @@ def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
         "num_prompt_tokens": np.array([len(r.prompt.token_ids) for r in rollouts], np.int32),
         "num_completion_tokens": np.array([r.num_tokens for r in rollouts], np.int32),
         "num_divergences": np.array([len(r.divergences) for r in rollouts], np.int32),
+        "reference_token_ids": _join([r.prompt.reference_token_ids for r in rollouts], np.int32),
+        "num_reference_tokens": np.array([len(r.prompt.reference_token_ids) for r in rollouts], np.int32),
     }
     records = [
         {
@@ -71,6 +75,8 @@ def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
             "record": r.prompt.record,
             "step": r.prompt.step,
             "min_version": r.prompt.min_version,
+            "max_teacher_tokens": r.prompt.max_teacher_tokens,
+            "coin": r.prompt.coin,
             "ending": r.ending.value,
             "weights_version": r.weights_version,
             "costs": asdict(r.costs),
@@ -101,6 +107,9 @@ def decode_rollouts(blob: bytes, source: str = "rollouts") -> list[Rollout]:
 
 def _arrays(blob: bytes) -> dict[str, NDArray]:  # type: ignore[type-arg]
     arrays = load(blob)
+    if not {"num_reference_tokens", "reference_token_ids"} & arrays.keys():  # as it was before prompts could come with references
+        arrays["num_reference_tokens"] = np.zeros_like(arrays["num_prompt_tokens"])
+        arrays["reference_token_ids"] = np.zeros(0, np.int32)
     for name, dtype in _DTYPES.items():
         if arrays[name].dtype != dtype:
             raise TypeError(f"{name} is {arrays[name].dtype} and not {np.dtype(dtype)}")
@@ -113,6 +122,7 @@ def _arrays(blob: bytes) -> dict[str, NDArray]:  # type: ignore[type-arg]
 
 def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -> list[Rollout]:  # type: ignore[type-arg]
     prompts = _split(arrays["prompt_token_ids"], arrays["num_prompt_tokens"])
+    references = _split(arrays["reference_token_ids"], arrays["num_reference_tokens"])
     per_token = {
         name: _split(arrays[name], arrays["num_completion_tokens"])
         for name in ("completion_token_ids", "by_teacher", "top_ids", "top_logprobs")
@@ -127,13 +137,7 @@ def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -
     known_costs = {field.name for field in fields(Costs)}
     return [
         Rollout(
-            prompt=Prompt(
-                record["id"],
-                tuple(prompts[i].tolist()),
-                record["record"],
-                record["step"],
-                record["min_version"],
-            ),
+            prompt=_prompt(record, prompts[i], references[i]),
             completion_token_ids=tuple(per_token["completion_token_ids"][i].tolist()),
             by_teacher=per_token["by_teacher"][i],
             teacher=TopK(
@@ -149,6 +153,24 @@ def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -
         )
         for i, record in enumerate(records)
     ]
+
+
+def _prompt(record: dict, token_ids: NDArray, reference: NDArray) -> Prompt:  # type: ignore[type-arg]
+    limit, coin = record.get("max_teacher_tokens"), record.get("coin")
+    if limit is not None and type(limit) is not int:
+        raise TypeError("max_teacher_tokens of a record must be a whole number or null")
+    if coin is not None and type(coin) is not float:
+        raise TypeError("coin of a record must be a number with a point or null")
+    return Prompt(
+        id=record["id"],
+        token_ids=tuple(token_ids.tolist()),
+        record=record["record"],
+        step=record["step"],
+        min_version=record["min_version"],
+        reference_token_ids=tuple(reference.tolist()),
+        max_teacher_tokens=limit,
+        coin=coin,
+    )
 
 
 def _join(parts: Sequence[Sequence[float] | NDArray[np.bool_]], dtype: type) -> NDArray[np.generic]:

@@ -6,6 +6,8 @@ where a chunk ends can change what is drawn.
 """
 
 import hashlib
+from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -19,6 +21,20 @@ def position_uniforms(seed: int, prompt_id: int, num_positions: int) -> NDArray[
     A longer call begins with the same numbers as a shorter one.
     """
     return np.random.Generator(np.random.Philox(key=[seed, prompt_id])).random(num_positions)
+
+
+def prompt_coin(seed: int, prompt_id: int) -> float:
+    """One uniform number in [0, 1) a prompt, for what is drawn once a rollout: apart from all its positions'."""
+    digest = hashlib.sha256(f"adaswitch coin {seed} {prompt_id}".encode()).digest()
+    return (int.from_bytes(digest[:8], "little") >> 11) / 2**53
+
+
+def switch_place(probabilities: Sequence[float], coin: float) -> int | None:
+    """Place i with ``probabilities[i]``, by a ``coin`` in [0, 1); None with what they leave over to 1."""
+    for place, below in enumerate(accumulate(probabilities)):
+        if coin < below:
+            return place
+    return None
 
 
 def teacher_seed(seed: int, prompt_id: int, position: int) -> int:

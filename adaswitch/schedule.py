@@ -2,25 +2,54 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from adaswitch.config import RunConfig
+from adaswitch.config.student import TeacherBudgetConfig
 from adaswitch.config.trainer import OptimizerConfig
 from adaswitch.rollout import Prompt
+from adaswitch.sampling import prompt_coin
 
 
 class PromptSchedule:
     """Every epoch is a fresh shuffle of all prompts, fixed by the seed; step s trains on draws s B .. s B + B - 1."""
 
     def __init__(
-        self, prompts: Sequence[tuple[int, ...]], prompts_per_step: int, max_staleness: int, seed: int
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        prompts_per_step: int,
+        max_staleness: int,
+        seed: int,
+        references: Sequence[tuple[int, ...]] = (),
+        teacher_shares: "TeacherShares | None" = None,
     ) -> None:
-        """``prompts`` are token ids, in the data set's order."""
+        """``prompts`` are token ids, in the data set's order; ``references`` are theirs, or none at all.
+
+        Raises ``ValueError`` where there are some but not as many.
+        """
+        if references and len(references) != len(prompts):
+            raise ValueError(f"{len(prompts)} prompts with {len(references)} references: each needs its own")
         self._prompts = prompts
         self._prompts_per_step = prompts_per_step
         self._max_staleness = max_staleness
         self._seed = seed
+        self._references = references
+        self._teacher_shares = teacher_shares
         self._order: tuple[int, list[int]] = (-1, [])
+
+    @classmethod
+    def from_config(
+        cls,
+        config: RunConfig,
+        prompts: Sequence[tuple[int, ...]],
+        references: Sequence[tuple[int, ...]] = (),
+    ) -> "PromptSchedule":
+        """The schedule of a run."""
+        trainer = config.trainer
+        shares = TeacherShares(config.teacher_budget, trainer.prompts_per_step, trainer.num_steps)
+        return cls(prompts, trainer.prompts_per_step, trainer.max_staleness, config.seed, references, shares)
 
     def step(self, step: int) -> list[Prompt]:
         """The prompts of one optimizer step, by rising id."""
@@ -36,6 +65,9 @@ class PromptSchedule:
             record=index + 1,
             step=step,
             min_version=max(0, step - self._max_staleness),
+            reference_token_ids=self._references[index] if self._references else (),
+            max_teacher_tokens=self._teacher_shares.of(prompt_id) if self._teacher_shares else None,
+            coin=prompt_coin(self._seed, prompt_id),
         )
 
     def _epoch_order(self, epoch: int) -> list[int]:
@@ -43,6 +75,33 @@ class PromptSchedule:
             shuffled = np.random.default_rng([self._seed, epoch]).permutation(len(self._prompts))
             self._order = (epoch, shuffled.tolist())
         return self._order[1]
+
+
+@dataclass(frozen=True)
+class TeacherShares:
+    """How the teacher's budget is dealt out: a step's evenly over its prompts, a run's evenly over its steps.
+
+    With 10 tokens a step, 4 prompts may take 2, 3, 2 and 3 tokens. A share follows from the prompt's id alone.
+    """
+
+    budget: TeacherBudgetConfig
+    prompts_per_step: int
+    num_steps: int
+
+    def of(self, prompt_id: int) -> int | None:
+        """At most so many tokens are the teacher's in the prompt's rollout; None without a limit."""
+        step, place = divmod(prompt_id, self.prompts_per_step)
+        limits = []
+        if self.budget.tokens_per_step is not None:
+            limits.append(self.budget.tokens_per_step)
+        if self.budget.tokens_per_run is not None:
+            limits.append(_share(self.budget.tokens_per_run, step, self.num_steps))
+        return _share(min(limits), place, self.prompts_per_step) if limits else None
+
+
+def _share(total: int, place: int, num_places: int) -> int:
+    """Of ``total``, what falls to ``place``; over all places they add up to it, and differ by one at most."""
+    return (place + 1) * total // num_places - place * total // num_places
 
 
 def learning_rate(config: OptimizerConfig, step: int, num_steps: int) -> float:

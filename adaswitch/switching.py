@@ -1,14 +1,18 @@
 """When the pen goes to the teacher: the switch rules. ← To change the rule, write another one here.
 
-A rule turns the divergences d_1, d_2, .. of a rollout into thresholds tau_1, tau_2, ..; the rollout switches
-at the first i with d_i > tau_i. tau_i may depend on d_1 .. d_(i-1) alone, never on d_i or later: that is what
-makes it right to look at a whole chunk at once.
+A ``SwitchRule`` turns the divergences d_1, d_2, .. of a rollout into thresholds tau_1, tau_2, ..; the rollout
+switches at the first i with d_i > tau_i. tau_i may depend on d_1 .. d_(i-1) alone, never on d_i or later: that
+is what makes it right to look at a whole chunk at once. A ``TokenRule`` judges each of the student's tokens by
+itself.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from adaswitch.distribution import TopK
+from adaswitch.errors import ConfigError
 
 
 class SwitchRule(Protocol):
@@ -50,6 +54,90 @@ class NeverSwitch:
     def threshold(self, earlier: Sequence[float]) -> float:
         """Always infinity."""
         return math.inf
+
+
+@dataclass(frozen=True)
+class FixedThreshold:
+    """The paper's ablation (arXiv 2510.07842): the same tau, in nats, at every step."""
+
+    tau: float
+
+    def threshold(self, earlier: Sequence[float]) -> float:
+        """Always ``tau``."""
+        return self.tau
+
+
+@dataclass(frozen=True)
+class SwitchAt:
+    """A switch at one place, counted from 0, whatever the divergence; a control, not the paper's."""
+
+    place: int
+
+    def threshold(self, earlier: Sequence[float]) -> float:
+        """Minus infinity at ``place``, infinity elsewhere."""
+        return -math.inf if len(earlier) == self.place else math.inf
+
+
+@runtime_checkable
+class TokenRule(Protocol):
+    """Judges the student's own token instead of the divergence."""
+
+    def accepts(self, token_ids: Sequence[int], scores: TopK) -> list[bool]:
+        """Of each token whether it may stay, from the teacher's distributions at the same places."""
+
+
+@dataclass(frozen=True)
+class AmongTopK:
+    """Speculative KD's rule (arXiv 2410.11325): one of the teacher's ``num`` most likely tokens stays."""
+
+    num: int
+
+    def accepts(self, token_ids: Sequence[int], scores: TopK) -> list[bool]:
+        """See ``TokenRule``. Raises ``ConfigError`` where fewer candidates are known."""
+        if scores.k < self.num:
+            raise ConfigError(
+                f"policy.accept_top_k {self.num} is more than the {scores.k} candidates that the teacher gives: "
+                "lower it"
+            )
+        # Rows are sorted by falling probability.
+        rows = scores.ids[:, : self.num].tolist()
+        return [token in row for token, row in zip(token_ids, rows, strict=True)]
+
+
+@dataclass(frozen=True)
+class ProbableEnough:
+    """A token stays if its probability to the teacher is ``least`` or more; one outside of the top-k never does.
+
+    Its probability is at most 1 / (k + 1) then, and not known.
+    """
+
+    least: float
+
+    def accepts(self, token_ids: Sequence[int], scores: TopK) -> list[bool]:
+        """See ``TokenRule``."""
+        enough = scores.logprobs.double() >= math.log(self.least)
+        rows = [ids[mask].tolist() for ids, mask in zip(scores.ids, enough, strict=True)]
+        return [token in row for token, row in zip(token_ids, rows, strict=True)]
+
+
+def first_switch(
+    rule: SwitchRule | TokenRule,
+    earlier: Sequence[float],
+    new: Sequence[float],
+    token_ids: Sequence[int],
+    scores: TopK,
+) -> tuple[int | None, list[float]]:
+    """Where in a chunk the pen leaves the student: ``first_crossing``, or the first token that may not stay.
+
+    For the latter, thresholds are infinite as long as tokens stay, and minus infinity at the one that goes.
+    """
+    if not isinstance(rule, TokenRule):
+        return first_crossing(rule, earlier, new)
+    verdicts = rule.accepts(token_ids, scores)
+    if all(verdicts):
+        return None, [math.inf] * len(verdicts)
+    place = verdicts.index(False)
+    return place, [math.inf] * place + [-math.inf]
 
 
 def first_crossing(

@@ -109,6 +109,7 @@ def random_rollout(
     k: int = 4,
     vocab_size: int = 11,
     window: int = 2,
+    num_reference: int = 2,
 ) -> Rollout:
     """A rollout that is random throughout; thresholds are infinite for the first ``window`` steps."""
     rng = np.random.default_rng(seed)
@@ -118,14 +119,21 @@ def random_rollout(
     thresholds = [float("inf") if i < window else float(rng.random()) for i in range(num_watched)]
     return Rollout(
         prompt=Prompt(
-            seed, tuple(rng.integers(0, vocab_size, num_prompt).tolist()), seed + 1, seed + 2, seed
+            seed,
+            tuple(rng.integers(0, vocab_size, num_prompt).tolist()),
+            record=seed + 1,
+            step=seed + 2,
+            min_version=seed,
+            reference_token_ids=tuple(range(num_reference)),
+            max_teacher_tokens=seed % 3 or None,
+            coin=seed % 5 / 5 if seed % 2 else None,
         ),
         completion_token_ids=tuple(rng.integers(0, vocab_size, num_tokens).tolist()),
         by_teacher=np.arange(num_tokens) >= num_student,
         teacher=top_k(rows, k),
         divergences=tuple(rng.random(num_watched).tolist()),
         thresholds=tuple(thresholds),
-        ending=Ending.STOP if seed % 2 else Ending.LENGTH,
+        ending=list(Ending)[seed % 3],
         weights_version=seed % 7,
         costs=Costs(num_student, 0, num_student, num_teacher, *rng.random(3).tolist()),
     )

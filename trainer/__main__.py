@@ -28,13 +28,17 @@ def main(
 
 def run_job(config: "RunConfig") -> None:
     """Prepare, train, close."""
+    from adaswitch.config import ReplayPolicyConfig
     from adaswitch.io import cluster
+    from adaswitch.io.recorded import resolve_config
     from trainer.job import prepare
     from trainer.loop import train
     from trainer.source import RaySource
 
+    config = resolve_config(config)
     should_stop = StopRequest()
-    cluster.connect(config)
+    if not isinstance(config.policy, ReplayPolicyConfig):
+        cluster.connect(config)
     # Ray puts handlers of its own in place when it connects.
     should_stop.install()
     job, start = prepare(

@@ -5,23 +5,29 @@ from collections.abc import Callable
 
 import torch
 
-from adaswitch.config import RunConfig
+from adaswitch.config import ReplayPolicyConfig, RunConfig
 from adaswitch.io.evaluation import EvalPrompts
-from adaswitch.io.models import stop_token_ids
+from adaswitch.io.models import max_positions, stop_token_ids
 from adaswitch.io.preflight import RunData, load_run_data
+from adaswitch.io.recorded import resolve_config
 from adaswitch.io.run_directory import RunDirectory
 from adaswitch.schedule import PromptSchedule
 from trainer.checkpoint import restore
 from trainer.learner import Learner
 from trainer.loop import Job
 from trainer.recorder import Recorder
+from trainer.replay import ReplaySource
 from trainer.source import RolloutSource
 
 
 def prepare(
     config: RunConfig, connect: Callable[[], RolloutSource], should_stop: Callable[[], bool]
 ) -> tuple[Job, int]:
-    """The job, and the step that it starts from. ``connect`` is called last, once all else is right."""
+    """The job, and the step that it starts from. ``connect`` is called last, once all else is right.
+
+    It is not called where rollouts are replayed: then nobody else takes part in the run.
+    """
+    config = resolve_config(config)
     torch.set_num_threads(config.trainer.num_threads)
     torch.manual_seed(config.seed)
     data = load_run_data(config)
@@ -32,15 +38,19 @@ def prepare(
         run=run,
         learner=learner,
         tokenizer=data.tokenizer,
-        schedule=PromptSchedule(
-            data.train_prompts, config.trainer.prompts_per_step, config.trainer.max_staleness, config.seed
-        ),
-        source=connect(),
+        schedule=PromptSchedule.from_config(config, data.train_prompts, data.train_references),
+        source=_replay_source(config, data) or connect(),
         recorder=Recorder(run, config, start),
         eval_prompts=_eval_prompts(config, data),
         should_stop=should_stop,
     )
     return job, start
+
+
+def _replay_source(config: RunConfig, data: RunData) -> ReplaySource | None:
+    if not isinstance(config.policy, ReplayPolicyConfig):
+        return None
+    return ReplaySource(config.policy.run, len(data.tokenizer), max_positions(config.student.model))
 
 
 def _eval_prompts(config: RunConfig, data: RunData) -> EvalPrompts | None:

@@ -12,14 +12,24 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from adaswitch.config.base import Settings
-from adaswitch.config.student import (
+from adaswitch.config.policy import (
     AdaSwitchPolicyConfig,
+    DatasetPolicyConfig,
     DivergenceName,
+    MixedPolicyConfig,
     OffPolicyConfig,
     OnPolicyConfig,
     PolicyConfig,
-    StudentConfig,
+    RandomSwitchPolicyConfig,
+    RelayPolicyConfig,
+    ReplayPolicyConfig,
+    SKDPolicyConfig,
+    ThresholdPolicyConfig,
+    accepted_candidates,
+    hands_back,
+    needs_reference,
 )
+from adaswitch.config.student import StudentConfig, TeacherBudgetConfig
 from adaswitch.config.tasks import (
     ChainTaskConfig,
     DataSource,
@@ -51,6 +61,7 @@ __all__ = [
     "ChainTaskConfig",
     "CrossEntropyConfig",
     "DataSource",
+    "DatasetPolicyConfig",
     "DialogsumTaskConfig",
     "DivergenceLossConfig",
     "DivergenceName",
@@ -60,23 +71,33 @@ __all__ = [
     "JSDConfig",
     "JsonlTaskConfig",
     "LossConfig",
+    "MixedPolicyConfig",
     "OffPolicyConfig",
     "OnPolicyConfig",
     "OptimizerConfig",
     "PolicyConfig",
     "QueueConfig",
+    "RandomSwitchPolicyConfig",
     "RayConfig",
     "RecordTaskConfig",
+    "RelayPolicyConfig",
+    "ReplayPolicyConfig",
     "ReverseKLConfig",
     "RunConfig",
+    "SKDPolicyConfig",
     "SkewedKLConfig",
     "SkewedReverseKLConfig",
     "StudentConfig",
     "TaskConfig",
+    "TeacherBudgetConfig",
     "TeacherConfig",
     "TeacherServiceConfig",
+    "ThresholdPolicyConfig",
     "TotalVariationConfig",
     "TrainerConfig",
+    "accepted_candidates",
+    "hands_back",
+    "needs_reference",
     "parse_config",
     "with_overrides",
 ]
@@ -117,6 +138,8 @@ class RunConfig(Settings):
     """The model that is trained, and how its actors write."""
     policy: PolicyConfig = AdaSwitchPolicyConfig()
     """Who writes a completion."""
+    teacher_budget: TeacherBudgetConfig = TeacherBudgetConfig()
+    """How much the teacher may write, in a step and in the run; by default as much as it needs."""
     trainer: TrainerConfig = TrainerConfig()
     """The loss, the optimizer, and how often what is written."""
     queue: QueueConfig = QueueConfig()
@@ -131,6 +154,30 @@ class RunConfig(Settings):
                 f"queue.capacity {self.queue.capacity} must be at least trainer.prompts_per_step "
                 f"{self.trainer.prompts_per_step}: a step could never be filled"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _enough_candidates(self) -> Self:
+        accepted = accepted_candidates(self.policy)
+        if accepted is not None and accepted > self.teacher.top_k:
+            raise ValueError(
+                f"policy.accept_top_k {accepted} must not exceed teacher.top_k {self.teacher.top_k}: "
+                "only so many candidates are known"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_token_for_every_rollout(self) -> Self:
+        budget, per_step = self.teacher_budget, self.trainer.prompts_per_step
+        for name, limit, num_rollouts in (
+            ("tokens_per_step", budget.tokens_per_step, per_step),
+            ("tokens_per_run", budget.tokens_per_run, per_step * self.trainer.num_steps),
+        ):
+            if limit is not None and limit < num_rollouts:
+                raise ValueError(
+                    f"teacher_budget.{name} {limit} must be at least {num_rollouts}, the number of rollouts: "
+                    "each has a share of one token or more"
+                )
         return self
 
 

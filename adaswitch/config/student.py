@@ -1,12 +1,10 @@
-"""Settings of the student and of the rollout policy."""
+"""Settings of the student, and of how much the teacher may write."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from adaswitch.config.base import Settings
-
-DivergenceName = Literal["forward_kl", "reverse_kl", "jsd"]
 
 
 class StudentConfig(Settings):
@@ -34,34 +32,15 @@ class StudentConfig(Settings):
     """The budget of a completion, whoever writes it."""
 
 
-class AdaSwitchPolicyConfig(Settings):
-    """The student writes until the divergence passes ``factor`` times its recent mean, then the teacher."""
+class TeacherBudgetConfig(Settings):
+    """A limit to what the teacher writes: its tokens at most, dealt out to the prompts beforehand.
 
-    kind: Literal["adaswitch"] = "adaswitch"
-    window: int = Field(default=10, ge=1)
-    """L: over how many steps the mean is taken."""
-    factor: float = Field(default=3.0, gt=0)
-    """K: the threshold is so many times the mean."""
-    floor: float = Field(default=0.0, ge=0)
-    """In nats: the threshold is never below it. 0 is the paper's rule."""
-    metric: DivergenceName = "forward_kl"
-    """The divergence between the teacher's and the student's next-token distributions."""
-    chunk_size: int = Field(default=16, ge=1)
-    """Tokens that the student writes between two looks at the teacher. Changes the cost, never the result."""
+    A step's tokens are shared out evenly over its prompts, a run's over its steps; what one does not use is not
+    passed on to another. So the limit depends neither on how many actors there are nor on who is first, and
+    holds for a run that is resumed. Scored tokens are not counted.
+    """
 
-
-class OnPolicyConfig(Settings):
-    """The student writes all of it."""
-
-    kind: Literal["on_policy"] = "on_policy"
-
-
-class OffPolicyConfig(Settings):
-    """The teacher writes all of it."""
-
-    kind: Literal["off_policy"] = "off_policy"
-
-
-PolicyConfig = Annotated[
-    AdaSwitchPolicyConfig | OnPolicyConfig | OffPolicyConfig, Field(discriminator="kind")
-]
+    tokens_per_step: int | None = Field(default=None, ge=1)
+    """For one step's rollouts together; at least ``trainer.prompts_per_step``."""
+    tokens_per_run: int | None = Field(default=None, ge=1)
+    """For ``trainer.num_steps`` steps together; at least one a rollout."""

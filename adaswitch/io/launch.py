@@ -13,11 +13,12 @@ from pathlib import Path
 import httpx
 import psutil
 
-from adaswitch.config import RunConfig, TeacherServiceConfig
+from adaswitch.config import ReplayPolicyConfig, RunConfig, TeacherServiceConfig
 from adaswitch.errors import AdaSwitchError, EnvironmentProblem
 from adaswitch.io.config_files import write_config
 from adaswitch.io.preflight import load_run_data
 from adaswitch.io.processes import ManagedProcess, require_free_port, wait_for_file
+from adaswitch.io.recorded import resolve_config
 from adaswitch.io.run_directory import RunDirectory
 
 POLL_S = 0.25
@@ -33,8 +34,8 @@ class LocalRun:
     """One run on this machine. ``say`` gets a line for people at every turn."""
 
     def __init__(self, config: RunConfig, say: Callable[[str], None]) -> None:
-        self.config = config
-        self.run = RunDirectory.create(config)
+        self.config = resolve_config(config)
+        self.run = RunDirectory.create(self.config)
         self.seconds: dict[str, float] = {}
         """How long each start took."""
         self._say = say
@@ -54,18 +55,26 @@ class LocalRun:
 
         Raises ``AdaSwitchError`` with what the process said that failed.
         """
+        watched: list[ManagedProcess] = []
+        environment: dict[str, str] = {}
         with self._all_stopped_at_the_end():
-            teacher = self._start_teacher()
-            head = self._start_ray()
-            # While both get ready: what is wrong with the data is said before anything waits for it.
-            load_run_data(self.config)
-            environment = {"RAY_ADDRESS": self._ray_address(head, should_stop), **self._ray_environment}
-            arguments = ["--config", str(self._resolved_config())]
-            students = self._start("students", "services.student", arguments, environment)
-            trainer = self._start("trainer", "trainer", arguments, environment)
-            watched = [process for process in (teacher, students) if process is not None]
+            if isinstance(self.config.policy, ReplayPolicyConfig):
+                self._say(f"rollouts: those of {self.config.policy.run}; no teacher, no students")
+            else:
+                watched, environment = self._start_services(should_stop)
+            trainer = self._start("trainer", "trainer", self._arguments(), environment)
             self._watch(trainer, watched, should_stop, on_poll)
         return trainer.exit_code == 0
+
+    def _start_services(self, should_stop: Callable[[], bool]) -> tuple[list[ManagedProcess], dict[str, str]]:
+        """Teacher, Ray and students: those that must not end before the trainer, and what it finds Ray by."""
+        teacher = self._start_teacher()
+        head = self._start_ray()
+        # While both get ready: what is wrong with the data is said before anything waits for it.
+        load_run_data(self.config)
+        environment = {"RAY_ADDRESS": self._ray_address(head, should_stop), **self._ray_environment}
+        students = self._start("students", "services.student", self._arguments(), environment)
+        return [students] if teacher is None else [teacher, students], environment
 
     def _watch(
         self,
@@ -96,11 +105,12 @@ class LocalRun:
         require_free_port(serve.port, "teacher.serve.port", serve.host)
         _require_model(serve)
         self._say(f"teacher: {serve.model} on {serve.engine}, port {serve.port}")
-        return self._start("teacher", "services.teacher", ["--config", str(self._resolved_config())], {})
+        return self._start("teacher", "services.teacher", self._arguments(), {})
 
     def _look_for_teacher(self) -> None:
         """Say once when the teacher answers."""
-        if "teacher" in self.seconds or self.config.teacher.serve is None:
+        starts_none = self.config.teacher.serve is None or isinstance(self.config.policy, ReplayPolicyConfig)
+        if "teacher" in self.seconds or starts_none:
             return
         try:
             ready = httpx.get(f"{self._teacher_url()}/readyz", timeout=1.0).status_code == 200
@@ -129,6 +139,9 @@ class LocalRun:
     def _teacher_url(self) -> str:
         serve = self.config.teacher.serve
         return self.config.teacher.url if serve is None else f"http://{serve.host}:{serve.port}"
+
+    def _arguments(self) -> list[str]:
+        return ["--config", str(self._resolved_config())]
 
     def _resolved_config(self) -> Path:
         """The config as the services get it: the teacher's address is the one that is started here."""

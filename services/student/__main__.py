@@ -20,9 +20,15 @@ def main(
 
         settings = load_config(config, overrides or [])
 
+        from adaswitch.config import ReplayPolicyConfig
+        from adaswitch.errors import ConfigError
         from adaswitch.io import cluster
+        from adaswitch.io.recorded import resolve_config
         from services.student.service import StudentService
 
+        if isinstance(settings.policy, ReplayPolicyConfig):
+            raise ConfigError("policy.kind: replay needs no students: start the trainer alone")
+        settings = resolve_config(settings)
         cluster.connect(settings, show_actor_logs=True)
         should_stop = StopRequest().install()
         reason = StudentService(settings, should_stop).run()

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from adaswitch.config import PolicyConfig
+from adaswitch.config import PolicyConfig, hands_back
 from adaswitch.distribution import TopK
 from adaswitch.policies import run_policy
 from adaswitch.roles import Budget, Chunk, Continuation
@@ -22,8 +22,9 @@ class Group:
     def __init__(self, write: Write, teacher: TeacherCalls, policy: PolicyConfig, budget: Budget) -> None:
         self._write = Kind("write", write)
         self._score = Kind("score", teacher.score)
-        # Guidance ends a rollout: the others need not wait for it.
-        self._generate = Kind("generate", teacher.generate, holds_up=False)
+        # Guidance that ends a rollout need not be waited for. If the student goes on after it, the others wait:
+        # else it would be a matter of timing with whom it writes on, and so would be the last bits of its numbers.
+        self._generate = Kind("generate", teacher.generate, holds_up=hands_back(policy))
         self._policy = policy
         self._budget = budget
         self._lockstep = Lockstep(0)

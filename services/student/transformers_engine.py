@@ -59,11 +59,12 @@ class TransformersEngine:
     def _draft(self, request: WriteRequest) -> Draft:
         """The prompt's draft, whose cache is used as far as it holds the same tokens."""
         token_ids = [*request.prompt.token_ids, *request.completion]
-        draft = self._drafts.get(request.prompt.id)
-        if draft is None or draft.token_ids[: draft.num_cached] != token_ids[: draft.num_cached]:
-            draft = Draft(token_ids)
-        else:
-            draft.token_ids = token_ids
+        draft = Draft(token_ids)
+        earlier = self._drafts.get(request.prompt.id)
+        if earlier is not None and earlier.cache is not None:
+            cached = earlier.token_ids[: earlier.num_cached]
+            num_same = _num_same(cached, token_ids)
+            draft.cache = earlier.cache[..., :num_same, :] if num_same else None
         self._drafts[request.prompt.id] = draft
         return draft
 
@@ -90,3 +91,9 @@ class TransformersEngine:
         with torch.no_grad():
             for name, parameter in own.items():
                 parameter.copy_(weights[name])
+
+
+def _num_same(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 
 from adaswitch.distribution import TopK
 from adaswitch.errors import DataError
-from adaswitch.rollout import Costs, Rollout
+from adaswitch.rollout import Costs, Ending, Rollout
 from adaswitch.rollout_codec import decode_rollouts, encode_rollouts
 from adaswitch.wire import safetensors_metadata
 from tests.fakes import random_rollout
@@ -25,6 +25,7 @@ ROLLOUTS = st.lists(
         num_prompt=st.integers(1, 5),
         num_student=st.integers(0, 5),
         num_teacher=st.integers(1, 4),
+        num_reference=st.integers(0, 3),
         k=st.just(3),
     ),
     min_size=1,
@@ -72,6 +73,28 @@ def test_numbers_that_are_hard_to_write_come_back_exactly() -> None:
 @pytest.mark.parametrize(("num_student", "num_teacher"), [(0, 1), (1, 0), (0, 5), (5, 0), (3, 2)])
 def test_rollouts_of_one_side_come_back(num_student: int, num_teacher: int) -> None:
     rollouts = [random_rollout(i, num_student=num_student, num_teacher=num_teacher) for i in range(2)]
+    for one, two in zip(rollouts, decode_rollouts(encode_rollouts(rollouts)), strict=True):
+        assert_equal(one, two)
+
+
+def test_what_older_versions_recorded_is_read_with_the_defaults() -> None:
+    rollouts = [random_rollout(seed, num_reference=0) for seed in (0, 2)]
+    blob = encode_rollouts(rollouts)
+    metadata = safetensors_metadata(blob)
+    records = json.loads(metadata["records"])
+    for record in records:
+        del record["max_teacher_tokens"], record["coin"]
+    arrays = load(blob)
+    del arrays["reference_token_ids"], arrays["num_reference_tokens"]
+    old = save(arrays, metadata={**metadata, "records": json.dumps(records)})
+    for one, two in zip(rollouts, decode_rollouts(old), strict=True):
+        assert_equal(replace(one, prompt=replace(one.prompt, max_teacher_tokens=None, coin=None)), two)
+
+
+@pytest.mark.parametrize("num_reference", [0, 1, 7])
+def test_a_reference_of_any_length_and_every_ending_come_back(num_reference: int) -> None:
+    rollouts = [random_rollout(seed, num_reference=num_reference) for seed in range(6)]
+    assert {rollout.ending for rollout in rollouts} == set(Ending)
     for one, two in zip(rollouts, decode_rollouts(encode_rollouts(rollouts)), strict=True):
         assert_equal(one, two)
 
@@ -225,6 +248,10 @@ def test_a_number_that_cannot_be_is_refused(name: str, value: float) -> None:
         [RECORDS[0], RECORDS[1], {**RECORDS[2], "costs": {}}],
         [RECORDS[0], RECORDS[1], {**RECORDS[2], "id": None}],
         [RECORDS[0], RECORDS[1], {**RECORDS[2], "weights_version": 1.0}],
+        [RECORDS[0], RECORDS[1], {**RECORDS[2], "max_teacher_tokens": 0}],
+        [RECORDS[0], RECORDS[1], {**RECORDS[2], "max_teacher_tokens": "3"}],
+        [RECORDS[0], RECORDS[1], {**RECORDS[2], "coin": 1.0}],
+        [RECORDS[0], RECORDS[1], {**RECORDS[2], "coin": True}],
         [1, 2, 3],
         {"a": 1, "b": 2, "c": 3},
         "abc",

@@ -1,0 +1,40 @@
+"""AdaSwitch with another rule in its place: a fixed threshold, a place that was drawn."""
+
+from adaswitch.config.policy import RandomSwitchPolicyConfig, ThresholdPolicyConfig
+from adaswitch.draft import RolloutDraft
+from adaswitch.policies.coins import coin_of
+from adaswitch.policies.stages import explore, guide
+from adaswitch.roles import Budget, Student, Teacher
+from adaswitch.rollout import Prompt, Rollout
+from adaswitch.sampling import switch_place
+from adaswitch.switching import FixedThreshold, NeverSwitch, SwitchAt
+
+
+async def threshold(
+    prompt: Prompt, student: Student, teacher: Teacher, budget: Budget, config: ThresholdPolicyConfig
+) -> Rollout:
+    """The student explores until its divergence exceeds a fixed tau, then the teacher guides to the end."""
+    draft = RolloutDraft(prompt, budget)
+    rule = FixedThreshold(config.tau)
+    if await explore(draft, student, teacher, rule, config.metric, config.chunk_size):
+        await guide(draft, teacher)
+    return draft.finish()
+
+
+async def random_switch(
+    prompt: Prompt, student: Student, teacher: Teacher, budget: Budget, config: RandomSwitchPolicyConfig
+) -> Rollout:
+    """The student writes up to a place that the prompt's coin draws, the teacher from there to the end.
+
+    A completion of the student's that ends before that place has no switch.
+    """
+    if config.positions is None:
+        raise ValueError("policy.from_run has not been resolved: see adaswitch.io.preflight.resolve_config")
+    place = switch_place(config.positions, coin_of(prompt))
+    draft = RolloutDraft(prompt, budget)
+    rule = NeverSwitch() if place is None else SwitchAt(place)
+    # The place is known: the student writes up to it at once, and the one token that shows its divergence there.
+    chunk_size = budget.max_new_tokens if place is None else place + 1
+    if await explore(draft, student, teacher, rule, "forward_kl", chunk_size):
+        await guide(draft, teacher)
+    return draft.finish()

@@ -1,0 +1,68 @@
+"""``ReplaySource``: a run's recorded rollouts, trained on again. No teacher, no students, no Ray."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
+
+from adaswitch.errors import DataError
+from adaswitch.io.recorded import shards_by_step
+from adaswitch.io.run_directory import RunDirectory, read_shard
+from adaswitch.rollout import Prompt, Rollout
+
+
+class ReplaySource:
+    """A ``RolloutSource`` that reads a step's rollouts when it is taken.
+
+    The rollouts come as they were recorded, with their own prompts, versions and costs; a step may have more or
+    fewer of them than ``trainer.prompts_per_step``.
+    """
+
+    def __init__(self, path: str, vocab_size: int, max_tokens: int) -> None:
+        """``path`` is the recorded run; ``vocab_size`` and ``max_tokens`` are what the student takes.
+
+        That each step is there is for ``adaswitch.io.recorded.check_replay`` to see. Raises ``DataError`` if the
+        first step's rollouts cannot be read or do not fit.
+        """
+        self._shards = shards_by_step(RunDirectory.open(path))
+        self._vocab_size = vocab_size
+        self._max_tokens = max_tokens
+        self._read(0)
+
+    def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
+        """There is nobody who would write with them."""
+
+    def offer(self, prompts: Sequence[Prompt]) -> None:
+        """There is nobody who would roll them out."""
+
+    def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
+        """All rollouts recorded for the step of ``prompts``. Raises ``DataError`` for a damaged shard."""
+        return None if should_stop() else self._read(prompts[0].step)
+
+    def depth(self) -> int:
+        """Nothing waits."""
+        return 0
+
+    def close(self, reason: str) -> None:
+        """There is nobody to tell."""
+
+    def _read(self, step: int) -> list[Rollout]:
+        shard = self._shards[step]
+        try:
+            rollouts = read_shard(shard)
+        except OSError as error:
+            raise DataError(f"cannot be read: {error.strerror}", source=str(shard)) from None
+        for rollout in rollouts:
+            num_tokens = len(rollout.prompt.token_ids) + rollout.num_tokens
+            if rollout.teacher.vocab_size != self._vocab_size:
+                raise DataError(
+                    f"rollouts over {rollout.teacher.vocab_size} tokens cannot train a student of "
+                    f"{self._vocab_size}: student.model must have the recorded run's tokenizer",
+                    source=str(shard),
+                )
+            if num_tokens > self._max_tokens:
+                raise DataError(
+                    f"prompt {rollout.prompt.id} with its completion has {num_tokens} tokens, more than the "
+                    f"{self._max_tokens} that the student takes",
+                    source=str(shard),
+                )
+        return rollouts
