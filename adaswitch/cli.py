@@ -199,7 +199,7 @@ def doctor(
 
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    epilog="Example: adaswitch compare --plan configs/compare/demo-warm.yaml --local --jobs 2",
+    epilog="Example: adaswitch compare --plan experiments/plans/demo-warm.yaml --local --jobs 2",
 )
 def compare(context: typer.Context) -> None:
     """Run several methods with several seeds, then the table and the pictures: python -m experiments."""

@@ -12,7 +12,7 @@ from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
 if TYPE_CHECKING:
     from experiments.plan import Cell, Plan
 
-EXAMPLE = "Example: adaswitch compare --plan configs/compare/demo-warm.yaml --local --jobs 2"
+EXAMPLE = "Example: adaswitch compare --plan experiments/plans/demo-warm.yaml --local --jobs 2"
 
 
 def main(

@@ -234,3 +234,10 @@ def test_means_by_position_end_where_few_rollouts_were_watched():
     means = mean_by_position([*rollouts, *longer])
     assert means.shape == (4,)
     assert means[2] == pytest.approx(sum(r.divergences[2] for r in [*rollouts, *longer]) / 15)
+
+
+@pytest.mark.parametrize("path", sorted(Path("experiments/plans").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_plan_has_cells(path):
+    found = load_plan(path)
+    assert found.name == path.stem
+    assert len(cells(found)) == len(found.methods) * len(found.seeds)
