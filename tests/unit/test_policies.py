@@ -10,49 +10,16 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from adaswitch.config import AdaSwitchPolicyConfig, OffPolicyConfig, OnPolicyConfig, PolicyConfig
-from adaswitch.distribution import TAIL_FLOOR, TopK
+from adaswitch.config import AdaSwitchPolicyConfig, OffPolicyConfig, OnPolicyConfig
+from adaswitch.distribution import TopK
 from adaswitch.policies import run_policy
 from adaswitch.roles import Budget
 from adaswitch.rollout import Ending, Prompt, Rollout
 from adaswitch.sampling import position_uniforms, teacher_seed
-from tests.fakes import FakeStudent, FakeTeacher, Model, hash_model, neighbour
+from tests.fakes import FakeStudent, FakeTeacher, Model
+from tests.worlds import World, inverse_cdf, over, slow_divergence
 
 INF = math.inf
-
-
-@dataclass(frozen=True)
-class World:
-    """Two models and all that a rollout depends on beside its policy."""
-
-    seed: int
-    vocab_size: int
-    k: int
-    max_new_tokens: int
-    stop_token_ids: frozenset[int] = frozenset()
-    gap: float = 1.0
-
-    @property
-    def prompt(self) -> Prompt:
-        return Prompt(self.seed % 97, (1, 0, self.seed % self.vocab_size))
-
-    @property
-    def student(self) -> Model:
-        return hash_model(self.seed, self.vocab_size)
-
-    @property
-    def teacher(self) -> Model:
-        return neighbour(self.student, self.seed + 1, self.gap)
-
-    @property
-    def budget(self) -> Budget:
-        return Budget(self.max_new_tokens, self.stop_token_ids)
-
-    def roll_out(self, policy: PolicyConfig) -> tuple[Rollout, FakeStudent, FakeTeacher]:
-        student = FakeStudent(self.student, self.seed, self.stop_token_ids)
-        teacher = FakeTeacher(self.teacher, self.k, self.seed, self.stop_token_ids)
-        rollout = asyncio.run(run_policy(policy, self.prompt, student, teacher, self.budget))
-        return rollout, student, teacher
 
 
 @dataclass
@@ -100,44 +67,10 @@ def token_by_token(world: World, policy: AdaSwitchPolicyConfig | None) -> Refere
     return reference
 
 
-def over(tokens: Sequence[int], world: World) -> bool:
-    stopped = len(tokens) > 0 and tokens[len(tokens) - 1] in world.stop_token_ids
-    return stopped or len(tokens) == world.max_new_tokens
-
-
 def add(reference: Reference, token: int, p: list[float], *, by_teacher: bool) -> None:
     reference.tokens.append(token)
     reference.by_teacher.append(by_teacher)
     reference.rows.append(p)
-
-
-def inverse_cdf(probabilities: list[float], uniform: float) -> int:
-    total = math.fsum(probabilities)
-    below = 0.0
-    for token, probability in enumerate(probabilities):
-        below += probability
-        if uniform * total < below:
-            return token
-    raise AssertionError("the probabilities do not add up")
-
-
-def slow_divergence(metric: str, p: list[float], q: list[float], k: int) -> float:
-    """Over the teacher's k most likely tokens and one outcome for all others, in plain Python floats."""
-    top = sorted(range(len(p)), key=lambda token: -p[token])[:k]
-    coarse_p, coarse_q = [p[i] for i in top], [q[i] for i in top]
-    if k < len(p):
-        coarse_p.append(max(1 - math.fsum(coarse_p), TAIL_FLOOR))
-        coarse_q.append(math.fsum(q[i] for i in range(len(q)) if i not in top))
-    m = [(a + b) / 2 for a, b in zip(coarse_p, coarse_q, strict=True)]
-    if metric == "forward_kl":
-        return kl(coarse_p, coarse_q)
-    if metric == "reverse_kl":
-        return kl(coarse_q, coarse_p)
-    return kl(coarse_p, m) / 2 + kl(coarse_q, m) / 2
-
-
-def kl(p: list[float], q: list[float]) -> float:
-    return math.fsum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
 
 
 def assert_same(rollout: Rollout, reference: Reference, world: World) -> None:
