@@ -12,7 +12,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-LEVELS = {"cold": 100, "lukewarm": 260, "warm": 400}
+LEVELS = {"cold": 100, "lukewarm": 200, "warm": 300}
 """Steps of SFT on reference answers, 48 fresh prompts each."""
 
 
