@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from statistics import fmean
 
+import torch
+
 from adaswitch.rollout import Ending, Rollout
 
 
@@ -13,13 +15,18 @@ def rollout_metrics(rollouts: Sequence[Rollout], version: int) -> dict[str, floa
     the first such token over those, in tokens, and None where there are none. ``budget_cut_rate`` counts those
     that the teacher's budget cut short. Seconds are means over the rollouts of what each waited for. Of rollouts
     that are replayed, tokens, seconds and ``staleness`` are those of the run that recorded them.
+    The teacher's entropy at each stage, in nats a token over the k + 1 outcomes, is that of rollouts which have
+    both stages.
     """
     positions = [r.switch_position for r in rollouts if r.switch_position is not None]
     divergences = [d for r in rollouts for d in r.divergences]
+    entropy_exploration, entropy_guidance = _teacher_entropies(rollouts)
     return {
         "switch_rate": len(positions) / len(rollouts),
         "mean_switch_position": fmean(positions) if positions else None,
         "mean_divergence": fmean(divergences) if divergences else None,
+        "mean_teacher_entropy_exploration": entropy_exploration,
+        "mean_teacher_entropy_guidance": entropy_guidance,
         "mean_completion_tokens": fmean(r.num_tokens for r in rollouts),
         "stop_rate": fmean(r.ending is Ending.STOP for r in rollouts),
         "budget_cut_rate": fmean(r.ending is Ending.BUDGET for r in rollouts),
@@ -32,3 +39,14 @@ def rollout_metrics(rollouts: Sequence[Rollout], version: int) -> dict[str, floa
         "score_s": fmean(r.costs.score_s for r in rollouts),
         "generate_s": fmean(r.costs.generate_s for r in rollouts),
     }
+
+
+def _teacher_entropies(rollouts: Sequence[Rollout]) -> tuple[float | None, float | None]:
+    """Means over the student's and over the teacher's tokens; None where no rollout has both."""
+    both = [r for r in rollouts if 0 < r.by_teacher.sum() < r.num_tokens]
+    if not both:
+        return None, None
+    logprobs = torch.cat([r.teacher.outcome_logprobs() for r in both])
+    entropies = torch.special.entr(logprobs.double().exp()).sum(-1)
+    by_teacher = torch.cat([torch.from_numpy(r.by_teacher) for r in both])
+    return float(entropies[~by_teacher].mean()), float(entropies[by_teacher].mean())

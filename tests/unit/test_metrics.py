@@ -1,5 +1,6 @@
 """Metrics of a step, counted by hand on three rollouts."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -47,6 +48,16 @@ ROLLOUTS = [
 ]
 
 
+def entropy(rollout: Rollout, rows: range) -> float:
+    """The mean entropy of the teacher's ``rows``: -sum of p log p over the candidates and the tail."""
+    total = 0.0
+    for row in rows:
+        probabilities = [math.exp(value) for value in rollout.teacher.logprobs[row].tolist()]
+        probabilities.append(1 - sum(probabilities))
+        total -= sum(p * math.log(p) for p in probabilities)
+    return total / len(rows)
+
+
 def test_a_step_of_three_rollouts() -> None:
     metrics = rollout_metrics(ROLLOUTS, version=5)
     assert metrics == pytest.approx(
@@ -54,6 +65,9 @@ def test_a_step_of_three_rollouts() -> None:
             "switch_rate": 2 / 3,
             "mean_switch_position": 2.0,
             "mean_divergence": 2.0,
+            # Only the first has both stages; its rows by hand, outcome by outcome.
+            "mean_teacher_entropy_exploration": entropy(ROLLOUTS[0], range(4)),
+            "mean_teacher_entropy_guidance": entropy(ROLLOUTS[0], range(4, 6)),
             "mean_completion_tokens": 5.0,
             "stop_rate": 2 / 3,
             "budget_cut_rate": 1 / 3,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from adaswitch.config import RunConfig, parse_config, with_overrides
-from adaswitch.errors import DataError, ModelError
+from adaswitch.errors import ConfigError, DataError, ModelError
 from adaswitch.io.preflight import load_run_data
 
 
@@ -62,3 +62,35 @@ def test_data_that_cannot_be_used(tmp_path: Path, content: str | None, message: 
         path.write_text(content)
     with pytest.raises(DataError, match=message):
         load_run_data(config(task={"kind": "gsm8k", "train": {"path": str(path)}, "chat_template": False}))
+
+
+@pytest.mark.parametrize("policy", [{"kind": "dataset"}, {"kind": "mixed", "other": "dataset"}])
+def test_references_are_there_where_the_policy_trains_on_them(policy: dict[str, object]) -> None:
+    data = load_run_data(config(policy=policy))
+    assert len(data.train_references) == len(data.train_prompts) == 12
+    for prompt, reference in zip(data.train_prompts, data.train_references, strict=True):
+        asked, answer = (data.tokenizer.decode(list(ids)) for ids in (prompt, reference))
+        # The first step of the answer begins as the prompt does: 3+5*7= and 3+5=8;..
+        assert answer.replace(" ", "")[:3] in asked.replace(" ", "")
+        assert reference[len(reference) - 1] == data.tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("policy", [{"kind": "adaswitch"}, {"kind": "mixed", "other": "teacher"}])
+def test_other_policies_carry_no_references(policy: dict[str, object]) -> None:
+    assert load_run_data(config(policy=policy)).train_references == []
+
+
+def test_a_record_without_a_reference_is_named_where_one_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"question": "1+1=", "answer": "2 #### 2"}\n\n{"question": "1+2=", "answer": " "}\n')
+    task = {"kind": "gsm8k", "train": {"path": str(path)}, "chat_template": False}
+    with pytest.raises(DataError, match=r"train\.jsonl, line 3: "):
+        load_run_data(config(task=task, policy={"kind": "dataset"}))
+
+
+def test_accepting_every_token_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"policy\.accept_top_k 25 accepts each of the tokenizer's 19 tokens"
+    ):
+        load_run_data(config(policy={"kind": "skd"}))
+    load_run_data(config(policy={"kind": "skd", "accept_top_k": 4}))

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaswitch.sampling import draw, position_uniforms, teacher_seed
+from adaswitch.sampling import draw, position_uniforms, prompt_coin, switch_place, teacher_seed
 
 P = [0.1, 0.4, 0.0, 0.3, 0.2]
 
@@ -134,3 +134,36 @@ def test_teacher_seeds_differ_and_fit_the_wire() -> None:
     # The separators matter: 1, 23 is not 12, 3.
     assert teacher_seed(1, 23, 4) != teacher_seed(12, 3, 4)
     assert teacher_seed(1, 2, 3) == teacher_seed(1, 2, 3)
+
+
+def test_the_coins_are_these() -> None:
+    # Others would make every earlier run irreproducible.
+    assert [prompt_coin(0, 0), prompt_coin(7, 11)] == [0.4790100451835769, 0.48637331827838637]
+
+
+def test_coins_are_spread_evenly_and_apart_from_the_positions() -> None:
+    coins = np.array([prompt_coin(3, prompt_id) for prompt_id in range(2000)])
+    assert ((coins >= 0) & (coins < 1)).all()
+    counts, _ = np.histogram(coins, bins=10, range=(0, 1))
+    # 9 degrees of freedom: beyond 27.9 once in a thousand seeds.
+    assert chi_square(counts, np.full(10, 200.0)) < 27.9
+    first = np.array([position_uniforms(3, prompt_id, 1)[0] for prompt_id in range(2000)])
+    # Of independent numbers the correlation is 0 to within 1 / sqrt(2000) = 0.022.
+    assert abs(np.corrcoef(coins, first)[0, 1]) < 0.08
+    assert prompt_coin(1, 23) != prompt_coin(12, 3)
+
+
+@given(st.lists(st.floats(0, 0.1), max_size=10), st.floats(0, 1, exclude_max=True))
+def test_a_place_is_drawn_by_its_probability(probabilities: list[float], coin: float) -> None:
+    place = switch_place(probabilities, coin)
+    ends = [sum(probabilities[: i + 1]) for i in range(len(probabilities))]
+    if place is None:
+        assert not ends or coin >= ends[len(ends) - 1]
+    else:
+        assert (0.0 if place == 0 else ends[place - 1]) <= coin < ends[place]
+
+
+def test_places_of_probability_zero_are_never_drawn() -> None:
+    assert {switch_place([0.0, 0.5, 0.0, 0.25], coin / 100) for coin in range(100)} == {1, 3, None}
+    assert switch_place([], 0.0) is None
+    assert switch_place([0.0], 0.0) is None

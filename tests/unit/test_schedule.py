@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaswitch.config import OptimizerConfig
+from adaswitch.config import OptimizerConfig, TeacherBudgetConfig, parse_config
 from adaswitch.rollout import Prompt
-from adaswitch.schedule import PromptSchedule, learning_rate
+from adaswitch.sampling import prompt_coin
+from adaswitch.schedule import PromptSchedule, TeacherShares, learning_rate
 
 
 def schedule(num_prompts: int, per_step: int, *, max_staleness: int = 0, seed: int = 0) -> PromptSchedule:
@@ -59,6 +60,69 @@ def test_min_version_bounds_the_staleness(max_staleness: int, expected: list[int
     prompts = schedule(6, 2, max_staleness=max_staleness)
     assert [prompts.step(step)[0].min_version for step in range(5)] == expected
     assert all(prompt.min_version == prompt.step - 2 for prompt in schedule(6, 2, max_staleness=2).step(9))
+
+
+def test_a_prompt_comes_with_its_coin_and_its_own_reference() -> None:
+    references = [(100 + i,) for i in range(7)]
+    prompts = PromptSchedule([(i,) for i in range(7)], 3, 0, seed=5, references=references)
+    for prompt in draws(prompts, 6):
+        assert prompt.reference_token_ids == (100 + prompt.token_ids[0],)
+        assert prompt.coin == prompt_coin(5, prompt.id)
+        assert prompt.max_teacher_tokens is None
+    assert schedule(7, 3).step(0)[0].reference_token_ids == ()
+    with pytest.raises(ValueError, match="7 prompts with 3 references"):
+        PromptSchedule([(i,) for i in range(7)], 3, 0, seed=5, references=references[:3])
+
+
+@given(st.integers(1, 9), st.integers(1, 7), st.integers(0, 50), st.integers(0, 400))
+def test_shares_add_up_to_the_budget_and_are_never_nothing(
+    per_step: int, num_steps: int, more: int, more_in_all: int
+) -> None:
+    budget = TeacherBudgetConfig(
+        tokens_per_step=per_step + more, tokens_per_run=per_step * num_steps + more_in_all
+    )
+    for limits in (budget, budget.model_copy(update={"tokens_per_run": None})):
+        shares = TeacherShares(limits, per_step, num_steps)
+        steps = [[shares.of(step * per_step + j) for j in range(per_step)] for step in range(num_steps)]
+        assert min(map(min, steps)) >= 1
+        assert all(max(step) - min(step) <= 1 for step in steps)
+        assert all(sum(step) <= budget.tokens_per_step for step in steps)
+        if limits.tokens_per_run is None:
+            assert {sum(step) for step in steps} == {budget.tokens_per_step}
+        else:
+            assert sum(map(sum, steps)) <= budget.tokens_per_run
+    alone = TeacherShares(budget.model_copy(update={"tokens_per_step": None}), per_step, num_steps)
+    assert sum(alone.of(i) for i in range(per_step * num_steps)) == budget.tokens_per_run
+
+
+def test_the_example_of_the_docstring() -> None:
+    shares = TeacherShares(TeacherBudgetConfig(tokens_per_step=10), 4, 5)
+    assert [shares.of(i) for i in range(8)] == [2, 3, 2, 3] * 2
+    assert TeacherShares(TeacherBudgetConfig(), 4, 5).of(3) is None
+
+
+def test_a_runs_schedule() -> None:
+    config = parse_config(
+        {
+            "name": "run",
+            "seed": 4,
+            "task": {"kind": "chain"},
+            "teacher": {},
+            "student": {"model": "m"},
+            "teacher_budget": {"tokens_per_step": 9},
+            "trainer": {"prompts_per_step": 2, "max_staleness": 1, "num_steps": 6},
+        }
+    )
+    prompts = PromptSchedule.from_config(config, [(i,) for i in range(5)], [(9, i) for i in range(5)])
+    expected = PromptSchedule([(i,) for i in range(5)], 2, 1, 4).step(3)
+    for prompt, same in zip(prompts.step(3), expected, strict=True):
+        assert (prompt.id, prompt.token_ids, prompt.min_version) == (
+            same.id,
+            same.token_ids,
+            same.min_version,
+        )
+        assert prompt.reference_token_ids == (9, prompt.token_ids[0])
+    assert [prompt.max_teacher_tokens for prompt in prompts.step(3)] == [4, 5]
 
 
 def optimizer(**settings: object) -> OptimizerConfig:

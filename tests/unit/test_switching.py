@@ -4,10 +4,22 @@ import math
 import random
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaswitch.switching import AdaptiveThreshold, NeverSwitch, first_crossing
+from adaswitch.distribution import TopK
+from adaswitch.errors import ConfigError
+from adaswitch.switching import (
+    AdaptiveThreshold,
+    AmongTopK,
+    FixedThreshold,
+    NeverSwitch,
+    ProbableEnough,
+    SwitchAt,
+    first_crossing,
+    first_switch,
+)
 
 INF = math.inf
 DIVERGENCES = st.lists(st.floats(0, 10), max_size=20)
@@ -92,3 +104,42 @@ def test_the_mean_does_not_depend_on_the_order_of_adding() -> None:
     random.Random(0).shuffle(shuffled)
     rule = AdaptiveThreshold(window=16, factor=1.0)
     assert rule.threshold(values) == rule.threshold(shuffled) == 1.0
+
+
+def test_a_fixed_threshold_is_crossed_from_the_first_step_on() -> None:
+    assert first_crossing(FixedThreshold(0.5), [], [0.5, 0.4, 0.6, 9.0]) == (2, [0.5, 0.5, 0.5])
+    assert first_crossing(FixedThreshold(0.5), [], [0.6]) == (0, [0.5])
+
+
+def test_a_switch_at_a_place_needs_no_divergence() -> None:
+    assert first_crossing(SwitchAt(2), [], [9.0, 9.0, 0.0, 0.0]) == (2, [INF, INF, -INF])
+    assert first_crossing(SwitchAt(2), [9.0], [9.0, 0.0]) == (1, [INF, -INF])
+    assert first_crossing(SwitchAt(2), [9.0, 9.0, 9.0], [9.0]) == (None, [INF])
+
+
+ROWS = TopK(
+    torch.tensor([[3, 1, 0], [2, 0, 1]]),
+    torch.tensor([[0.5, 0.3, 0.1], [0.9, 0.05, 0.01]]).log(),
+    vocab_size=6,
+)
+
+
+def test_a_token_stays_among_the_most_likely() -> None:
+    assert AmongTopK(1).accepts([3, 0], ROWS) == [True, False]
+    assert AmongTopK(2).accepts([1, 0], ROWS) == [True, True]
+    assert AmongTopK(3).accepts([0, 5], ROWS) == [True, False]
+    with pytest.raises(ConfigError, match=r"policy\.accept_top_k 4 is more than the 3 candidates"):
+        AmongTopK(4).accepts([0, 5], ROWS)
+
+
+def test_a_token_stays_if_it_is_probable_enough() -> None:
+    assert ProbableEnough(0.2).accepts([1, 0], ROWS) == [True, False]
+    assert ProbableEnough(0.4).accepts([1, 2], ROWS) == [False, True]
+    assert ProbableEnough(0.001).accepts([0, 5], ROWS) == [True, False]
+
+
+def test_the_first_token_that_may_not_stay_is_the_switch() -> None:
+    assert first_switch(AmongTopK(1), [], [0.1, 0.2], [3, 2], ROWS) == (None, [INF, INF])
+    assert first_switch(AmongTopK(1), [], [0.1, 0.2], [3, 0], ROWS) == (1, [INF, -INF])
+    assert first_switch(AmongTopK(1), [7.0], [0.1, 0.2], [0, 0], ROWS) == (0, [-INF])
+    assert first_switch(FixedThreshold(0.15), [], [0.1, 0.2], [0, 0], ROWS) == (1, [0.15, 0.15])
