@@ -76,8 +76,10 @@ def retempered(logprobs: Tensor, temperature: float) -> Tensor:
 
     With a candidate for every token this is the softmax of logits / T. Else the tail is tempered as the one
     outcome that it is, on both sides alike: still a proper divergence, yet no longer a lower bound of that of
-    the full distributions at T. No loss is multiplied by T^2 (as in arXiv 1503.02531): it stays in nats, and
-    ``cross_entropy_weight`` says outright how divergence and cross entropy are to be weighed.
+    the full distributions at T. At a high T a tail at ``TAIL_FLOOR`` is no longer next to nothing either.
+
+    No loss is multiplied by T^2 (as in arXiv 1503.02531): it stays in nats, and ``cross_entropy_weight`` says
+    outright how divergence and cross entropy are to be weighed.
     """
     return logprobs if temperature == 1 else (logprobs / temperature).log_softmax(-1)
 

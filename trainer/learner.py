@@ -69,6 +69,17 @@ class Learner:
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
+        loss, losses, by_teacher = self._backward(rollouts)
+        grad_norm = float(
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.optimizer.max_grad_norm)
+        )
+        _refuse_non_finite(loss, grad_norm, step)
+        self.optimizer.step()
+        means = _means_by_writer(losses, by_teacher)
+        return Update(loss, *means, grad_norm, rate, num_tokens=len(losses))
+
+    def _backward(self, rollouts: Sequence[Rollout]) -> tuple[float, Tensor, Tensor]:
+        """The step's loss, whose gradient is left in the model; the loss of each token; who wrote each."""
         weight = total_weight(self._config.loss, rollouts)
         shares, losses, by_teacher = [], [], []
         for batch in micro_batches(rollouts, self._config.micro_batch_size):
@@ -79,14 +90,7 @@ class Learner:
             shares.append(share.detach())
             losses.append(batch_losses.detach())
             by_teacher.append(batch.by_teacher)
-        loss = float(torch.stack(shares).sum())
-        grad_norm = float(
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.optimizer.max_grad_norm)
-        )
-        _refuse_non_finite(loss, grad_norm, step)
-        self.optimizer.step()
-        means = _means_by_writer(torch.cat(losses), torch.cat(by_teacher))
-        return Update(loss, *means, grad_norm, rate, num_tokens=sum(map(len, losses)))
+        return float(torch.stack(shares).sum()), torch.cat(losses), torch.cat(by_teacher)
 
     def _token_losses(self, batch: Batch) -> Tensor:
         with torch.autocast(

@@ -38,7 +38,8 @@ class DivergenceSettings(StageWeights):
     temperature: float = Field(default=1.0, ge=0.01, le=100)
     """T: both sides are softened to probabilities ~ p^(1/T); gradients are not scaled up again by T^2."""
     cross_entropy_weight: float = Field(default=0.0, ge=0, le=1)
-    """w: the loss is (1 - w) times the divergence plus w times the token's cross entropy at temperature 1."""
+    """w: the loss is (1 - w) times the divergence plus w times the token's cross entropy at temperature 1.
+    On the student's own tokens as well; an ``exploration_weight`` of 0 leaves the others."""
 
 
 class ForwardKLConfig(DivergenceSettings):
