@@ -1,5 +1,6 @@
 """An earlier run's rollouts as another run's input: their switch positions, or the rollouts themselves."""
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -30,12 +31,12 @@ def switch_positions(path: str, steps: list[int] | None) -> list[float]:
     ``steps`` are the first and the last step that are looked at; by default all.
     """
     run = RunDirectory.open(path)
-    first, last = steps or (0, max(shards_by_step(run), default=0))
+    first, last = steps or (0, math.inf)
     shards = [shard for step, shard in shards_by_step(run).items() if first <= step <= last]
     if not shards:
+        which = f"of steps {first} to {last} " if steps else ""
         raise DataError(
-            f"no rollouts of steps {first} to {last} are kept here, as policy.from_run needs them",
-            source=str(run.rollouts),
+            f"no rollouts {which}are kept here, as policy.from_run needs them", source=str(run.rollouts)
         )
     places = [rollout.switch_position for shard in shards for rollout in read_shard(shard)]
     counts = Counter(place for place in places if place is not None)

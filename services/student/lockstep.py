@@ -1,10 +1,12 @@
 """``Lockstep``: many rollouts of a group ask one by one; they are answered in batches.
 
 Every rollout is a coroutine that awaits one thing at a time. Once all of a group's rollouts wait, what they wait
-for is done in one batch a kind. So the composition of a batch follows from the rollouts alone, never from
-timing, and with an engine whose answers depend only on the batch, neither do the numbers.
+for is done in one batch a kind; the next such round begins when all of these are answered. So the composition of
+a batch follows from the rollouts alone, never from timing, and with an engine whose answers depend only on the
+batch, neither do the numbers.
 
-A rollout that waits for the teacher to write has left the group for the time: the others go on without it.
+A rollout that waits for the teacher to write its end has left the group for the time: the others go on without
+it.
 """
 
 import asyncio
@@ -31,6 +33,8 @@ class Lockstep:
 
     num_members: int
     _num_waiting: int = 0
+    _num_under_way: int = 0
+    """Requests of this round that hold the group up and are not answered."""
     _pending: dict[str, tuple[Kind, list[tuple[Any, asyncio.Future[Any]]]]] = field(default_factory=dict)
     _batches: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -48,11 +52,13 @@ class Lockstep:
         self._start_if_all_wait()
 
     def _start_if_all_wait(self) -> None:
-        if self._num_waiting < self.num_members or not self._pending:
+        if self._num_waiting < self.num_members or self._num_under_way or not self._pending:
             return
         pending, self._pending = self._pending, {}
         for kind, requests in pending.values():
-            if not kind.holds_up:
+            if kind.holds_up:
+                self._num_under_way += len(requests)
+            else:
                 self.num_members -= len(requests)
                 self._num_waiting -= len(requests)
         for kind, requests in pending.values():
@@ -72,6 +78,7 @@ class Lockstep:
             failure = error
         if kind.holds_up:
             self._num_waiting -= len(requests)
+            self._num_under_way -= len(requests)
         else:
             self.num_members += len(requests)
         for i, (_, future) in enumerate(requests):

@@ -61,6 +61,35 @@ async def test_composition_does_not_depend_on_when_a_member_is_slow() -> None:
     assert await batches([0, 0, 0]) == await batches([7, 0, 3]) == await batches([0, 5, 1])
 
 
+async def test_a_round_of_two_kinds_ends_when_both_are_answered() -> None:
+    async def batches(slow: str, turns: int) -> list[Any]:
+        seen: list[Any] = []
+
+        def kind(name: str) -> Kind:
+            async def answer(requests: Sequence[Any]) -> list[Any]:
+                seen.append((name, list(requests)))
+                for _ in range(turns if name == slow else 0):
+                    await asyncio.sleep(0)
+                return list(requests)
+
+            return Kind(name, answer)
+
+        kinds = {name: kind(name) for name in ("write", "generate")}
+        lockstep = Lockstep(2)
+
+        async def member(number: int, order: list[str]) -> None:
+            for name in order:
+                await lockstep.ask(kinds[name], number)
+
+        await run_members(lockstep, [member(0, ["write"] * 3), member(1, ["generate", "write", "write"])])
+        return seen
+
+    expected = [("write", [0]), ("generate", [1]), ("write", [0, 1]), ("write", [0, 1])]
+    assert await batches("generate", 0) == expected
+    for slow in ("write", "generate"):
+        assert await batches(slow, 20) == expected
+
+
 async def test_a_member_that_waits_for_guidance_does_not_hold_the_others_up() -> None:
     recorder = Recorder()
     write = Kind("write", recorder.answer)

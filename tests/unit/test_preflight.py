@@ -82,9 +82,12 @@ def test_other_policies_carry_no_references(policy: dict[str, object]) -> None:
 
 def test_a_record_without_a_reference_is_named_where_one_is_needed(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
-    path.write_text('{"question": "1+1=", "answer": "2 #### 2"}\n\n{"question": "1+2=", "answer": " "}\n')
-    task = {"kind": "gsm8k", "train": {"path": str(path)}, "chat_template": False}
-    with pytest.raises(DataError, match=r"train\.jsonl, line 3: "):
+    path.write_text('{"prompt": "1+1=", "reference": "#2"}\n\n{"prompt": "1+2=", "reference": " "}\n')
+    task = {"kind": "jsonl", "train": {"path": str(path)}}
+    assert len(load_run_data(config(task=task)).train_prompts) == 2
+    with pytest.raises(
+        DataError, match=r"train\.jsonl, line 3: no reference answer, which policy\.kind dataset"
+    ):
         load_run_data(config(task=task, policy={"kind": "dataset"}))
 
 

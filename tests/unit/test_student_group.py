@@ -1,6 +1,7 @@
 """Groups of rollouts on real tiny models: what a rollout is must not depend on how it is batched."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,10 @@ import torch
 
 from adaswitch.config import RunConfig, parse_config, with_overrides
 from adaswitch.io.models import load_tokenizer
+from adaswitch.roles import Chunk
 from adaswitch.rollout import Costs, Prompt, Rollout
+from adaswitch.wire import GenerateRequest, SequenceAnswer
+from services.student.engine import WriteRequest
 from tests.local_source import LocalSource, LocalTeacher
 
 TEACHER, STUDENT = "models/chain-teacher", "models/chain-student"
@@ -102,6 +106,48 @@ def test_the_two_ends(teacher: LocalTeacher, prompts: list[Prompt], kind: str) -
         assert rollout.costs.wasted_tokens == 0
         assert (rollout.costs.student_tokens == 0) == (kind == "off_policy")
         assert len(rollout.teacher) == rollout.num_tokens > 0
+
+
+HAND_BACK = [
+    {"kind": "skd", "accept_top_k": 1},
+    {"kind": "relay", "guide_tokens": 3, "judge": "probability", "min_probability": 0.5},
+]
+
+
+@pytest.mark.parametrize("policy", HAND_BACK, ids=lambda policy: policy["kind"])
+def test_neither_group_nor_chunk_size_changes_a_rollout_with_many_turns(
+    teacher: LocalTeacher, prompts: list[Prompt], policy: dict[str, object]
+) -> None:
+    expected = roll_out(config(policy=policy), teacher, prompts)
+    for group_size, chunk_size in ((1, 1), (2, 40), (5, 3)):
+        settings = config(policy=policy | {"chunk_size": chunk_size}, **{"student.group_size": group_size})
+        assert all(map(same, roll_out(settings, teacher, prompts), expected))
+    turns = sum(abs(np.diff(rollout.by_teacher.astype(int))).sum() for rollout in expected)
+    assert turns > len(prompts)
+
+
+@pytest.mark.parametrize("policy", HAND_BACK, ids=lambda policy: policy["kind"])
+def test_with_whom_a_prompt_is_written_on_is_no_matter_of_timing(
+    teacher: LocalTeacher, prompts: list[Prompt], policy: dict[str, object]
+) -> None:
+    class SlowTeacher(LocalTeacher):
+        async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
+            for _ in range(50):
+                await asyncio.sleep(0)
+            return await super().generate(request)
+
+    class Watched(LocalSource):
+        async def _write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
+            batches.append([(request.prompt.id, len(request.completion)) for request in requests])
+            return await super()._write(requests)
+
+    seen = []
+    for one in (teacher, SlowTeacher(TEACHER)):
+        batches: list[list[tuple[int, int]]] = []
+        asyncio.run(Watched(config(policy=policy), one).roll_out(prompts))
+        seen.append(batches)
+    assert seen[0] == seen[1]
+    assert len(seen[0]) > 3
 
 
 def test_costs_add_up(teacher: LocalTeacher, prompts: list[Prompt]) -> None:
