@@ -107,9 +107,8 @@ def decode_rollouts(blob: bytes, source: str = "rollouts") -> list[Rollout]:
 
 def _arrays(blob: bytes) -> dict[str, NDArray]:  # type: ignore[type-arg]
     arrays = load(blob)
-    if (
-        not {"num_reference_tokens", "reference_token_ids"} & arrays.keys()
-    ):  # as it was before prompts could come with references
+    if not {"num_reference_tokens", "reference_token_ids"} & arrays.keys():
+        # Recorded before prompts could come with references.
         arrays["num_reference_tokens"] = np.zeros_like(arrays["num_prompt_tokens"])
         arrays["reference_token_ids"] = np.zeros(0, np.int32)
     for name, dtype in _DTYPES.items():

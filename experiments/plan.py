@@ -86,6 +86,11 @@ def _cell(plan: Plan, base: Mapping[str, object], method: str, seed: int) -> Cel
 
 
 def _filled(value: object, seed: int) -> object:
+    """``value`` with the seed in place of ``{seed}``, also inside of lists and mappings."""
+    if isinstance(value, Mapping):
+        return {key: _filled(inner, seed) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, seed) for inner in value]
     if value == "{seed}":
         return seed
     return value.replace("{seed}", str(seed)) if isinstance(value, str) else value

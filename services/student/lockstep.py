@@ -27,15 +27,19 @@ class Kind:
     holds_up: bool = True
 
 
+Requests = list[tuple[Any, "asyncio.Future[Any]"]]
+"""What is asked, and where the answer goes."""
+Part = tuple[Kind, Requests]
+"""The requests of one kind."""
+
+
 @dataclass
 class Lockstep:
     """One group of ``num_members`` rollouts. Each calls ``ask`` as it goes, and ``leave`` when it ends."""
 
     num_members: int
     _num_waiting: int = 0
-    _num_under_way: int = 0
-    """Requests of this round that hold the group up and are not answered."""
-    _pending: dict[str, tuple[Kind, list[tuple[Any, asyncio.Future[Any]]]]] = field(default_factory=dict)
+    _pending: dict[str, Part] = field(default_factory=dict)
     _batches: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def ask(self, kind: Kind, request: object) -> Any:  # noqa: ANN401 - as the kind answers
@@ -52,44 +56,50 @@ class Lockstep:
         self._start_if_all_wait()
 
     def _start_if_all_wait(self) -> None:
-        if self._num_waiting < self.num_members or self._num_under_way or not self._pending:
+        if self._num_waiting < self.num_members or not self._pending:
             return
-        pending, self._pending = self._pending, {}
-        for kind, requests in pending.values():
-            if kind.holds_up:
-                self._num_under_way += len(requests)
-            else:
+        parts = list(self._pending.values())
+        self._pending = {}
+        self._start([part for part in parts if part[0].holds_up])
+        for kind, requests in parts:
+            if not kind.holds_up:
                 self.num_members -= len(requests)
                 self._num_waiting -= len(requests)
-        for kind, requests in pending.values():
-            batch = asyncio.create_task(self._answer(kind, requests))
-            self._batches.add(batch)
-            batch.add_done_callback(self._batches.discard)
+                self._start([(kind, requests)])
 
-    async def _answer(self, kind: Kind, requests: list[tuple[Any, asyncio.Future[Any]]]) -> None:
-        """Answer one batch. If that fails, every rollout in it gets the error."""
-        answers: Sequence[Any] = []
-        failure: Exception | None = None
-        try:
-            answers = await kind.answer([request for request, _ in requests])
-            if len(answers) != len(requests):
-                raise ValueError(f"{len(requests)} {kind.name} requests, {len(answers)} answers")
-        except Exception as error:
-            failure = error
-        if kind.holds_up:
-            self._num_waiting -= len(requests)
-            self._num_under_way -= len(requests)
-        else:
-            self.num_members += len(requests)
-        for i, (_, future) in enumerate(requests):
-            if future.done():  # the rollout was cancelled meanwhile
-                continue
-            if failure is not None:
-                future.set_exception(failure)
+    def _start(self, parts: list[Part]) -> None:
+        batches = asyncio.create_task(self._answer(parts))
+        self._batches.add(batches)
+        batches.add_done_callback(self._batches.discard)
+
+    async def _answer(self, parts: list[Part]) -> None:
+        """Answer a batch a kind. All are waited for, so that rollouts go on in the same order every time."""
+        outcomes = await asyncio.gather(*(_outcome(kind, requests) for kind, requests in parts))
+        for (kind, requests), outcome in zip(parts, outcomes, strict=True):
+            if kind.holds_up:
+                self._num_waiting -= len(requests)
             else:
-                future.set_result(answers[i])
+                self.num_members += len(requests)
+            for i, (_, future) in enumerate(requests):
+                if future.done():  # the rollout was cancelled meanwhile
+                    continue
+                if isinstance(outcome, Exception):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome[i])
 
     def cancel(self) -> None:
         """Give up on everything that is under way."""
         for batch in self._batches:
             batch.cancel()
+
+
+async def _outcome(kind: Kind, requests: Requests) -> Sequence[Any] | Exception:
+    """An answer a request; or the error, which is every request's."""
+    try:
+        answers = await kind.answer([request for request, _ in requests])
+        if len(answers) != len(requests):
+            raise ValueError(f"{len(requests)} {kind.name} requests, {len(answers)} answers")
+    except Exception as error:
+        return error
+    return answers

@@ -72,6 +72,15 @@ def test_cells_are_runs_with_their_own_seed_and_settings(plan):
     assert last.policy == OffPolicyConfig()
 
 
+def test_the_seed_is_filled_in_inside_of_a_method_too(plan):
+    policy = {"kind": "random_switch", "from_run": "runs/a-{seed}"}
+    found = cells(plan.model_copy(update={"methods": {"adaswitch": {}, "random": {"policy": policy}}}))
+    assert [cell.config.policy.from_run for cell in found if cell.method == "random"] == [
+        "runs/a-3",
+        "runs/a-5",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
