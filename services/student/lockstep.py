@@ -58,10 +58,11 @@ class Lockstep:
     def _start_if_all_wait(self) -> None:
         if self._num_waiting < self.num_members or not self._pending:
             return
-        parts = list(self._pending.values())
-        self._pending = {}
-        self._start([part for part in parts if part[0].holds_up])
-        for kind, requests in parts:
+        pending, self._pending = self._pending, {}
+        waited_for = [part for part in pending.values() if part[0].holds_up]
+        if waited_for:
+            self._start(waited_for)
+        for kind, requests in pending.values():
             if not kind.holds_up:
                 self.num_members -= len(requests)
                 self._num_waiting -= len(requests)

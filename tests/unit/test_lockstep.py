@@ -167,9 +167,10 @@ async def test_too_few_answers_are_an_error() -> None:
 
 
 async def test_cancel_ends_what_is_under_way() -> None:
-    cancelled = asyncio.Event()
+    entered, cancelled = asyncio.Event(), asyncio.Event()
 
     async def forever(requests: Sequence[Any]) -> list[Any]:
+        entered.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -179,8 +180,7 @@ async def test_cancel_ends_what_is_under_way() -> None:
 
     lockstep = Lockstep(1)
     asking = asyncio.create_task(lockstep.ask(Kind("write", forever), 1))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await asyncio.wait_for(entered.wait(), 5)
     lockstep.cancel()
     await asyncio.wait_for(cancelled.wait(), 5)
     asking.cancel()
