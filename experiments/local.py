@@ -14,6 +14,7 @@ from torch import Tensor
 from adaswitch.config import RunConfig, TeacherServiceConfig
 from adaswitch.errors import ConfigError
 from adaswitch.io.models import check_teacher, load_tokenizer, stop_token_ids
+from adaswitch.io.recorded import resolve_config
 from adaswitch.roles import Budget, Chunk
 from adaswitch.rollout import Prompt, Rollout
 from adaswitch.wire import ModelInfo
@@ -86,16 +87,22 @@ class LocalSource:
 
 def train_locally(config: RunConfig, should_stop: Callable[[], bool]) -> bool:
     """Train by ``config`` in this process, or go on where it was. Whether the last step was reached."""
-    engine = TeacherEngine(_teacher_settings(config))
-    asyncio.run(engine.start())
+    config = resolve_config(config)
+    teacher = TeacherEngine(_teacher_settings(config))
+
+    def start_teacher() -> LocalSource:
+        """Called for a policy that needs one, which ``replay`` does not."""
+        asyncio.run(teacher.start())
+        return LocalSource(config, teacher, teacher.info)
+
     try:
-        job, start = prepare(config, lambda: LocalSource(config, engine, engine.info), should_stop)
+        job, start = prepare(config, start_teacher, should_stop)
         try:
             return train(job, start) == config.trainer.num_steps
         finally:
             job.recorder.close()
     finally:
-        asyncio.run(engine.close())
+        asyncio.run(teacher.close())
 
 
 def _teacher_settings(config: RunConfig) -> TeacherServiceConfig:

@@ -29,7 +29,7 @@ async def random_switch(
     A completion of the student's that ends before that place has no switch.
     """
     if config.positions is None:
-        raise ValueError("policy.from_run has not been resolved: see adaswitch.io.preflight.resolve_config")
+        raise ValueError("policy.from_run has not been resolved: see adaswitch.io.recorded.resolve_config")
     place = switch_place(config.positions, coin_of(prompt))
     draft = RolloutDraft(prompt, budget)
     rule = NeverSwitch() if place is None else SwitchAt(place)

@@ -55,6 +55,43 @@ def test_a_run_completes_and_can_be_looked_at(short_config: Callable[..., Path])
     assert "written by the student" in reported.stdout
 
 
+def test_what_a_policy_needs_reaches_the_students_and_a_recorded_run_is_replayed(
+    short_config: Callable[..., Path],
+) -> None:
+    config = short_config(
+        policy={"kind": "mixed", "other": "dataset"}, teacher_budget={"tokens_per_step": 20}
+    )
+    result = command("adaswitch", "run", "--config", str(config))
+    assert result.returncode == 0, result.stdout
+    run = run_of(config)
+    rollouts = [rollout for shard in run.shards() for rollout in read_shard(shard)]
+    for rollout in rollouts:
+        own = rollout.prompt.coin < 0.5
+        assert own == (not rollout.by_teacher.any())
+        assert own or rollout.completion_token_ids == rollout.prompt.reference_token_ids
+        assert rollout.prompt.max_teacher_tokens in (2, 3)
+    assert len({rollout.prompt.coin < 0.5 for rollout in rollouts}) == 2
+
+    config = short_config(name="again", policy={"kind": "replay", "run": str(run.path)})
+    result = command("adaswitch", "run", "--config", str(config))
+    assert result.returncode == 0, result.stdout
+    again = run_of(config, "again")
+    assert {path.name for path in (again.path / "logs").iterdir()} == {"config.yaml", "trainer.log"}
+    old, new = ([record["loss"] for record in read_records(one.metrics)] for one in (run, again))
+    assert old == new
+    assert_nothing_left(config.parent)
+
+
+def test_speculative_kd_under_a_budget_over_the_wire(short_config: Callable[..., Path]) -> None:
+    config = short_config(policy={"kind": "skd", "accept_top_k": 1}, teacher_budget={"tokens_per_step": 24})
+    result = command("adaswitch", "run", "--config", str(config))
+    assert result.returncode == 0, result.stdout
+    for record in read_records(run_of(config).metrics):
+        assert 0 < record["teacher_tokens"] <= 24
+        assert record["budget_cut_rate"] == 0
+    assert_nothing_left(config.parent)
+
+
 def test_ctrl_c_stops_everything_and_saves_what_was_trained(short_config: Callable[..., Path]) -> None:
     config = short_config(**{"trainer.num_steps": 500, "trainer.checkpoint_every": 0})
     log = config.parent / "launcher.log"
