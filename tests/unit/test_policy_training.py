@@ -7,9 +7,11 @@ import torch
 
 from adaswitch.config import RunConfig, parse_config
 from adaswitch.errors import ConfigError, DataError
+from adaswitch.io.config_files import write_config
 from adaswitch.io.recorded import resolve_config
 from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
 from adaswitch.rollout import Ending
+from services.student.__main__ import main as start_students
 from tests.local_source import LocalSource, LocalTeacher
 from trainer.job import prepare
 from trainer.loop import train
@@ -168,3 +170,11 @@ def test_positions_of_a_recorded_run_are_written_down_and_trained_with(
     drawn = {r.switch_position for shard in run_of(settings).shards() for r in read_shard(shard)}
     assert drawn - {None} <= places
     assert "from_run: null" in (run_of(settings).path / "config.yaml").read_text()
+
+
+def test_students_are_not_started_for_a_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_config(config(tmp_path, {"kind": "replay", "run": "runs/old"}), tmp_path / "run.yaml")
+    with pytest.raises(SystemExit) as caught:
+        start_students(tmp_path / "run.yaml", [])
+    assert caught.value.code == 2
+    assert "policy.kind: replay needs no students" in capsys.readouterr().err
