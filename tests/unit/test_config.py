@@ -63,8 +63,9 @@ def heirs(model: type[BaseModel]) -> list[type[BaseModel]]:
 
 
 def test_every_group_of_settings_is_reached() -> None:
-    # What others inherit from is written in no document itself.
-    written = {model.__name__ for model in all_settings() if not model.__subclasses__()}
+    # What others inherit from is written in no document itself; a plan of experiments is a document of its own.
+    of_a_run = [model for model in all_settings() if model.__module__.startswith("adaswitch.config")]
+    written = {model.__name__ for model in of_a_run if not model.__subclasses__()}
     assert set(models_under(RunConfig)) == written
 
 
