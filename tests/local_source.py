@@ -1,7 +1,6 @@
 """Teacher and student in this process, behind the trainer's ``RolloutSource``: no HTTP, no Ray."""
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,16 +8,13 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+import experiments.local
 from adaswitch.config import RunConfig
-from adaswitch.io.models import load_tokenizer, stop_token_ids
-from adaswitch.roles import Budget, Chunk
-from adaswitch.rollout import Prompt, Rollout
+from adaswitch.fingerprint import tokenizer_sha256
+from adaswitch.io.models import load_tokenizer
+from adaswitch.rollout import Prompt
 from adaswitch.sampling import draw
 from adaswitch.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
-from services.student.engine import WriteRequest
-from services.student.group import Group
-from services.student.teacher_calls import TeacherCalls
-from services.student.transformers_engine import Sampling, TransformersEngine
 
 
 class LocalTeacher:
@@ -35,7 +31,7 @@ class LocalTeacher:
             max_model_len=self._model.config.max_position_embeddings,
             max_top_k=self.vocab_size,
             max_request_tokens=1_000_000,
-            tokenizer_sha256="",
+            tokenizer_sha256=tokenizer_sha256(load_tokenizer(folder).get_vocab()),
         )
 
     async def score(self, sequences: list[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
@@ -80,57 +76,16 @@ class LocalTeacher:
         )
 
 
-class LocalSource:
-    """Rolls a step out when it is taken, with the weights published last."""
+class LocalSource(experiments.local.LocalSource):
+    """The comparisons' own source, which also notes what it was offered and why it was closed."""
 
     def __init__(self, config: RunConfig, teacher: LocalTeacher) -> None:
-        folder = config.student.model
-        tokenizer = load_tokenizer(folder)
-        stops = stop_token_ids(folder, tokenizer)
-        self._config = config
-        self._engine = TransformersEngine.from_folder(
-            folder,
-            "float32",
-            len(tokenizer),
-            Sampling(config.seed, config.student.temperature, config.student.max_new_tokens, stops),
-            "cpu",
-        )
-        self._teacher = TeacherCalls(
-            teacher, teacher.info, config.teacher, len(tokenizer), config.seed, stops
-        )
-        self._budget = Budget(config.student.max_new_tokens, stops)
-        self._version = 0
+        super().__init__(config, teacher, teacher.info)
         self.offered: list[int] = []
         self.closed_because: str | None = None
 
-    def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
-        self._engine.load_weights(weights)
-        self._version = version
-
     def offer(self, prompts: Sequence[Prompt]) -> None:
         self.offered += [prompt.id for prompt in prompts]
-
-    def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
-        if should_stop():
-            return None
-        rollouts = asyncio.run(self.roll_out(prompts))
-        return [replace(rollout, weights_version=self._version) for rollout in rollouts]
-
-    async def roll_out(self, prompts: Sequence[Prompt]) -> list[Rollout]:
-        """In groups, one after the other."""
-        size = self._config.student.group_size
-        rollouts: list[Rollout] = []
-        for start in range(0, len(prompts), size):
-            group = Group(self._write, self._teacher, self._config.policy, self._budget)
-            rollouts += await group.roll_out(prompts[start : start + size])
-        self._engine.forget([prompt.id for prompt in prompts])
-        return rollouts
-
-    async def _write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
-        return self._engine.write(requests)
-
-    def depth(self) -> int:
-        return 0
 
     def close(self, reason: str) -> None:
         self.closed_because = reason

@@ -1,6 +1,7 @@
 """``adaswitch inspect``: rollouts in colour, with divergence and threshold along the way."""
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
@@ -74,14 +75,17 @@ def rollout_panel(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> P
 
 
 def _text(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> Text:
-    position = rollout.switch_position
-    explored = rollout.num_tokens if position is None else position
+    """Prompt and completion, each stretch in its writer's colour, with a mark wherever the pen goes to the teacher."""
     text = Text()
     text.append(decode(rollout.prompt.token_ids) + " ", style="dim")
-    text.append(decode(rollout.completion_token_ids[:explored]), style=STUDENT_STYLE)
-    if position is not None:
-        text.append("▸", style=SWITCH_STYLE)
-        text.append(decode(rollout.completion_token_ids[explored:]), style=TEACHER_STYLE)
+    place = 0
+    for by_teacher, stretch in groupby(rollout.by_teacher.tolist()):
+        end = place + len(list(stretch))
+        if by_teacher:
+            text.append("▸", style=SWITCH_STYLE)
+        written = decode(rollout.completion_token_ids[place:end])
+        text.append(written, style=TEACHER_STYLE if by_teacher else STUDENT_STYLE)
+        place = end
     return text
 
 

@@ -1,5 +1,6 @@
 """What people see of a run: rollouts in colour, and the figures at its end."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -165,3 +166,10 @@ def test_a_new_name_for_every_demo(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run-2").mkdir()
     assert unused_name(settings) == "run-3"
+
+
+def test_a_pen_that_comes_back_is_shown_at_every_handover() -> None:
+    handed = replace(rollout(1, num_tokens=6), by_teacher=np.array([0, 1, 0, 0, 1, 1], dtype=np.bool_))
+    screen = Console(record=True, width=100)
+    screen.print(rollout_panel(handed, lambda ids: "p" if len(ids) == 4 else "x" * len(ids)))
+    assert "p x▸xxx▸xx" in screen.export_text()
