@@ -15,6 +15,8 @@ def as_json(results: Results, machine: str) -> dict[str, Any]:
         "name": results.plan.name,
         "reference": results.plan.reference,
         "seeds": results.plan.seeds,
+        "num_cells": len(results.plan.seeds) * len(results.plan.methods),
+        "num_complete": sum(len(by_seed) for by_seed in results.cells.values()),
         "machine": machine,
         "common_teacher_tokens": common,
         "rows": [row for split, metric in results.measured() for row in _rows(results, split, metric)],
@@ -90,9 +92,11 @@ def _edge(values: list[float], *, first: bool) -> float:
 def as_markdown(document: Mapping[str, Any], title: str) -> str:
     """The tables of ``as_json``'s document: marks at equal steps, at equal teacher tokens, and what they cost."""
     reference, seeds = document["reference"], document["seeds"]
+    complete, total = document["num_complete"], document["num_cells"]
+    partial = "" if complete == total else f"**Only {complete} of {total} runs are complete.** "
     lines = [f"### {title or document['name']}", ""]
     lines += [
-        f"{len(seeds)} seeds ({', '.join(map(str, seeds))}); mean ± half of the 95 % interval over seeds; "
+        f"{partial}{len(seeds)} seeds ({', '.join(map(str, seeds))}); mean ± half of the 95 % interval over seeds; "
         f"**bold**: the paired difference from {reference} excludes zero. Machine: {document['machine']}.",
         "",
         "After the last step:",

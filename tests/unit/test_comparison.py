@@ -155,6 +155,7 @@ def test_tables_at_equal_steps_and_at_equal_teacher_tokens(plan):
     assert document["costs"][1]["teacher_tokens"] == 400
     assert document["costs"][1]["train_s"] == pytest.approx(0.5)
     text = as_markdown(document, "Title")
+    assert "Only" not in text
     assert "| off_policy | 0.750 ± 0.635 | **+0.100 ± 0.000** |" in text
     assert "| off_policy | 0.400 ± 0.000 | -0.250 ± 0.635 |" in text
     json.dumps(document, allow_nan=False)
@@ -184,6 +185,7 @@ def test_a_report_of_what_is_complete_so_far(plan, tmp_path):
         "costs.svg",
         "traces-adaswitch.svg",
     ]
+    assert "**Only 3 of 4 runs are complete.**" in paths[0].read_text()
     assert all("<svg" in path.read_text() for path in paths if path.suffix == ".svg")
     first = paths[2].read_bytes()
     write_report(results, tmp_path, "a machine")
