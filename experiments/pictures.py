@@ -11,33 +11,56 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.intervals import interval
+from experiments.intervals import interval, paired
 from experiments.results import CellResult, Results
 
 Line = list[tuple[float, float]]
 
 
 def draw_comparison(results: Results, split: str, metric: str, path: Path) -> None:
-    """Two panels: ``metric`` on ``split`` against optimizer steps and against teacher tokens, means over seeds."""
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
+    """Three panels: ``metric`` on ``split`` against steps, against teacher tokens, and the differences at the end.
+
+    The lines are means over seeds. Their spread is mostly that of the seeds themselves, which all methods share: what
+    tells methods apart is the difference by seed from the plan's reference, with its 95 % interval.
+    """
+    figure = Figure(figsize=(14, 4.5), layout="constrained")
+    by_step, by_token, at_end = figure.subplots(1, 3, width_ratios=(3, 3, 2))
     for number, (method, cells) in enumerate(results.cells.items()):
         curves = [cell.curves[split, metric] for cell in cells.values() if (split, metric) in cell.curves]
         if not curves:
             continue
-        colour = f"C{number % 10}"
-        style = "-" if number < 10 else "--"
+        style = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else "--", "marker": "."}
         steps = [step for step, _ in curves[0]]
         means = np.array([[value for _, value in curve] for curve in curves]).mean(0)
-        spread = [_half_width([curve[i][1] for curve in curves]) for i in range(len(steps))]
-        left.plot(steps, means, style, color=colour, label=method)
-        left.fill_between(steps, means - spread, means + spread, color=colour, alpha=0.08)
         tokens = np.array([[cell.tokens_by_step[step] for step in steps] for cell in cells.values()]).mean(0)
-        right.plot(tokens / 1000, means, style, color=colour)
-    label(left, "optimizer steps", f"{metric}, {split}")
-    label(right, "thousand tokens that the teacher worked on", "")
-    figure.legend(loc="outside right upper", frameon=False)
+        by_step.plot(steps, means, label=method, **style)
+        by_token.plot(tokens / 1000, means, **style)
+    _draw_differences(results, split, metric, at_end)
+    label(by_step, "optimizer steps", f"{metric}, {split}")
+    label(by_token, "thousand tokens that the teacher worked on", "")
+    label(at_end, f"minus {results.plan.reference}, same seed", "")
+    handles, labels = by_step.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
     save(figure, path)
+
+
+def _draw_differences(results: Results, split: str, metric: str, axes: Axes) -> None:
+    """A line a method: the paired difference after the last step with its interval, the first method on top."""
+    reference = results.values(results.plan.reference, lambda cell: cell.final(split, metric))
+    names: list[str] = []
+    for number, method in enumerate(results.cells):
+        values = results.values(method, lambda cell: cell.final(split, metric))
+        difference = paired(values, reference)
+        if method == results.plan.reference or difference is None:
+            continue
+        half_width = difference.half_width if difference.n > 1 else 0.0
+        axes.errorbar(
+            difference.mean, len(names), xerr=half_width, fmt="o", color=f"C{number % 10}", capsize=3
+        )
+        names.append(method)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.8)
 
 
 def draw_switching(results: Results, path: Path) -> None:

@@ -64,6 +64,7 @@ def draw_traces(stages: Sequence[Stage], path: Path) -> None:
         if rollout.switch_position is not None:
             left.axvline(rollout.switch_position, color="grey", linestyle=":", label="switch")
         left.set_yscale("symlog", linthresh=1e-3)
+        left.set_ylim(bottom=0)
         left.legend(frameon=False)
     for number, stage in enumerate(stages):
         right.plot(mean_by_position(stage.rollouts), color=f"C{number}", label=stage.name)
