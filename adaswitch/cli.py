@@ -188,7 +188,7 @@ def doctor(
         if run is not None:
             from adaswitch.io import run_health
 
-            run_health.render(run_health.check_run(run), Console())
+            run_health.render(*run_health.check_run(run), Console())
             return
         from adaswitch.io.doctor import check_installation, render
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from adaswitch.config import AdaSwitchPolicyConfig, PolicyConfig
+from adaswitch.config import AdaSwitchPolicyConfig, PolicyConfig, ThresholdPolicyConfig
 
 Record = Mapping[str, float | int | None]
 """One step, by the names of ``adaswitch.metrics``."""
@@ -19,7 +19,7 @@ MAX_STEPS = 50
 """So many of the newest are looked at."""
 EXCESSIVE_RATE = 0.95
 EARLY = 0.5
-"""Of a completion: a switch before it, in the mean, is early."""
+"""Of what the completion has after the first place where a switch can come: before it, in the mean, is early."""
 ABSENT_RATE = 0.02
 HIGH_ENTROPY_NATS = 0.5
 """A teacher that is less unsure than this of its own text is not lost, whatever the comparison says."""
@@ -41,28 +41,37 @@ class Signature:
 
 
 def signatures(policy: PolicyConfig, steps: Sequence[Record]) -> list[Signature]:
-    """What the newest ``steps`` show. None for a policy that does not decide to switch."""
-    rule = _threshold_settings(policy)
-    if rule is None or len(steps) < MIN_STEPS:
+    """What the newest ``steps`` show; nothing where ``not_judged`` says why."""
+    if not_judged(policy, steps) is not None:
         return []
     recent = steps[max(0, len(steps) - MAX_STEPS) :]
-    found = (_excessive(recent, rule), _absent(recent, rule), _degraded(recent))
+    settings, first_place = _threshold_settings(policy)
+    found = (_excessive(recent, settings, first_place), _absent(recent, settings), _degraded(recent))
     return [signature for signature in found if signature is not None]
 
 
-def _threshold_settings(policy: PolicyConfig) -> str | None:
-    """The settings that set the threshold, as a user writes them; None where there is no threshold."""
-    if isinstance(policy, AdaSwitchPolicyConfig):
-        return "policy.factor or policy.floor"
+def not_judged(policy: PolicyConfig, steps: Sequence[Record]) -> str | None:
+    """Why nothing can be said of the switch; None if something can."""
+    if not isinstance(policy, AdaSwitchPolicyConfig | ThresholdPolicyConfig):
+        return f"the policy {policy.kind} has no threshold"
+    if len(steps) < MIN_STEPS:
+        return f"{len(steps)} steps say too little, {MIN_STEPS} are needed"
     return None
 
 
-def _excessive(steps: Sequence[Record], rule: str) -> Signature | None:
+def _threshold_settings(policy: PolicyConfig) -> tuple[str, int]:
+    """The settings that set the threshold, as a user writes them, and the first place where a switch can come."""
+    if isinstance(policy, AdaSwitchPolicyConfig):
+        return "policy.factor or policy.floor", policy.window
+    return "policy.tau", 0
+
+
+def _excessive(steps: Sequence[Record], rule: str, first_place: int) -> Signature | None:
     rate, position = _mean(steps, "switch_rate"), _mean(steps, "mean_switch_position")
     length = _mean(steps, "mean_completion_tokens")
     if rate is None or position is None or length is None:
         return None
-    if rate < EXCESSIVE_RATE or position > EARLY * length:
+    if rate < EXCESSIVE_RATE or position - first_place > EARLY * (length - first_place):
         return None
     return Signature(
         "excessive switching",
@@ -95,8 +104,8 @@ def _degraded(steps: Sequence[Record]) -> Signature | None:
         "degradation after switching",
         f"the teacher is as unsure of its own text (entropy {guided:.2f} nats a token) as of the student's "
         f"({explored:.2f})",
-        "it goes on badly from what the student began: warm the student up for longer, lower policy.window so "
-        "that the switch comes sooner, or lower teacher.temperature",
+        "it goes on badly from what the student began: warm the student up for longer, have the switch "
+        "come sooner, or lower teacher.temperature",
     )
 
 

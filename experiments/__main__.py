@@ -34,10 +34,10 @@ def main(
 
         if jobs > 1 and not local:
             raise ConfigError("--jobs: served runs use the whole machine; more at once need --local")
-        settings = only(load_plan(plan), methods, seeds)
-        all_cells = cells(settings)
-        complete = True if report_only else _run(all_cells, local, jobs)
-        _report(settings, all_cells)
+        settings = load_plan(plan)
+        chosen = cells(only(settings, methods, seeds))
+        complete = True if report_only else _run(chosen, local, jobs)
+        _report(settings, cells(settings))
         if not complete:
             raise SystemExit(INTERRUPTED)
 

@@ -18,6 +18,10 @@ from adaswitch.io.config_files import read_yaml
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
+OWN_SETTINGS = {"name", "runs_dir", "seed"}
+"""Of a run, which a plan cannot set: two cells in one directory would be mistaken for each other."""
+
+
 class Plan(Settings):
     """What is compared. Values may hold ``{seed}``, which each cell fills in."""
 
@@ -46,6 +50,9 @@ class Plan(Settings):
             )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: the same seed twice")
+        for place, settings in {"settings": self.settings, **self.methods}.items():
+            if taken := sorted(settings.keys() & OWN_SETTINGS):
+                raise ValueError(f"{place}: {taken[0]} is each run's own, by method and seed: leave it out")
         return self
 
 

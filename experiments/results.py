@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from adaswitch.errors import DataError
 from adaswitch.io.run_directory import RunDirectory, read_records
 from experiments.plan import Cell, Plan
-from experiments.runner import finished_file, is_complete
+from experiments.runner import finished_file, is_complete, require_same_settings
 
 TOKENS = ("student_tokens", "teacher_tokens", "scored_tokens", "wasted_tokens")
 
@@ -33,7 +34,7 @@ class CellResult:
     train_s: float
     """Seconds of all steps, without evaluations."""
     cpu_s: float
-    """Of all processes, evaluations and start included."""
+    """Of the last attempt, evaluations and start included: of its process, and of those that it waited for."""
 
     def final(self, split: str, metric: str) -> float | None:
         """The value after the last step, None where it was never measured."""
@@ -81,6 +82,7 @@ def read_results(plan: Plan, cells: Sequence[Cell]) -> Results:
     found: dict[str, dict[int, CellResult]] = {method: {} for method in plan.methods}
     for cell in cells:
         if is_complete(cell):
+            require_same_settings(cell)
             found[cell.method][cell.seed] = _read(cell)
     return Results(plan, found)
 
@@ -98,8 +100,15 @@ def _read(cell: Cell) -> CellResult:
         switch_rates=[step["switch_rate"] for step in steps],
         switch_positions=[step["mean_switch_position"] for step in steps],
         train_s=sum(step["step_s"] for step in steps),
-        cpu_s=float(json.loads(finished_file(cell).read_text(encoding="utf-8"))["cpu_s"]),
+        cpu_s=_cpu_seconds(finished_file(cell)),
     )
+
+
+def _cpu_seconds(finished: Path) -> float:
+    try:
+        return float(json.loads(finished.read_text(encoding="utf-8"))["cpu_s"])
+    except (ValueError, KeyError, TypeError):
+        raise DataError("damaged; remove it, and the run is looked at again", source=str(finished)) from None
 
 
 def _curves(records: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[tuple[int, float]]]:

@@ -94,6 +94,8 @@ def prompts_of_task(kind: str, data: str | None, overrides: Sequence[str]) -> Pr
     elif kind in DEFAULT_NEW_TOKENS:
         raise ConfigError(f"--data: the task {kind} needs a file of records")
     run = _run_of_task(with_overrides(document, [parse_override(text) for text in overrides]))
+    if not isinstance(run.task, ChainTaskConfig) and run.task.eval is None:
+        raise ConfigError("task.eval: there is no held-out data: give it with --data FILE")
     return Prompts(run.task, sys.maxsize, _default_new_tokens(run.task))
 
 

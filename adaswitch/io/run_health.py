@@ -6,23 +6,29 @@ from rich.console import Console
 from rich.text import Text
 
 from adaswitch.errors import DataError
-from adaswitch.health import Signature, signatures
+from adaswitch.health import Signature, not_judged, signatures
 from adaswitch.io.config_files import load_config
 from adaswitch.io.run_directory import RunDirectory, read_records
 
 
-def check_run(path: Path) -> list[Signature]:
-    """The signatures in the newest steps of the run at ``path``. Raises ``DataError`` if it has not done a step."""
+def check_run(path: Path) -> tuple[list[Signature], str | None]:
+    """The signatures in the newest steps of the run at ``path``, or why nothing can be said.
+
+    Raises ``DataError`` if it has not done a step.
+    """
     run = RunDirectory.open(path)
     steps = list(read_records(run.metrics))
     if not steps:
         raise DataError("this run has not done a step yet", source=str(path))
-    return signatures(load_config(run.path / "config.yaml").policy, steps)
+    policy = load_config(run.path / "config.yaml").policy
+    return signatures(policy, steps), not_judged(policy, steps)
 
 
-def render(found: list[Signature], console: Console) -> None:
-    """Print each with its figures and what to try."""
-    if not found:
+def render(found: list[Signature], unknown: str | None, console: Console) -> None:
+    """Print each with its figures and what to try; ``unknown`` is why nothing can be said."""
+    if unknown is not None:
+        console.print(Text(f"Nothing can be said of the switch: {unknown}.", style="bold"))
+    elif not found:
         console.print(Text("No sign of trouble with the switch.", style="bold green"))
     for signature in found:
         text = Text(signature.name, style="bold yellow")

@@ -1,8 +1,9 @@
 """A user's own metric, named in the settings by its import path."""
 
 import importlib
-import math
 from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from adaswitch.errors import ConfigError, UnmarkedError
 
@@ -18,7 +19,7 @@ def load_metric(path: str, setting: str = "task.metric") -> MetricFunction:
     module_name, _, name = path.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), name, None)
-    except Exception as error:  # A module runs anything at import.
+    except (Exception, SystemExit) as error:  # A module runs anything at import.
         raise ConfigError(
             f"{setting}: cannot import {module_name!r}: {_reason(error)}; it must be a module that Python finds, "
             "such as a file in the working directory"
@@ -34,12 +35,16 @@ def apply_metric(function: MetricFunction, completion: str, record: Mapping[str,
     """The mark that ``function`` gives. Raises ``UnmarkedError`` where it fails or gives no number in [0, 1]."""
     try:
         value: object = function(completion, record)
-    except Exception as error:  # It is somebody else's code: whatever it raises belongs to this record.
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # Somebody else's code: whatever it raises belongs to this record.
         raise UnmarkedError(f"the metric raised {_reason(error)}") from error
-    if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
+    # NaN is in no range, and comparing cannot overflow as a conversion can.
+    if not isinstance(value, int | float | np.integer | np.floating | np.bool_) or not 0 <= value <= 1:
         raise UnmarkedError(f"the metric gave {value!r:.60}, which is no number from 0 to 1")
     return float(value)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")

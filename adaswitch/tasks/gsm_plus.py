@@ -21,12 +21,14 @@ _DECLINING = re.compile(
     r"|(?:can't|cannot|can not|could not|couldn't) (?:be )?"
     r"(?:provided?|calculated?|determined?|answer(?:ed)?|solved?)"
     r"|(?:do not|don't) (?:know|have enough)"
-    r"|(?:not|isn't) (?:have )?(?:enough|sufficient) information|insufficient information"
+    r"|(?:not|isn't) (?:have )?(?:enough|sufficient) (?:information|data)|insufficient (?:information|data)"
     r"|not (?:specified|mentioned|provided|given|stated)"
     r"|missing (?:necessary )?information"
     r"|answer(?: is|:) none\b"
 )
-_FINAL_NONE = re.compile(r"####\W*none\b")
+_FINAL_NONE = re.compile(r"####\W*(?:boxed\W+|text\W+)?(?:none\b|n/a\b)|\*\*\W*none\W*$")
+# A number that is named as the answer, whatever was said of the question before.
+_STATED_ANSWER = re.compile(r"answer(?: is|:)\W*\d|\\boxed\W*\d")
 
 
 class GsmPlusTask:
@@ -67,11 +69,13 @@ class GsmPlusTask:
 
 
 def declines(completion: str) -> bool:
-    """Whether ``completion`` says that the question has no answer, and gives none behind ``####``."""
+    """Whether ``completion`` says that the question has no answer, and states none."""
     if marked_number(completion) is not None:
         return False
     text = _plain(completion)
-    return bool(_FINAL_NONE.search(text) or _DECLINING.search(text))
+    if _FINAL_NONE.search(text):
+        return True
+    return bool(_DECLINING.search(text)) and not _STATED_ANSWER.search(text)
 
 
 def _plain(text: str) -> str:

@@ -14,6 +14,8 @@ _FINAL_NUMBER = re.compile(rf"####\s*({_NUMBER})", re.ASCII)
 _LATEX_RATIO = re.compile(r"\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}", re.ASCII)
 _LATEX_SPACING = re.compile(r"\{,\}|\\[!,]")
 _DECORATION = re.compile(r"\*\*|\\(?:boxed|text|mathrm)\s*\{")
+MAX_DIGITS = 1000
+"""A longer one is a model that repeats itself, and no number."""
 _SYMBOLS = str.maketrans({"$": "", "€": "", "£": "", "\u2212": "-", "\u2044": "/"})
 
 
@@ -50,6 +52,8 @@ def _plain(text: str) -> str:
 
 
 def _value(number: str) -> Fraction | None:
+    if len(number) > MAX_DIGITS:
+        return None
     sign = -1 if number.startswith("-") else 1
     whole, _, ratio = number.lstrip("-").strip().replace(",", "").rpartition(" ")
     try:

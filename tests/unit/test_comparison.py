@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaswitch.config import OffPolicyConfig
-from adaswitch.errors import ConfigError
+from adaswitch.errors import ConfigError, DataError
+from adaswitch.io.config_files import write_config
 from adaswitch.io.entry import StopRequest
 from adaswitch.io.run_directory import RunDirectory, append_record
 from experiments import runner
@@ -20,7 +21,7 @@ from experiments.intervals import Interval, interval, paired
 from experiments.plan import Plan, cells, load_plan, only
 from experiments.report import write_report
 from experiments.results import Results, read_results
-from experiments.runner import CellFailedError, is_complete, run_cells, write_finished
+from experiments.runner import CELL_FILE, CellFailedError, is_complete, run_cells, write_finished
 from experiments.tables import as_json, as_markdown
 from experiments.traces import mean_by_position
 from tests.fakes import random_rollout
@@ -42,6 +43,7 @@ def plan(tmp_path: Path) -> Plan:
 def complete(cell, values, teacher_tokens=100) -> None:
     """Write what a run of two steps leaves behind."""
     run = RunDirectory.create(cell.config)
+    write_config(cell.config, run.path / CELL_FILE)
     for step in range(2):
         tokens = {"student_tokens": 10, "wasted_tokens": 1, "scored_tokens": 0}
         record = {"step": step, "switch_rate": 0.5, "mean_switch_position": 4.0 if step else None}
@@ -88,6 +90,8 @@ def test_the_seed_is_filled_in_inside_of_a_method_too(plan):
         ({"seeds": [1, 1]}, "the same seed twice"),
         ({"sedes": [1]}, "sedes: unknown setting; did you mean seeds"),
         ({"methods": {"a/b": {}}}, "methods"),
+        ({"settings": {"name": "other"}}, "settings: name is each run's own"),
+        ({"methods": {"adaswitch": {"seed": 1}}}, "adaswitch: seed is each run's own"),
     ],
 )
 def test_a_plan_that_is_not_right_is_named(tmp_path, change, message):
@@ -206,20 +210,72 @@ def test_what_is_complete_is_not_run_again(plan):
 def test_a_cell_that_fails_stops_the_comparison_with_its_own_words(plan):
     wrong = plan.model_copy(update={"settings": {"student.model": "models/nowhere"}})
     found = cells(wrong)
-    with pytest.raises(CellFailedError, match=r"adaswitch-seed3: .*models/nowhere"):
+    with pytest.raises(CellFailedError, match=r"adaswitch-seed3: .*models/nowhere") as failed:
         run_cells(found, True, 1, StopRequest(), lambda done, running: None)
+    assert failed.value.exit_code == 2
     assert not is_complete(found[0])
 
 
-def test_a_stop_ends_what_is_under_way(plan, monkeypatch):
-    class Process:
-        def __init__(self, command, **settings):
-            assert command[:3] == [sys.executable, "-m", "experiments.cell"]
-            self.code = None
+def test_a_cell_that_was_begun_with_other_settings_is_not_taken_for_this_one(plan):
+    for cell in cells(plan):
+        complete(cell, [0.5])
+    other = cells(plan.model_copy(update={"settings": {"trainer.num_steps": 7}}))
+    message = r"adaswitch-seed3: .* is .* in the plan, and was .*: give the plan another name, or remove"
+    with pytest.raises(ConfigError, match=message):
+        run_cells(other, True, 2, StopRequest(), lambda done, running: None)
+    with pytest.raises(ConfigError, match=message):
+        read_results(plan, other)
+
+
+def test_a_damaged_record_of_the_end_is_named(plan):
+    for cell in cells(plan):
+        complete(cell, [0.5])
+    runner.finished_file(cells(plan)[0]).write_text("{")
+    with pytest.raises(DataError, match=r"finished.json: damaged"):
+        read_results(plan, cells(plan))
+
+
+def test_a_cell_that_takes_from_another_waits_for_it(plan, monkeypatch, tmp_path):
+    source = str(tmp_path / "two" / "adaswitch-seed3")
+    methods = {"random": {"policy": {"kind": "random_switch", "from_run": source}}, "adaswitch": {}}
+    waiting = cells(plan.model_copy(update={"methods": methods, "seeds": [3]}))
+
+    class Process(FakeProcess):
+        """Is complete once it was looked at."""
 
         def poll(self):
-            return self.code
+            complete(next(cell for cell in waiting if cell.config.name in self.command[4]), [0.5])
+            return 0
 
+    monkeypatch.setattr(runner.subprocess, "Popen", Process)
+    order = []
+    assert run_cells(
+        waiting, True, 2, StopRequest(), lambda done, running: order.append([c.method for c in running])
+    )
+    assert order == [["adaswitch"], ["random"]]
+
+
+def test_a_cell_that_takes_from_itself_is_named(plan, tmp_path):
+    policy = {"kind": "replay", "run": str(tmp_path / "two" / "adaswitch-seed3")}
+    own = plan.model_copy(update={"methods": {"adaswitch": {"policy": policy}}, "seeds": [3]})
+    with pytest.raises(ConfigError, match="adaswitch-seed3: takes its rollouts from a run that waits for it"):
+        run_cells(cells(own), True, 2, StopRequest(), lambda done, running: None)
+
+
+class FakeProcess:
+    """Ends when it is told to."""
+
+    def __init__(self, command, **settings):
+        assert command[:3] == [sys.executable, "-m", "experiments.cell"]
+        assert settings["start_new_session"]
+        self.command, self.code = command, None
+
+    def poll(self):
+        return self.code
+
+
+def test_a_stop_ends_what_is_under_way(plan, monkeypatch):
+    class Process(FakeProcess):
         def terminate(self):
             self.code = -signal.SIGTERM
 

@@ -3,9 +3,14 @@
 import pytest
 from rich.console import Console
 
-from adaswitch.config import AdaSwitchPolicyConfig, OffPolicyConfig, OnPolicyConfig
+from adaswitch.config import (
+    AdaSwitchPolicyConfig,
+    OffPolicyConfig,
+    OnPolicyConfig,
+    ThresholdPolicyConfig,
+)
 from adaswitch.errors import DataError
-from adaswitch.health import MAX_STEPS, MIN_STEPS, signatures
+from adaswitch.health import MAX_STEPS, MIN_STEPS, not_judged, signatures
 from adaswitch.io.config_files import load_config
 from adaswitch.io.run_directory import RunDirectory, append_record
 from adaswitch.io.run_health import check_run, render
@@ -48,7 +53,7 @@ def test_a_healthy_run_has_none():
             {"mean_teacher_entropy_guidance": 0.88},
             "degradation after switching",
             "entropy 0.88 nats a token",
-            "policy.window",
+            "warm the student up",
         ),
     ],
 )
@@ -102,10 +107,30 @@ def test_a_run_is_looked_at_by_its_directory(tmp_path):
         check_run(run.path)
     for step in range(MIN_STEPS):
         append_record(run.metrics, {"step": step, **HEALTHY, "switch_rate": 0.0})
-    (found,) = check_run(run.path)
+    (found,), unknown = check_run(run.path)
+    assert unknown is None
     screen = Console(record=True, width=200)
-    render([found], screen)
+    render([found], None, screen)
     assert found.name in (text := screen.export_text())
     assert f"-> {found.advice}" in text
-    render([], screen)
+    render([], None, screen)
     assert "No sign of trouble" in screen.export_text()
+    render([], "too early", screen)
+    assert screen.export_text() == "Nothing can be said of the switch: too early.\n"
+
+
+def test_a_fixed_threshold_is_judged_by_its_own_setting():
+    (found,) = signatures(ThresholdPolicyConfig(tau=0.1), steps(switch_rate=1.0, mean_switch_position=0.5))
+    assert (found.name, "raise policy.tau" in found.advice) == ("excessive switching", True)
+
+
+def test_early_is_counted_from_where_a_switch_can_come():
+    short = {"switch_rate": 1.0, "mean_completion_tokens": 18.0}
+    (found,) = signatures(POLICY, steps(**short, mean_switch_position=10.0))
+    assert found.name == "excessive switching"
+    assert signatures(POLICY, steps(**short, mean_switch_position=15.0)) == []
+
+
+def test_why_nothing_is_said():
+    assert not_judged(POLICY, steps(3)) == "3 steps say too little, 10 are needed"
+    assert not_judged(OnPolicyConfig(), steps()) == "the policy on_policy has no threshold"

@@ -104,6 +104,10 @@ NOT_ANSWERABLE = Example("How tall?", "We cannot know.\n#### None", 1, "critical
         "The total cannot be determined from 3 prices.",
         "We don't know the average.\n####",
         "The answer is None.",
+        "#### \\boxed{None}",
+        "#### N/A",
+        "There is not enough data.",
+        "So, **None**.",
     ],
 )
 def test_who_declines_is_right_where_there_is_no_answer(completion):
@@ -123,6 +127,9 @@ def test_who_declines_is_right_where_there_is_no_answer(completion):
         "None of the women wear flat shoes, so 3 times 4 and so on and so on",
         "The average is 4.",
         "#### nonetheless",
+        "The problem does not mention tax, so the total is 50 dollars. The answer is 50.",
+        "The price is not given directly but 3*5=15. Answer: 15",
+        "We cannot solve this in one go; 5+5=10, final answer: \\boxed{10}",
     ],
 )
 def test_an_answer_or_a_ramble_does_not_decline(completion):
@@ -163,3 +170,8 @@ def test_a_gsm_plus_record_that_cannot_be_used_names_its_line_and_field(record, 
     with pytest.raises(DataError, match=r"plus\.jsonl, line 9: ") as caught:
         GsmPlusTask().example(record, 9, "plus.jsonl")
     assert complaint in str(caught.value)
+
+
+def test_a_model_that_repeats_a_digit_gives_no_number():
+    assert final_number("1" * 5000) is None
+    assert final_number("#### " + "1" * 5000) is None

@@ -4,6 +4,7 @@ import sys
 from itertools import pairwise
 from types import ModuleType
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,11 +117,25 @@ def test_a_metric_of_ones_own_gets_the_completion_and_the_record(own_metrics):
         (float("nan"), "gave nan"),
         (1.5, "gave 1.5"),
         (-1, "gave -1"),
+        (10**400, "gave 1000"),
+        (np.float32(2), "gave np.float32"),
     ],
 )
 def test_what_is_no_mark_is_unmarked(own_metrics, value, cause):
     own_metrics.metric = lambda completion, record: value
     with pytest.raises(UnmarkedError, match=cause):
+        own_task().mark("a", Example("?", "", 1))
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.float64(0.5), 0.5])
+def test_numpys_numbers_are_numbers(own_metrics, value):
+    own_metrics.metric = lambda completion, record: value
+    assert own_task().mark("a", Example("?", "", 1)) == {"metric": 0.5}
+
+
+def test_a_metric_that_would_end_the_program_does_not(own_metrics):
+    own_metrics.metric = lambda completion, record: sys.exit(3)
+    with pytest.raises(UnmarkedError, match="the metric raised SystemExit: 3"):
         own_task().mark("a", Example("?", "", 1))
 
 
