@@ -87,6 +87,10 @@ class LocalSource:
 
 def train_locally(config: RunConfig, should_stop: Callable[[], bool]) -> bool:
     """Train by ``config`` in this process, or go on where it was. Whether the last step was reached."""
+    if config.trainer.max_staleness:
+        raise ConfigError(
+            "trainer.max_staleness: in one process nothing runs ahead; set it to 0, or leave out --local"
+        )
     config = resolve_config(config)
     teacher = TeacherEngine(_teacher_settings(config))
 

@@ -167,6 +167,15 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _something_is_learnt(self) -> Self:
+        loss, kind = self.trainer.loss, self.policy.kind
+        if kind == "on_policy" and loss.exploration_weight == 0:
+            raise ValueError("trainer.loss.exploration_weight 0 with policy on_policy: no token would count")
+        if kind in ("off_policy", "dataset") and loss.guidance_weight == 0:
+            raise ValueError(f"trainer.loss.guidance_weight 0 with policy {kind}: no token would count")
+        return self
+
+    @model_validator(mode="after")
     def _a_token_for_every_rollout(self) -> Self:
         budget, per_step = self.teacher_budget, self.trainer.prompts_per_step
         for name, limit, num_rollouts in (

@@ -18,6 +18,7 @@ from adaswitch.io.entry import StopRequest
 from adaswitch.io.run_directory import RunDirectory, append_record
 from experiments import runner
 from experiments.intervals import Interval, interval, paired
+from experiments.local import train_locally
 from experiments.plan import Plan, cells, load_plan, only
 from experiments.report import write_report
 from experiments.results import Results, read_results
@@ -308,3 +309,9 @@ def test_every_shipped_plan_has_cells(path):
     found = load_plan(path)
     assert found.name == path.stem
     assert len(cells(found)) == len(found.methods) * len(found.seeds)
+
+
+def test_in_one_process_nothing_runs_ahead(plan):
+    settings = {"trainer.max_staleness": 1}
+    with pytest.raises(ConfigError, match="max_staleness: in one process nothing runs ahead"):
+        train_locally(cells(plan.model_copy(update={"settings": settings}))[0].config, lambda: False)

@@ -83,3 +83,19 @@ def test_what_makes_no_sense_is_refused_in_one_line(loss: dict[str, object], com
         parse(loss)
     assert str(caught.value).startswith(complaint)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("policy", "setting"),
+    [
+        ("on_policy", "exploration_weight"),
+        ("off_policy", "guidance_weight"),
+        ("dataset", "guidance_weight"),
+    ],
+)
+def test_weights_under_which_no_token_counts_are_refused(policy: str, setting: str) -> None:
+    document = {"name": "run", "task": {"kind": "chain"}, "teacher": {}, "student": {"model": "models/x"}}
+    trainer = {"loss": {"kind": "forward_kl", setting: 0}}
+    with pytest.raises(ConfigError, match=f"{setting} 0 with policy {policy}: no token would count"):
+        parse_config({**document, "policy": {"kind": policy}, "trainer": trainer})
+    parse_config({**document, "policy": {"kind": "adaswitch"}, "trainer": trainer})
