@@ -61,10 +61,10 @@ class LocalSource:
         """See ``RolloutSource``."""
         if should_stop():
             return None
-        rollouts = asyncio.run(self._roll_out(prompts))
+        rollouts = asyncio.run(self.roll_out(prompts))
         return [replace(rollout, weights_version=self._version) for rollout in rollouts]
 
-    async def _roll_out(self, prompts: Sequence[Prompt]) -> list[Rollout]:
+    async def roll_out(self, prompts: Sequence[Prompt]) -> list[Rollout]:
         """In the groups that students would lease, one after the other."""
         size = self._config.student.group_size
         rollouts: list[Rollout] = []
