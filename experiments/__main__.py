@@ -11,12 +11,16 @@ from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
 
 if TYPE_CHECKING:
     from experiments.plan import Cell, Plan
+    from experiments.work import Work
 
 EXAMPLE = "Example: adaswitch compare --plan experiments/plans/demo-warm.yaml --local --jobs 2"
 
 
 def main(
     plan: Annotated[Path, typer.Option(help="What is compared, a YAML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings of every cell as key.path=value.")
+    ] = None,
     local: Annotated[
         bool, typer.Option("--local", help="Teacher and student in one process: no HTTP, no Ray.")
     ] = False,
@@ -34,31 +38,35 @@ def main(
 
         if jobs > 1 and not local:
             raise ConfigError("--jobs: served runs use the whole machine; more at once need --local")
-        settings = load_plan(plan)
-        chosen = cells(only(settings, methods, seeds))
+        settings = load_plan(plan, overrides or [])
+        chosen = only(settings, methods, seeds)
         complete = True if report_only else _run(chosen, local, jobs)
         _report(settings, cells(settings))
         if not complete:
             raise SystemExit(INTERRUPTED)
 
 
-def _run(cells: "list[Cell]", local: bool, jobs: int) -> bool:
+def _run(plan: "Plan", local: bool, jobs: int) -> bool:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from experiments.runner import run_cells
+    from experiments.plan import cells
+    from experiments.preflight import require_data
+    from experiments.runner import run_all
+    from experiments.work import all_work
 
+    work = all_work(plan, cells(plan), local)
+    require_data(cells(plan))
     should_stop = StopRequest(patient=True).install()
     columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as progress:
-        bar = progress.add_task("", total=len(cells))
+        bar = progress.add_task("", total=len(work))
 
-        def show(num_complete: int, running: "Sequence[Cell]") -> None:
-            names = ", ".join(cell.config.name for cell in running)
-            progress.update(bar, completed=num_complete, description=names)
+        def show(num_complete: int, running: "Sequence[Work]") -> None:
+            progress.update(bar, completed=num_complete, description=", ".join(item.name for item in running))
 
-        complete = run_cells(cells, local, jobs, should_stop, show)
-        progress.update(bar, completed=len(cells) if complete else None, description="")
+        complete = run_all(work, jobs, should_stop, show)
+        progress.update(bar, completed=len(work) if complete else None, description="")
     return complete
 
 

@@ -1,5 +1,6 @@
 """``python -m experiments.cell``: one run of a comparison, in a process of its own."""
 
+import json
 import resource
 import time
 from pathlib import Path
@@ -17,7 +18,8 @@ def main(
     """Run one cell to its end, or on from its newest checkpoint."""
     with one_line_errors():
         from adaswitch.io.config_files import load_config
-        from experiments.runner import write_finished
+        from adaswitch.io.run_directory import write_atomically
+        from experiments.work import FINISHED_FILE
 
         started_s = time.perf_counter()
         settings = load_config(config)
@@ -33,7 +35,8 @@ def main(
             complete = run.execute(should_stop, lambda: None)
         if not complete:
             raise SystemExit(INTERRUPTED)
-        write_finished(config, time.perf_counter() - started_s, _cpu_seconds())
+        record = {"wall_s": time.perf_counter() - started_s, "cpu_s": _cpu_seconds()}
+        write_atomically(config.parent / FINISHED_FILE, json.dumps(record).encode())
 
 
 def _cpu_seconds() -> float:

@@ -8,6 +8,8 @@ from statistics import fmean, stdev
 from scipy import stats
 
 CONFIDENCE = 0.95
+Sums = Mapping[object, tuple[float, int]]
+"""By prompt: a sum, and the number of tokens (or completions) that it is over."""
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,34 @@ def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Inter
     """
     seeds = sorted(values.keys() & reference.keys())
     return interval([values[seed] - reference[seed] for seed in seeds]) if seeds else None
+
+
+def over_prompts(sums: Sums) -> Interval:
+    """The mean per token of one model's texts, with its interval over prompts. At least one token.
+
+    A ratio of two sums that both vary with the prompts, by its linearisation (Cochran 1977, section 6.4).
+    """
+    total, count = (sum(pair[i] for pair in sums.values()) for i in (0, 1))
+    return _centred(total / count, list(_residuals(sums).values()))
+
+
+def paired_over_prompts(sums: Sums, reference: Sums) -> Interval | None:
+    """The difference of two such means over the prompts that both answered; None where there is none."""
+    common = sums.keys() & reference.keys()
+    if not common:
+        return None
+    own, other = ({prompt: side[prompt] for prompt in common} for side in (sums, reference))
+    residuals, others = _residuals(own), _residuals(other)
+    difference = over_prompts(own).mean - over_prompts(other).mean
+    return _centred(difference, [residuals[prompt] - others[prompt] for prompt in common])
+
+
+def _residuals(sums: Sums) -> dict[object, float]:
+    """By how much each prompt moves the ratio, up to its share: their mean is 0."""
+    total, count = (sum(pair[i] for pair in sums.values()) for i in (0, 1))
+    mean_count = count / len(sums)
+    return {prompt: (value - total / count * n) / mean_count for prompt, (value, n) in sums.items()}
+
+
+def _centred(mean: float, residuals: Sequence[float]) -> Interval:
+    return Interval(mean, interval(residuals).half_width, len(residuals))

@@ -24,7 +24,7 @@ from services.student.teacher_calls import Client, TeacherCalls
 from services.student.transformers_engine import Sampling, TransformersEngine
 from services.teacher.transformers_engine import TransformersEngine as TeacherEngine
 from trainer.job import prepare
-from trainer.loop import train
+from trainer.loop import is_complete, train
 
 
 class LocalSource:
@@ -102,7 +102,7 @@ def train_locally(config: RunConfig, should_stop: Callable[[], bool]) -> bool:
     try:
         job, start = prepare(config, start_teacher, should_stop)
         try:
-            return train(job, start) == config.trainer.num_steps
+            return is_complete(job, train(job, start))
         finally:
             job.recorder.close()
     finally:

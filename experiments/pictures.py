@@ -30,8 +30,9 @@ def draw_comparison(results: Results, split: str, metric: str, path: Path) -> No
         if not curves:
             continue
         style = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else "--", "marker": "."}
-        steps = [step for step, _ in curves[0]]
-        means = np.array([[value for _, value in curve] for curve in curves]).mean(0)
+        # Cells whose time was limited have done different numbers of steps.
+        steps = sorted(set.intersection(*({step for step, _ in curve} for curve in curves)))
+        means = np.array([[dict(curve)[step] for step in steps] for curve in curves]).mean(0)
         tokens = np.array([[cell.tokens_by_step[step] for step in steps] for cell in cells.values()]).mean(0)
         by_step.plot(steps, means, label=method, **style)
         by_token.plot(tokens / 1000, means, **style)

@@ -3,23 +3,40 @@
 A cell is one method with one seed: a run like any other, with a run directory of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from adaswitch.config import RunConfig, describe, parse_config, with_overrides
 from adaswitch.config.base import Settings
 from adaswitch.errors import ConfigError
-from adaswitch.io.config_files import read_yaml
+from adaswitch.io.config_files import parse_override, read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 OWN_SETTINGS = {"name", "runs_dir", "seed"}
 """Of a run, which a plan cannot set: two cells in one directory would be mistaken for each other."""
+
+
+class FinalEvaluation(Settings):
+    """An ``adaswitch eval`` of each cell's newest checkpoint, on the held-out prompts of its config."""
+
+    limit: int | None = Field(default=None, ge=1)
+    """Only the first so many prompts."""
+    teacher: str | None = None
+    """Also the divergence from this model, on what the student writes."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy."""
+    num_samples: int = Field(default=1, ge=1)
+    """Completions a prompt."""
+    batch_size: int = Field(default=16, ge=1)
+    """Completions written together."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of both models."""
 
 
 class Plan(Settings):
@@ -39,6 +56,8 @@ class Plan(Settings):
     """``key.path: value`` for every cell. ``seed`` is set to the cell's own without being named."""
     methods: dict[Name, dict[str, object]] = Field(min_length=1)
     """By name: the ``key.path: value`` that make the method."""
+    evaluations: dict[Name, FinalEvaluation] = Field(default_factory=dict)
+    """By name: what is looked at once a cell is trained, beside what its trainer evaluates on the way."""
     reference: str = "adaswitch"
     """The method that the others are paired with."""
 
@@ -64,11 +83,21 @@ class Cell:
     seed: int
     config: RunConfig
 
+    @property
+    def folder(self) -> Path:
+        """Its run directory."""
+        return Path(self.config.runs_dir) / self.config.name
 
-def load_plan(path: str | Path) -> Plan:
-    """The plan in a YAML file. Raises ``ConfigError``: one line with the key and the fix."""
+
+def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
+    """The plan in a YAML file; ``overrides`` as ``key.path=value`` are added to the settings of every cell.
+
+    Raises ``ConfigError``: one line with the key and the fix.
+    """
+    changes = dict(parse_override(text) for text in overrides)
     try:
-        return Plan.model_validate(read_yaml(path))
+        plan = Plan.model_validate(read_yaml(path))
+        return Plan.model_validate({**plan.model_dump(), "settings": {**plan.settings, **changes}})
     except ValidationError as error:
         raise ConfigError(f"plan {path}: {describe(error, Plan)}") from None
 

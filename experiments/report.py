@@ -34,10 +34,10 @@ def _costs(results: Results, path: Path) -> Path:
 
 def _traces(results: Results, folder: Path) -> list[Path]:
     """Of each method whose rollouts were watched, by its first seed's run."""
-    paths, runs = [], Path(results.plan.runs_dir) / results.plan.name
+    paths = []
     for method, cells in results.cells.items():
-        for seed in list(cells)[:1]:
-            stages = read_stages(RunDirectory.open(runs / f"{method}-seed{seed}"))
+        for cell in list(cells.values())[:1]:
+            stages = read_stages(RunDirectory.open(cell.folder))
             if any(rollout.thresholds for stage in stages for rollout in stage.rollouts):
                 paths.append(folder / f"traces-{method}.svg")
                 draw_traces(stages, paths[-1])

@@ -11,8 +11,9 @@ import numpy as np
 
 from adaswitch.errors import DataError
 from adaswitch.io.run_directory import RunDirectory, read_records
+from experiments.evaluated import Evaluated, read_evaluated
 from experiments.plan import Cell, Plan
-from experiments.runner import finished_file, is_complete, require_same_settings
+from experiments.work import FINISHED_FILE, Evaluating, Training
 
 TOKENS = ("student_tokens", "teacher_tokens", "scored_tokens", "wasted_tokens")
 
@@ -23,6 +24,8 @@ class CellResult:
 
     method: str
     seed: int
+    folder: Path
+    """Its run directory."""
     curves: dict[tuple[str, str], list[tuple[int, float]]]
     tokens: dict[str, int]
     tokens_by_step: list[int]
@@ -33,6 +36,8 @@ class CellResult:
     """``[steps]``, in tokens; None for a step without a switch."""
     train_s: float
     """Seconds of all steps, without evaluations."""
+    evaluations: dict[str, Evaluated]
+    """By the plan's name."""
     cpu_s: float
     """Of the last attempt, evaluations and start included: of its process, and of those that it waited for."""
 
@@ -81,27 +86,41 @@ def read_results(plan: Plan, cells: Sequence[Cell]) -> Results:
     """The results of ``cells``, those that are not complete left out."""
     found: dict[str, dict[int, CellResult]] = {method: {} for method in plan.methods}
     for cell in cells:
-        if is_complete(cell):
-            require_same_settings(cell)
-            found[cell.method][cell.seed] = _read(cell)
+        training = Training(cell)
+        if training.result.is_file():
+            training.require_same_settings()
+            found[cell.method][cell.seed] = _read(plan, cell)
     return Results(plan, found)
 
 
-def _read(cell: Cell) -> CellResult:
-    run = RunDirectory.open(Path(cell.config.runs_dir) / cell.config.name)
+def _read(plan: Plan, cell: Cell) -> CellResult:
+    run = RunDirectory.open(cell.folder)
     steps = list(read_records(run.metrics))
     spent = [step["teacher_tokens"] + step["scored_tokens"] for step in steps]
     return CellResult(
         method=cell.method,
         seed=cell.seed,
+        folder=cell.folder,
         curves=_curves(list(read_records(run.evals))),
         tokens={name: sum(step[name] for step in steps) for name in TOKENS},
         tokens_by_step=list(accumulate(spent, initial=0)),
         switch_rates=[step["switch_rate"] for step in steps],
         switch_positions=[step["mean_switch_position"] for step in steps],
         train_s=sum(step["step_s"] for step in steps),
-        cpu_s=_cpu_seconds(finished_file(cell)),
+        evaluations=_evaluations(plan, cell),
+        cpu_s=_cpu_seconds(cell.folder / FINISHED_FILE),
     )
+
+
+def _evaluations(plan: Plan, cell: Cell) -> dict[str, Evaluated]:
+    """Those that are complete."""
+    found = {}
+    for label, settings in plan.evaluations.items():
+        work = Evaluating(cell, label, settings)
+        if work.result.is_file():
+            work.require_same_settings()
+            found[label] = read_evaluated(work.folder)
+    return found
 
 
 def _cpu_seconds(finished: Path) -> float:

@@ -1,10 +1,10 @@
 """A comparison as Markdown for people and as JSON for programs. Both hold the same figures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from experiments.intervals import Interval, interval, paired
+from experiments.intervals import Interval, Sums, interval, over_prompts, paired, paired_over_prompts
 from experiments.results import TOKENS, CellResult, Results
 
 
@@ -26,6 +26,12 @@ def as_json(results: Results, machine: str) -> dict[str, Any]:
             if common > 0
             for row in _rows(results, split, metric, common)
         ],
+        "evaluations": [
+            row
+            for label in results.plan.evaluations
+            for split, figure in _evaluated(results, label)
+            for row in _evaluation_rows(results, label, split, figure)
+        ],
         "costs": [_cost(results, method) for method in results.cells if results.cells[method]],
     }
 
@@ -38,7 +44,13 @@ def _value_at(split: str, metric: str, tokens: float | None) -> Callable[[CellRe
 
 def _rows(results: Results, split: str, metric: str, tokens: float | None = None) -> list[dict[str, Any]]:
     """A row a method: after the last step, or once the teacher has worked on so many ``tokens``."""
-    value = _value_at(split, metric, tokens)
+    return _rows_of(results, _value_at(split, metric, tokens), split=split, metric=metric)
+
+
+def _rows_of(
+    results: Results, value: Callable[[CellResult], float | None], **named: str
+) -> list[dict[str, Any]]:
+    """A row a method, with what is ``named``: means and paired differences over seeds."""
     reference = results.values(results.plan.reference, value)
     rows = []
     for method in results.cells:
@@ -47,13 +59,39 @@ def _rows(results: Results, split: str, metric: str, tokens: float | None = None
             rows.append(
                 {
                     "method": method,
-                    "split": split,
-                    "metric": metric,
+                    **named,
                     "by_seed": values,
                     "mean": _figures(interval(list(values.values()))),
                     "difference": None if method == results.plan.reference else _paired(values, reference),
                 }
             )
+    return rows
+
+
+def _evaluated(results: Results, label: str) -> list[tuple[str, str]]:
+    """The splits and figures of the evaluation ``label``, in the order of their first record."""
+    cells = [cell for by_seed in results.cells.values() for cell in by_seed.values()]
+    return list(dict.fromkeys(key for cell in cells for key in cell.evaluations.get(label, {})))
+
+
+def _evaluation_rows(results: Results, label: str, split: str, figure: str) -> list[dict[str, Any]]:
+    """A row a method. The spread is over seeds; where the plan has one seed, over its held-out prompts."""
+
+    def sums(cell: CellResult | None) -> Sums:
+        return {} if cell is None else cell.evaluations.get(label, {}).get((split, figure), {})  # type: ignore[return-value]
+
+    named = {"split": f"{label}, {split}", "metric": figure}
+    rows = _rows_of(results, lambda cell: over_prompts(sums(cell)).mean if sums(cell) else None, **named)
+    if len(results.plan.seeds) > 1:
+        return rows
+    (seed,) = results.plan.seeds
+    reference = sums(results.cells[results.plan.reference].get(seed))
+    for row in rows:
+        own = sums(results.cells[row["method"]][seed])
+        row["mean"] = _figures(over_prompts(own))
+        if row["method"] != results.plan.reference:
+            difference = paired_over_prompts(own, reference)
+            row["difference"] = None if difference is None else _figures(difference)
     return rows
 
 
@@ -72,6 +110,7 @@ def _cost(results: Results, method: str) -> dict[str, Any]:
     """Means over the method's cells."""
     cells = results.cells[method].values()
     names: dict[str, Callable[[CellResult], float]] = {
+        "steps": lambda cell: len(cell.switch_rates),
         "train_s": lambda cell: cell.train_s,
         "cpu_s": lambda cell: cell.cpu_s,
         **{name: (lambda cell, name=name: cell.tokens[name]) for name in TOKENS},  # type: ignore[misc]
@@ -96,14 +135,12 @@ def as_markdown(document: Mapping[str, Any], title: str) -> str:
     partial = "" if complete == total else f"**Only {complete} of {total} runs are complete.** "
     lines = [f"### {title or document['name']}", ""]
     lines += [
-        f"{partial}{len(seeds)} seeds ({', '.join(map(str, seeds))}); mean ± half of the 95 % interval over seeds; "
+        f"{partial}{_seeds(seeds)}; mean ± half of the 95 % interval over {_spread(seeds)}; "
         f"**bold**: the paired difference from {reference} excludes zero. Machine: {document['machine']}.",
         "",
-        "After the last step:",
-        "",
-        *_marks(document["rows"], reference),
-        "",
     ]
+    if document["rows"]:
+        lines += ["After the last step:", "", *_marks(document["rows"], reference), ""]
     if document["equal_teacher_tokens"]:
         lines += [
             f"Once the teacher has worked on {document['common_teacher_tokens']:,.0f} tokens (generated and "
@@ -112,7 +149,17 @@ def as_markdown(document: Mapping[str, Any], title: str) -> str:
             *_marks(document["equal_teacher_tokens"], reference),
             "",
         ]
+    if document["evaluations"]:
+        lines += ["Evaluated once trained:", "", *_marks(document["evaluations"], reference), ""]
     return "\n".join([*lines, "What it cost, a run:", "", *_costs(document["costs"]), ""])
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} ({', '.join(map(str, seeds))})"
+
+
+def _spread(seeds: Sequence[int]) -> str:
+    return "held-out prompts, which says nothing of other seeds" if len(seeds) == 1 else "seeds"
 
 
 def _marks(rows: list[dict[str, Any]], reference: str) -> list[str]:
@@ -144,14 +191,21 @@ def _difference(figures: Mapping[str, Any] | None) -> str:
 
 def _costs(costs: list[dict[str, Any]]) -> list[str]:
     lines = [
-        "| method | seconds of training | CPU seconds | student tokens | of these wasted | teacher tokens | "
+        "| method | steps | seconds of training | CPU seconds | student tokens | of these wasted | teacher tokens | "
         "scored tokens | switch rate, first → last tenth |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
+    names = (
+        "steps",
+        "train_s",
+        "cpu_s",
+        "student_tokens",
+        "wasted_tokens",
+        "teacher_tokens",
+        "scored_tokens",
+    )
     for cost in costs:
-        rate = f"{cost['switch_rate_first']:.2f} → {cost['switch_rate_last']:.2f}"
-        lines.append(
-            f"| {cost['method']} | {cost['train_s']:.0f} | {cost['cpu_s']:.0f} | {cost['student_tokens']:,.0f} | "
-            f"{cost['wasted_tokens']:,.0f} | {cost['teacher_tokens']:,.0f} | {cost['scored_tokens']:,.0f} | {rate} |"
-        )
+        cells = [cost["method"], *(f"{cost[name]:,.0f}" for name in names)]
+        cells.append(f"{cost['switch_rate_first']:.2f} → {cost['switch_rate_last']:.2f}")
+        lines.append(f"| {' | '.join(cells)} |")
     return lines

@@ -32,7 +32,7 @@ def run_job(config: "RunConfig") -> None:
     from adaswitch.io import cluster
     from adaswitch.io.recorded import resolve_config
     from trainer.job import prepare
-    from trainer.loop import train
+    from trainer.loop import is_complete, train
     from trainer.source import RaySource
 
     config = resolve_config(config)
@@ -49,7 +49,7 @@ def run_job(config: "RunConfig") -> None:
     reason = "the trainer failed"
     try:
         done = train(job, start)
-        finished = done == config.trainer.num_steps
+        finished = is_complete(job, done)
         reason = "the run is complete" if finished else f"the trainer was stopped after {done} steps"
     finally:
         job.recorder.close()

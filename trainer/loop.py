@@ -34,11 +34,11 @@ class Job:
 
 
 def train(job: Job, start: int) -> int:
-    """Train from step ``start`` to the last, or until ``should_stop``. Returns how many updates are done."""
+    """Train from step ``start`` until it ``is_complete``, or ``should_stop``. Returns how many updates are done."""
     config = job.config.trainer
     job.source.publish(start, job.learner.weights())
     step, admitted = start, start
-    while step < config.num_steps and not job.should_stop():
+    while not is_complete(job, step) and not job.should_stop():
         evaluate_if_due(job, step)
         while admitted <= min(step + config.max_staleness, config.num_steps - 1):
             job.source.offer(job.schedule.step(admitted))
@@ -60,10 +60,16 @@ def train(job: Job, start: int) -> int:
         step += 1
         if config.checkpoint_every and step % config.checkpoint_every == 0:
             checkpoint(job, step)
-    if step == config.num_steps:
+    if is_complete(job, step):
         evaluate_if_due(job, step)
     checkpoint(job, step)
     return step
+
+
+def is_complete(job: Job, step: int) -> bool:
+    """Whether ``step`` updates are all, by their number or by the time that they took."""
+    limit_s = job.config.trainer.time_limit_s
+    return step >= job.config.trainer.num_steps or (limit_s is not None and job.recorder.steps_s >= limit_s)
 
 
 def record(job: Job, step: int, rollouts: list[Rollout], update: Update, seconds: dict[str, float]) -> None:
@@ -77,7 +83,7 @@ def record(job: Job, step: int, rollouts: list[Rollout], update: Update, seconds
 def evaluate_if_due(job: Job, step: int) -> None:
     """Marks on held-out prompts every ``eval_every`` steps, before and after; none on record is made again."""
     every = job.config.trainer.eval_every
-    due = every > 0 and (step % every == 0 or step == job.config.trainer.num_steps)
+    due = every > 0 and (step % every == 0 or is_complete(job, step))
     if not due or job.eval_prompts is None or job.recorder.has_eval(step):
         return
     started = time.perf_counter()

@@ -29,6 +29,8 @@ class Recorder:
         self._num_steps = config.trainer.num_steps
         self._recent: deque[Mapping[str, float | int | None]] = deque(maxlen=MAX_STEPS)
         self._named: set[str] = set()
+        self.steps_s = sum(record["step_s"] for record in read_records(run.metrics))
+        """Seconds of all steps on record, those of earlier attempts too; evaluations are left out."""
         self._evaluated = {record["step"] for record in read_records(run.evals)}
         self._events = SummaryWriter(str(run.tensorboard), purge_step=start)
         self._last_s = time.perf_counter()
@@ -43,22 +45,24 @@ class Recorder:
     ) -> None:
         """One optimizer step."""
         now_s = time.perf_counter()
+        step_s = now_s - self._last_s
         record = {
             "step": step,
             **asdict(update),
             **metrics,
             **seconds,
-            "step_s": now_s - self._last_s,
+            "step_s": step_s,
             "queue_depth": queue_depth,
         }
         self._last_s = now_s
+        self.steps_s += step_s
         append_record(self._run.metrics, record)
         for name, value in record.items():
             if value is not None and name != "step":
                 self._events.add_scalar(f"train/{name}", value, step)
         print(
             f"step {step + 1}/{self._num_steps}  loss {update.loss:.4f}  "
-            f"switched {metrics['switch_rate']:.0%}  {record['step_s']:.2f} s",
+            f"switched {metrics['switch_rate']:.0%}  {step_s:.2f} s",
             flush=True,
         )
         self._recent.append(record)

@@ -127,6 +127,8 @@ class TrainerConfig(Settings):
 
     num_steps: int = Field(default=200, ge=1)
     """Updates of the whole run."""
+    time_limit_s: float | None = Field(default=None, gt=0)
+    """The run is complete after the step with which its steps, evaluations not counted, have taken so long."""
     prompts_per_step: int = Field(default=32, ge=1)
     """Rollouts in one update."""
     micro_batch_size: int = Field(default=32, ge=1)

@@ -13,7 +13,7 @@ from adaswitch.errors import DataError, EnvironmentProblem, ModelError
 from adaswitch.fingerprint import tokenizer_sha256
 from adaswitch.io.datasets import check_chain_budget, encode_prompt, encode_reference, eval_examples
 from adaswitch.io.eval_divergence import MeanDivergence, Text, mean_divergences
-from adaswitch.io.eval_report import Report, prepare_output, print_report, write_report
+from adaswitch.io.eval_report import OWN, REFERENCES, Report, prepare_output, print_report, write_report
 from adaswitch.io.eval_request import EvalRequest
 from adaswitch.io.evaluation import EvalPrompts, Evaluation, Sampling, evaluate
 from adaswitch.io.models import load, load_tokenizer, max_positions, stop_token_ids
@@ -118,7 +118,7 @@ def _compared(
     if request.teacher is None:
         return {}
     teacher = _load_model(request.teacher, "--teacher", request)
-    texts = {"completions": own_texts(evaluation), "references": reference_texts(prompts)}
+    texts = {OWN: own_texts(evaluation), REFERENCES: reference_texts(prompts)}
     bar = progress.add_task("comparing", total=sum(map(len, texts.values())))
     return {
         over: mean_divergences(

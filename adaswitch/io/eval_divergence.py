@@ -46,6 +46,8 @@ class MeanDivergence:
     n: int
     """Prompts."""
     num_tokens: int
+    totals: tuple[float, ...]
+    """Of each text, in nats: its sum over the completion's tokens."""
 
 
 def mean_divergences(
@@ -60,20 +62,25 @@ def mean_divergences(
     Logits beyond ``vocab_size`` are padding of the embedding and ignored. Memory goes with ``MAX_LOGITS``, not
     with the number of texts. Raises ``ValueError`` without a completion token.
     """
-    sums: dict[str, dict[object, tuple[float, int]]] = {metric: {} for metric in METRICS}
+    totals: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for group in _groups(texts, vocab_size):
         rows = zip(group, _logits(teacher, group), _logits(student, group), strict=True)
-        for text, teacher_logits, student_logits in rows:
+        for _, teacher_logits, student_logits in rows:
             for metric, total in _totals(teacher_logits, student_logits, vocab_size).items():
-                before, count = sums[metric].get(text.prompt, (0.0, 0))
-                sums[metric][text.prompt] = (before + total, count + len(text.token_ids))
+                totals[metric].append(total)
         advance(len(group))
-    return [_mean(metric, list(prompts.values())) for metric, prompts in sums.items()]
+    return [_mean(metric, texts, of_texts) for metric, of_texts in totals.items()]
 
 
-def _mean(metric: str, sums: Sequence[tuple[float, int]]) -> MeanDivergence:
-    value, interval = mean_per_token(sums)
-    return MeanDivergence(metric, value, interval, len(sums), sum(count for _, count in sums))
+def _mean(metric: str, texts: Sequence[Text], totals: Sequence[float]) -> MeanDivergence:
+    """The completions of one prompt count together."""
+    sums: dict[object, tuple[float, int]] = {}
+    for text, total in zip(texts, totals, strict=True):
+        before, count = sums.get(text.prompt, (0.0, 0))
+        sums[text.prompt] = (before + total, count + len(text.token_ids))
+    value, interval = mean_per_token(sums.values())
+    num_tokens = sum(count for _, count in sums.values())
+    return MeanDivergence(metric, value, interval, len(sums), num_tokens, tuple(totals))
 
 
 def _groups(texts: Sequence[Text], vocab_size: int) -> Iterator[list[Text]]:

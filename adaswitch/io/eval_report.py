@@ -17,6 +17,7 @@ from adaswitch.io.run_directory import write_atomically
 from adaswitch.scores import Interval
 
 RESULTS, COMPLETIONS = "results.json", "completions.jsonl"
+OWN, REFERENCES = "completions", "references"
 MAX_UNMARKED_LINES = 10
 
 
@@ -27,7 +28,7 @@ class Report:
     request: EvalRequest
     evaluation: Evaluation
     divergences: Mapping[str, Sequence[MeanDivergence]]
-    """By what they were taken over: ``completions`` of the model's own, and ``references``."""
+    """By what they were taken over: ``OWN``, the model's completions, and ``REFERENCES``."""
     seconds: float
 
 
@@ -43,13 +44,18 @@ def prepare_output(folder: Path) -> None:
 
 def write_report(folder: Path, report: Report) -> None:
     """Write both files into ``folder``; the results come last, so that where they are all is there."""
-    lines = [json.dumps(_row(done), ensure_ascii=False) for done in report.evaluation.completions]
+    own = report.divergences.get(OWN, ())
+    lines = [
+        json.dumps(_row(done, {mean.metric: mean.totals[i] for mean in own}), ensure_ascii=False)
+        for i, done in enumerate(report.evaluation.completions)
+    ]
     write_atomically(folder / COMPLETIONS, "".join(line + "\n" for line in lines).encode())
     text = json.dumps(_results(report), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(folder / RESULTS, f"{text}\n".encode())
 
 
-def _row(done: Completion) -> dict[str, object]:
+def _row(done: Completion, nats: Mapping[str, float]) -> dict[str, object]:
+    """``nats`` are sums over the completion's tokens."""
     return {
         "record": done.example.number,
         "split": done.example.split,
@@ -60,6 +66,7 @@ def _row(done: Completion) -> dict[str, object]:
         "marks": done.marks if done.marks is None else dict(done.marks),
         "unmarked_because": done.cause,
         "tokens": len(done.token_ids),
+        "nats": nats,
         "stopped": done.stopped,
     }
 
@@ -78,7 +85,9 @@ def _results(report: Report) -> dict[str, object]:
         "dtype": request.dtype,
         "scores": [asdict(score) for score in report.evaluation.scores],
         "divergences": [
-            {"over": over, **asdict(mean)} for over, means in report.divergences.items() for mean in means
+            {"over": over, **{key: value for key, value in asdict(mean).items() if key != "totals"}}
+            for over, means in report.divergences.items()
+            for mean in means
         ],
         "mean_tokens": fmean(len(done.token_ids) for done in completions),
         "cut_off": sum(not done.stopped for done in completions),

@@ -45,7 +45,8 @@ def write_plan(tmp_path: Path, free_port: int) -> Callable[..., Path]:
 
 
 def test_an_interrupted_comparison_goes_on_where_it_was(write_plan, tmp_path: Path) -> None:
-    plan, folder = write_plan(), tmp_path / "runs" / "two"
+    looked_at = {"greedy": {"limit": 6, "teacher": "models/chain-teacher"}}
+    plan, folder = write_plan(evaluations=looked_at), tmp_path / "runs" / "two"
     arguments = ["--plan", str(plan), "--local", "--jobs", "2"]
     interrupted = ManagedProcess("compare", "experiments", arguments, tmp_path / "compare.log")
     try:
@@ -68,6 +69,9 @@ def test_an_interrupted_comparison_goes_on_where_it_was(write_plan, tmp_path: Pa
     assert "| on_policy |" in table
     rows = json.loads((folder / "results.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["adaswitch", "on_policy"]
+    evaluations = json.loads((folder / "results.json").read_text())["evaluations"]
+    assert [row["metric"] for row in evaluations[::2]] == ["exact_match", "forward_kl", "reverse_kl"]
+    assert all(row["mean"]["n"] == 6 for row in evaluations)
     assert (folder / "eval-exact_match.svg").is_file()
 
 

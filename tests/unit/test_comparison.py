@@ -7,24 +7,29 @@ import sys
 from pathlib import Path
 from statistics import stdev
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from adaswitch.config import OffPolicyConfig
-from adaswitch.errors import ConfigError, DataError
+from adaswitch.errors import ConfigError, DataError, ModelError
 from adaswitch.io.config_files import write_config
 from adaswitch.io.entry import StopRequest
 from adaswitch.io.run_directory import RunDirectory, append_record
+from adaswitch.scores import mean_per_token
 from experiments import runner
-from experiments.intervals import Interval, interval, paired
+from experiments.intervals import Interval, interval, over_prompts, paired, paired_over_prompts
 from experiments.local import train_locally
 from experiments.plan import Plan, cells, load_plan, only
+from experiments.preflight import require_data
 from experiments.report import write_report
 from experiments.results import Results, read_results
-from experiments.runner import CELL_FILE, CellFailedError, is_complete, run_cells, write_finished
+from experiments.runner import WorkFailedError, is_complete, run_all
 from experiments.tables import as_json, as_markdown
 from experiments.traces import mean_by_position
+from experiments.work import CELL_FILE, FINISHED_FILE, Evaluating, Training, all_work
 from tests.fakes import random_rollout
 
 PLAN = {
@@ -54,7 +59,11 @@ def complete(cell, values, teacher_tokens=100) -> None:
     for step, value in enumerate(values):
         record = {"step": step, "task": "chain", "split": "eval", "metric": "exact_match", "value": value}
         append_record(run.evals, {**record, "n": 10})
-    write_finished(run.path / "cell.yaml", wall_s=1.0, cpu_s=2.0)
+    (run.path / FINISHED_FILE).write_text(json.dumps({"wall_s": 1.0, "cpu_s": 2.0}))
+
+
+def trainings(plan: Plan) -> list[Training]:
+    return [Training(cell) for cell in cells(plan)]
 
 
 def test_cells_are_runs_with_their_own_seed_and_settings(plan):
@@ -140,6 +149,155 @@ def test_pairing_uses_common_seeds_alone():
     assert paired({1: 0.5}, {2: 0.4}) is None
 
 
+SUMS = st.dictionaries(
+    st.integers(0, 30), st.tuples(st.floats(0, 9), st.integers(1, 40)), min_size=2, max_size=12
+)
+
+
+@given(SUMS)
+def test_a_mean_over_prompts_is_the_evaluations_own_but_for_students_t(sums):
+    value, by_normal = mean_per_token(sums.values())
+    found = over_prompts(sums)
+    assert found.mean == pytest.approx(value)
+    assert by_normal is not None
+    if value - found.half_width > 0:
+        ratio = stats.t.ppf(0.975, len(sums) - 1) / stats.norm.ppf(0.975)
+        assert found.half_width == pytest.approx((by_normal.high - value) * ratio, rel=1e-6, abs=1e-9)
+
+
+@given(SUMS, st.floats(-1, 1))
+def test_prompts_that_differ_by_the_same_a_token_leave_no_spread(sums, shift):
+    moved = {prompt: (total + shift * count, count) for prompt, (total, count) in sums.items()}
+    difference = paired_over_prompts(moved, sums)
+    assert difference is not None
+    assert difference.mean == pytest.approx(shift, abs=1e-9)
+    assert difference.half_width == pytest.approx(0, abs=1e-6)
+
+
+def test_a_paired_difference_over_prompts_by_resampling_them():
+    rng = np.random.default_rng(0)
+    own, other = (
+        {
+            i: (float(total), int(n))
+            for i, (total, n) in enumerate(zip(rng.gamma(4, 5, 200), counts, strict=True))
+        }
+        for counts in (rng.integers(20, 60, 200), rng.integers(10, 30, 200))
+    )
+    found = paired_over_prompts(own, other)
+    assert found is not None
+    a, b = (np.array(list(side.values())) for side in (own, other))
+    chosen = rng.integers(0, 200, (4000, 200))
+    draws = a[chosen].sum(1)[:, 0] / a[chosen].sum(1)[:, 1] - b[chosen].sum(1)[:, 0] / b[chosen].sum(1)[:, 1]
+    assert found.mean == pytest.approx(draws.mean(), abs=0.005)
+    assert found.half_width == pytest.approx(1.96 * draws.std(), rel=0.06)
+    assert paired_over_prompts({1: (1.0, 2)}, {2: (1.0, 2)}) is None
+
+
+EVALUATIONS = {"sampled": {"temperature": 1.0, "teacher": "models/chain-teacher", "limit": 2}}
+
+
+def evaluated(cell, settings, rows) -> None:
+    """Write what an evaluation of a cell leaves behind; ``rows`` are (record, mark, nats, tokens)."""
+    work = Evaluating(cell, "sampled", settings)
+    work.folder.mkdir()
+    lines = [
+        {"split": "eval", "record": n, "marks": None if mark is None else {"right": mark}}
+        | {"nats": {"forward_kl": nats}, "tokens": tokens}
+        for n, mark, nats, tokens in rows
+    ]
+    (work.folder / "completions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    work.result.write_text("{}")
+
+
+@pytest.mark.parametrize("seeds", [[3], [3, 5]])
+def test_evaluations_of_trained_cells_have_a_table(plan, seeds, tmp_path):
+    plan = Plan.model_validate({**plan.model_dump(), "seeds": seeds, "evaluations": EVALUATIONS})
+    for cell in cells(plan):
+        complete(cell, [])
+        more = 1.0 if cell.method == "off_policy" else 0.0
+        rows = [(1, 1.0, 2.0 + more, 10), (2, 0.0, 9.0 + 2 * more, 20), (2, None, 1.0, 10)]
+        evaluated(cell, plan.evaluations["sampled"], rows)
+    document = as_json(read_results(plan, cells(plan)), "a machine")
+    found = {(row["method"], row["split"], row["metric"]): row for row in document["evaluations"]}
+    assert list(found) == [
+        ("adaswitch", "sampled, eval", "right"),
+        ("off_policy", "sampled, eval", "right"),
+        ("adaswitch", "sampled, eval", "forward_kl"),
+        ("off_policy", "sampled, eval", "forward_kl"),
+    ]
+    row = found["off_policy", "sampled, eval", "forward_kl"]
+    assert row["mean"]["mean"] == pytest.approx(15 / 40)
+    assert row["difference"]["mean"] == pytest.approx(3 / 40)
+    # Over prompts where there is one seed; the two seeds are alike, so that over them there is no spread.
+    assert row["difference"]["n"] == 2
+    assert (row["difference"]["half_width"] > 1e-3) == (seeds == [3])
+    assert found["adaswitch", "sampled, eval", "right"]["mean"]["mean"] == pytest.approx(0.5)
+    text = write_report(read_results(plan, cells(plan)), tmp_path, "a machine")[0].read_text()
+    assert "After the last step" not in text
+    assert ("interval over held-out prompts" in text) == (seeds == [3])
+    assert "| sampled, eval: forward_kl |" in text
+
+
+def test_an_evaluation_waits_for_its_cell_and_asks_for_what_the_plan_says(plan):
+    plan = Plan.model_validate({**plan.model_dump(), "seeds": [3], "evaluations": EVALUATIONS})
+    cell = cells(plan)[0]
+    complete(cell, [0.5])
+    work = all_work(plan, [cell], local=True)[1]
+    assert work.source == cell.folder.resolve()
+    with pytest.raises(DataError, match="no checkpoint to evaluate"):
+        work.begin()
+    for step in (2, 10):
+        RunDirectory.open(cell.folder).checkpoint(step).mkdir()
+    command = work.begin()
+    assert command[1:4] == ["-m", "adaswitch", "eval"]
+    options = dict(zip(command[4::2], command[5::2], strict=True))
+    assert options["--model"].endswith("step-10")
+    assert (options["--seed"], options["--temperature"], options["--limit"]) == ("3", "1.0", "2")
+    assert (options["--teacher"], options["--dtype"]) == ("models/chain-teacher", "float32")
+    other = {"sampled": {**EVALUATIONS["sampled"], "limit": 3}}
+    changed = Plan.model_validate({**plan.model_dump(), "evaluations": other})
+    with pytest.raises(ConfigError, match="adaswitch-seed3: sampled: limit is 3 in the plan, and was 2"):
+        all_work(changed, [cell], local=True)[1].require_same_settings()
+
+
+def test_a_damaged_evaluation_is_named(plan):
+    plan = Plan.model_validate({**plan.model_dump(), "seeds": [3], "evaluations": EVALUATIONS})
+    cell = cells(plan)[0]
+    complete(cell, [0.5])
+    evaluated(cell, plan.evaluations["sampled"], [])
+    (cell.folder / "evaluation-sampled" / "completions.jsonl").write_text('{"split": "eval"}\n')
+    with pytest.raises(DataError, match=r"completions.jsonl: damaged"):
+        read_results(plan, cells(plan))
+
+
+def test_overrides_are_settings_of_every_cell(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text(json.dumps(PLAN))
+    found = load_plan(path, ["trainer.num_steps=7"])
+    assert [cell.config.trainer.num_steps for cell in cells(found)] == [7] * 4
+    with pytest.raises(ConfigError, match="settings: seed is each run's own"):
+        load_plan(path, ["seed=7"])
+
+
+def test_models_and_data_of_all_cells_are_looked_at_before_the_first(plan):
+    settings = {"student.model": "models/chain-student", "student.max_new_tokens": 64}
+    good = plan.model_copy(update={"settings": settings})
+    require_data(cells(good))
+    last = {"off_policy": {"student.model": "models/nowhere"}}
+    wrong = good.model_copy(update={"methods": {"adaswitch": {}, **last}})
+    with pytest.raises(ModelError, match=r"student\.model: cannot load 'models/nowhere'"):
+        require_data(cells(wrong))
+    for cell in cells(wrong):
+        complete(cell, [0.5])
+    require_data(cells(wrong))
+
+
+def test_curves_are_drawn_where_a_time_limit_ended_cells_at_different_steps(plan, tmp_path):
+    for cell in cells(plan):
+        complete(cell, [0.2, 0.3] if cell.seed == 3 else [0.2, 0.3, 0.5])
+    assert "<svg" in write_report(read_results(plan, cells(plan)), tmp_path, "a machine")[2].read_text()
+
+
 def test_tables_at_equal_steps_and_at_equal_teacher_tokens(plan):
     for cell in cells(plan):
         gain = 0.1 if cell.seed == 3 else 0.2
@@ -205,14 +363,14 @@ def test_nothing_complete_is_nothing_to_show(plan):
 def test_what_is_complete_is_not_run_again(plan):
     for cell in cells(plan):
         complete(cell, [0.5])
-    assert run_cells(cells(plan), True, 2, StopRequest(), lambda done, running: None)
+    assert run_all(trainings(plan), 2, StopRequest(), lambda done, running: None)
 
 
 def test_a_cell_that_fails_stops_the_comparison_with_its_own_words(plan):
     wrong = plan.model_copy(update={"settings": {"student.model": "models/nowhere"}})
-    found = cells(wrong)
-    with pytest.raises(CellFailedError, match=r"adaswitch-seed3: .*models/nowhere") as failed:
-        run_cells(found, True, 1, StopRequest(), lambda done, running: None)
+    found = trainings(wrong)
+    with pytest.raises(WorkFailedError, match=r"adaswitch-seed3: .*models/nowhere") as failed:
+        run_all(found, 1, StopRequest(), lambda done, running: None)
     assert failed.value.exit_code == 2
     assert not is_complete(found[0])
 
@@ -220,18 +378,18 @@ def test_a_cell_that_fails_stops_the_comparison_with_its_own_words(plan):
 def test_a_cell_that_was_begun_with_other_settings_is_not_taken_for_this_one(plan):
     for cell in cells(plan):
         complete(cell, [0.5])
-    other = cells(plan.model_copy(update={"settings": {"trainer.num_steps": 7}}))
+    other = plan.model_copy(update={"settings": {"trainer.num_steps": 7}})
     message = r"adaswitch-seed3: .* is .* in the plan, and was .*: give the plan another name, or remove"
     with pytest.raises(ConfigError, match=message):
-        run_cells(other, True, 2, StopRequest(), lambda done, running: None)
+        run_all(trainings(other), 2, StopRequest(), lambda done, running: None)
     with pytest.raises(ConfigError, match=message):
-        read_results(plan, other)
+        read_results(plan, cells(other))
 
 
 def test_a_damaged_record_of_the_end_is_named(plan):
     for cell in cells(plan):
         complete(cell, [0.5])
-    runner.finished_file(cells(plan)[0]).write_text("{")
+    Training(cells(plan)[0]).result.write_text("{")
     with pytest.raises(DataError, match=r"finished.json: damaged"):
         read_results(plan, cells(plan))
 
@@ -239,28 +397,28 @@ def test_a_damaged_record_of_the_end_is_named(plan):
 def test_a_cell_that_takes_from_another_waits_for_it(plan, monkeypatch, tmp_path):
     source = str(tmp_path / "two" / "adaswitch-seed3")
     methods = {"random": {"policy": {"kind": "random_switch", "from_run": source}}, "adaswitch": {}}
-    waiting = cells(plan.model_copy(update={"methods": methods, "seeds": [3]}))
+    plan = plan.model_copy(update={"methods": methods, "seeds": [3]})
 
     class Process(FakeProcess):
         """Is complete once it was looked at."""
 
         def poll(self):
-            complete(next(cell for cell in waiting if cell.config.name in self.command[4]), [0.5])
+            complete(next(cell for cell in cells(plan) if cell.config.name in self.command[4]), [0.5])
             return 0
 
     monkeypatch.setattr(runner.subprocess, "Popen", Process)
     order = []
-    assert run_cells(
-        waiting, True, 2, StopRequest(), lambda done, running: order.append([c.method for c in running])
+    assert run_all(
+        trainings(plan), 2, StopRequest(), lambda done, running: order.append([work.name for work in running])
     )
-    assert order == [["adaswitch"], ["random"]]
+    assert order == [["adaswitch-seed3"], ["random-seed3"]]
 
 
 def test_a_cell_that_takes_from_itself_is_named(plan, tmp_path):
     policy = {"kind": "replay", "run": str(tmp_path / "two" / "adaswitch-seed3")}
     own = plan.model_copy(update={"methods": {"adaswitch": {"policy": policy}}, "seeds": [3]})
     with pytest.raises(ConfigError, match="adaswitch-seed3: takes its rollouts from a run that waits for it"):
-        run_cells(cells(own), True, 2, StopRequest(), lambda done, running: None)
+        run_all(trainings(own), 2, StopRequest(), lambda done, running: None)
 
 
 class FakeProcess:
@@ -289,10 +447,10 @@ def test_a_stop_ends_what_is_under_way(plan, monkeypatch):
     seen = []
 
     def on_change(done, running):
-        seen.append((done, [cell.config.name for cell in running]))
+        seen.append((done, [work.name for work in running]))
         should_stop.request()
 
-    assert not run_cells(cells(plan), True, 2, should_stop, on_change)
+    assert not run_all(trainings(plan), 2, should_stop, on_change)
     assert seen == [(0, ["adaswitch-seed3", "off_policy-seed3"])]
 
 

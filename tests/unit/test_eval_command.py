@@ -112,6 +112,10 @@ def test_results_are_shown_and_kept(tmp_path: Path) -> None:
         ("eval", 1, 1),
         ("eval", 2, 0),
     ]
+    nats, tokens = (
+        sum(part) for part in zip(*((row["nats"]["reverse_kl"], row["tokens"]) for row in rows), strict=True)
+    )
+    assert nats / tokens == pytest.approx(results["divergences"][1]["value"])
     means = [sum(row["marks"]["exact_match"] for row in rows if row["split"] == "eval") / 12]
     assert means == [pytest.approx(results["scores"][0]["value"])]
     with pytest.raises(EnvironmentProblem, match=r"--output: .* already holds results\.json"):

@@ -17,7 +17,7 @@ from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
 from tests.local_source import LocalSource, LocalTeacher
 from trainer.job import prepare
 from trainer.learner import Learner
-from trainer.loop import train
+from trainer.loop import is_complete, train
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +158,25 @@ def _first_step(settings: RunConfig, teacher: LocalTeacher):
     job, _ = prepare(settings, lambda: LocalSource(settings, teacher), lambda: False)
     job.recorder.close()
     return job.schedule.step(0)
+
+
+def test_a_run_whose_time_is_up_is_complete_with_an_evaluation(tmp_path: Path, teacher: LocalTeacher) -> None:
+    settings = config(tmp_path, **{"trainer.time_limit_s": 1e-6})
+    job, start = prepare(settings, lambda: LocalSource(settings, teacher), lambda: False)
+    assert not is_complete(job, start)
+    assert train(job, start) == 1
+    job.recorder.close()
+    assert is_complete(job, 1)
+    assert [record["step"] for record in read_records(job.run.evals)] == [0, 1]
+    assert job.run.checkpoint_steps() == [1]
+    # Handed in again, it finds the time of the first attempt on record.
+    assert run_training(settings, teacher) == 1
+    assert len(list(read_records(job.run.metrics))) == 1
+
+
+def test_time_enough_changes_nothing(tmp_path: Path, teacher: LocalTeacher) -> None:
+    settings = config(tmp_path, **{"trainer.time_limit_s": 1e6, "trainer.eval_every": 0})
+    assert run_training(settings, teacher) == settings.trainer.num_steps
 
 
 def test_staleness_is_admitted_up_to_the_bound(tmp_path: Path, teacher: LocalTeacher) -> None:

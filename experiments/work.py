@@ -1,0 +1,162 @@
+"""What a comparison has to do: each cell's training, and the evaluations of what came out of it.
+
+Every piece of work is a process of its own, is complete once a file is there, and keeps the settings that it was
+begun with, so that results under other settings are never taken for the plan's.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from adaswitch.config import RandomSwitchPolicyConfig, ReplayPolicyConfig
+from adaswitch.errors import ConfigError, DataError
+from adaswitch.io.config_files import load_config, read_yaml, write_config
+from adaswitch.io.eval_report import RESULTS
+from adaswitch.io.run_directory import RunDirectory
+from experiments.plan import Cell, FinalEvaluation, Plan
+
+CELL_FILE = "cell.yaml"
+"""The cell's own settings, in its run directory."""
+FINISHED_FILE = "finished.json"
+"""Written once the cell is complete: what it took."""
+SETTINGS_FILE = "settings.yaml"
+"""An evaluation's own settings, in its folder."""
+
+
+class Work(Protocol):
+    """One process of a comparison."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def folder(self) -> Path:
+        """What it writes is here."""
+
+    @property
+    def num_threads(self) -> int:
+        """CPU threads."""
+
+    @property
+    def result(self) -> Path:
+        """There once the work is complete."""
+
+    @property
+    def source(self) -> Path | None:
+        """The run directory that has to be complete first, if it belongs to the comparison."""
+
+    def require_same_settings(self) -> None:
+        """Raises ``ConfigError`` where it was begun with other settings."""
+
+    def begin(self) -> list[str]:
+        """Write the settings down. Returns the command."""
+
+
+class Training:
+    """A cell's run."""
+
+    def __init__(self, cell: Cell, local: bool = True) -> None:
+        self.name = cell.config.name
+        self.folder = cell.folder
+        self.num_threads = cell.config.trainer.num_threads
+        self.result = cell.folder / FINISHED_FILE
+        self.source = _source(cell)
+        self._config = cell.config
+        self._local = local
+
+    def require_same_settings(self) -> None:
+        """See ``Work``."""
+        begun = self.folder / CELL_FILE
+        if begun.is_file():
+            documents = (config.model_dump(mode="json") for config in (load_config(begun), self._config))
+            _require_same(self, *documents)
+
+    def begin(self) -> list[str]:
+        """See ``Work``."""
+        run = RunDirectory.create(self._config)
+        config = run.path / CELL_FILE
+        write_config(self._config, config)
+        command = [sys.executable, "-m", "experiments.cell", "--config", str(config)]
+        return [*command, "--local"] if self._local else command
+
+
+def _source(cell: Cell) -> Path | None:
+    """The run directory that the cell's policy reads."""
+    match cell.config.policy:
+        case RandomSwitchPolicyConfig(from_run=str(source)) | ReplayPolicyConfig(run=source):
+            return Path(source).resolve()
+        case _:
+            return None
+
+
+class Evaluating:
+    """``adaswitch eval`` of a cell's newest checkpoint."""
+
+    def __init__(self, cell: Cell, label: str, settings: FinalEvaluation) -> None:
+        self.name = f"{cell.config.name}: {label}"
+        self.folder = evaluation_folder(cell, label)
+        self.num_threads = cell.config.trainer.num_threads
+        self.result = self.folder / RESULTS
+        self.source = cell.folder.resolve()
+        self._cell = cell
+        self._settings = settings
+
+    def require_same_settings(self) -> None:
+        """See ``Work``."""
+        begun = self.folder / SETTINGS_FILE
+        if begun.is_file():
+            _require_same(self, read_yaml(begun), self._settings.model_dump(mode="json"))
+
+    def begin(self) -> list[str]:
+        """See ``Work``."""
+        run = RunDirectory.open(self._cell.folder)
+        steps = run.checkpoint_steps()
+        if not steps:
+            raise DataError(
+                "no checkpoint to evaluate: remove it, to have it made again", source=str(run.path)
+            )
+        self.folder.mkdir(exist_ok=True)
+        document = self._settings.model_dump(mode="json")
+        (self.folder / SETTINGS_FILE).write_text(yaml.safe_dump(document), encoding="utf-8")
+        command = [sys.executable, "-m", "adaswitch", "eval", "--config", str(run.path / CELL_FILE)]
+        command += ["--model", os.fspath(run.checkpoint(steps[-1])), "--output", str(self.folder)]
+        command += ["--seed", str(self._cell.seed), "--device", self._cell.config.trainer.device]
+        for key, value in document.items():
+            if value is not None:
+                command += [f"--{key.replace('_', '-')}", str(value)]
+        return command
+
+
+def evaluation_folder(cell: Cell, label: str) -> Path:
+    """Where the evaluation ``label`` of ``cell`` is kept."""
+    return cell.folder / f"evaluation-{label}"
+
+
+def all_work(plan: Plan, cells: Sequence[Cell], local: bool) -> list[Work]:
+    """The training of all cells, and then the plan's evaluations of each."""
+    training: list[Work] = [Training(cell, local) for cell in cells]
+    return training + [
+        Evaluating(cell, label, settings) for cell in cells for label, settings in plan.evaluations.items()
+    ]
+
+
+def _require_same(work: Work, then: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    before, now = _flat(then), _flat(plan)
+    for key in [key for key in {**before, **now} if before.get(key) != now.get(key)][:1]:
+        raise ConfigError(
+            f"{work.name}: {key} is {now.get(key)!r} in the plan, and was {before.get(key)!r} when this was begun: "
+            f"give the plan another name, or remove {work.folder}"
+        )
+
+
+def _flat(document: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+    return flat
