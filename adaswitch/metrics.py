@@ -13,8 +13,9 @@ def rollout_metrics(rollouts: Sequence[Rollout], version: int) -> dict[str, floa
 
     ``switch_rate`` counts rollouts with a token that is not the student's; ``mean_switch_position`` is that of
     the first such token over those, in tokens, and None where there are none. ``budget_cut_rate`` counts those
-    that the teacher's budget cut short. Seconds are means over the rollouts of what each waited for. Of rollouts
-    that are replayed, tokens, seconds and ``staleness`` are those of the run that recorded them.
+    that the teacher's budget cut short, ``budget_spent_rate`` those that used theirs up. Seconds are means over
+    the rollouts of what each waited for. Of rollouts that are replayed, tokens, seconds and ``staleness`` are
+    those of the run that recorded them.
     The teacher's entropy at each stage, in nats a token over the k + 1 outcomes, is that of rollouts which have
     both stages.
     """
@@ -30,6 +31,7 @@ def rollout_metrics(rollouts: Sequence[Rollout], version: int) -> dict[str, floa
         "mean_completion_tokens": fmean(r.num_tokens for r in rollouts),
         "stop_rate": fmean(r.ending is Ending.STOP for r in rollouts),
         "budget_cut_rate": fmean(r.ending is Ending.BUDGET for r in rollouts),
+        "budget_spent_rate": fmean(_has_spent_its_budget(r) for r in rollouts),
         "student_tokens": sum(r.costs.student_tokens for r in rollouts),
         "teacher_tokens": sum(r.costs.teacher_tokens for r in rollouts),
         "scored_tokens": sum(r.costs.scored_tokens for r in rollouts),
@@ -39,6 +41,11 @@ def rollout_metrics(rollouts: Sequence[Rollout], version: int) -> dict[str, floa
         "score_s": fmean(r.costs.score_s for r in rollouts),
         "generate_s": fmean(r.costs.generate_s for r in rollouts),
     }
+
+
+def _has_spent_its_budget(rollout: Rollout) -> bool:
+    limit = rollout.prompt.max_teacher_tokens
+    return limit is not None and rollout.costs.teacher_tokens >= limit
 
 
 def _teacher_entropies(rollouts: Sequence[Rollout]) -> tuple[float | None, float | None]:

@@ -18,8 +18,8 @@ def main(
     """Run one cell to its end, or on from its newest checkpoint."""
     with one_line_errors():
         from adaswitch.io.config_files import load_config
-        from adaswitch.io.run_directory import write_atomically
-        from experiments.work import FINISHED_FILE
+        from adaswitch.io.run_directory import append_record, read_records, write_atomically
+        from experiments.work import ATTEMPTS_FILE, FINISHED_FILE
 
         started_s = time.perf_counter()
         settings = load_config(config)
@@ -33,9 +33,12 @@ def main(
 
             run = LocalRun(settings, lambda line: print(line, flush=True))
             complete = run.execute(should_stop, lambda: None)
+        attempt = {"wall_s": time.perf_counter() - started_s, "cpu_s": _cpu_seconds()}
+        append_record(config.parent / ATTEMPTS_FILE, attempt)
         if not complete:
             raise SystemExit(INTERRUPTED)
-        record = {"wall_s": time.perf_counter() - started_s, "cpu_s": _cpu_seconds()}
+        attempts = list(read_records(config.parent / ATTEMPTS_FILE))
+        record = {name: sum(attempt[name] for attempt in attempts) for name in ("wall_s", "cpu_s")}
         write_atomically(config.parent / FINISHED_FILE, json.dumps(record).encode())
 
 

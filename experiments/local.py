@@ -13,15 +13,14 @@ from torch import Tensor
 
 from adaswitch.config import RunConfig, TeacherServiceConfig
 from adaswitch.errors import ConfigError
-from adaswitch.io.models import check_teacher, load_tokenizer, stop_token_ids
 from adaswitch.io.recorded import resolve_config
 from adaswitch.roles import Budget, Chunk
 from adaswitch.rollout import Prompt, Rollout
 from adaswitch.wire import ModelInfo
 from services.student.engine import WriteRequest
 from services.student.group import Group
-from services.student.teacher_calls import Client, TeacherCalls
-from services.student.transformers_engine import Sampling, TransformersEngine
+from services.student.parts import build_student
+from services.student.teacher_calls import Client
 from services.teacher.transformers_engine import TransformersEngine as TeacherEngine
 from trainer.job import prepare
 from trainer.loop import is_complete, train
@@ -32,21 +31,9 @@ class LocalSource:
 
     def __init__(self, config: RunConfig, teacher: Client, info: ModelInfo) -> None:
         """``teacher`` answers as the REST client would, and ``info`` is what it serves."""
-        folder = config.student.model
-        tokenizer = load_tokenizer(folder)
-        check_teacher(info, tokenizer, folder)
-        stops = stop_token_ids(folder, tokenizer)
-        student = config.student
-        self._config = config
-        self._engine = TransformersEngine.from_folder(
-            folder,
-            student.dtype,
-            info.vocab_size,
-            Sampling(config.seed, student.temperature, student.max_new_tokens, stops),
-            "cpu" if student.device == "auto" else student.device,
-        )
-        self._teacher = TeacherCalls(teacher, info, config.teacher, info.vocab_size, config.seed, stops)
-        self._budget = Budget(student.max_new_tokens, frozenset(stops))
+        parts = build_student(config, teacher, info)
+        self._config, self._engine, self._teacher = config, parts.engine, parts.teacher
+        self._budget = Budget(config.student.max_new_tokens, frozenset(parts.stop_token_ids))
         self._version = 0
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
@@ -92,12 +79,13 @@ def train_locally(config: RunConfig, should_stop: Callable[[], bool]) -> bool:
             "trainer.max_staleness: in one process nothing runs ahead; set it to 0, or leave out --local"
         )
     config = resolve_config(config)
-    teacher = TeacherEngine(_teacher_settings(config))
+    teachers: list[TeacherEngine] = []
 
     def start_teacher() -> LocalSource:
         """Called for a policy that needs one, which ``replay`` does not."""
-        asyncio.run(teacher.start())
-        return LocalSource(config, teacher, teacher.info)
+        teachers.append(TeacherEngine(_teacher_settings(config)))
+        asyncio.run(teachers[0].start())
+        return LocalSource(config, teachers[0], teachers[0].info)
 
     try:
         job, start = prepare(config, start_teacher, should_stop)
@@ -106,7 +94,8 @@ def train_locally(config: RunConfig, should_stop: Callable[[], bool]) -> bool:
         finally:
             job.recorder.close()
     finally:
-        asyncio.run(teacher.close())
+        for teacher in teachers:
+            asyncio.run(teacher.close())
 
 
 def _teacher_settings(config: RunConfig) -> TeacherServiceConfig:

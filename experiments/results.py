@@ -39,7 +39,8 @@ class CellResult:
     evaluations: dict[str, Evaluated]
     """By the plan's name."""
     cpu_s: float
-    """Of the last attempt, evaluations and start included: of its process, and of those that it waited for."""
+    """Of all attempts but those that were killed, with evaluations and start: of their processes, and of those that
+    they waited for."""
 
     def final(self, split: str, metric: str) -> float | None:
         """The value after the last step, None where it was never measured."""
@@ -94,6 +95,15 @@ def read_results(plan: Plan, cells: Sequence[Cell]) -> Results:
 
 
 def _read(plan: Plan, cell: Cell) -> CellResult:
+    try:
+        return _read_whole(plan, cell)
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"its records are damaged ({error}): remove it, and it is run again", source=str(cell.folder)
+        ) from None
+
+
+def _read_whole(plan: Plan, cell: Cell) -> CellResult:
     run = RunDirectory.open(cell.folder)
     steps = list(read_records(run.metrics))
     spent = [step["teacher_tokens"] + step["scored_tokens"] for step in steps]

@@ -102,7 +102,7 @@ def _paired(values: Mapping[int, float], reference: Mapping[int, float]) -> dict
 
 def _figures(value: Interval) -> dict[str, Any]:
     """NaN is no JSON: one value has no interval."""
-    figures = asdict(value)
+    figures = {**asdict(value), "excludes_zero": value.excludes_zero}
     return {**figures, "half_width": None} if value.n == 1 else figures
 
 
@@ -185,8 +185,7 @@ def _text(figures: Mapping[str, Any], sign: str = "") -> str:
 def _difference(figures: Mapping[str, Any] | None) -> str:
     if figures is None:
         return ""
-    clear = figures["half_width"] is not None and abs(figures["mean"]) > figures["half_width"]
-    return f"**{_text(figures, '+')}**" if clear else _text(figures, "+")
+    return f"**{_text(figures, '+')}**" if figures["excludes_zero"] else _text(figures, "+")
 
 
 def _costs(costs: list[dict[str, Any]]) -> list[str]:

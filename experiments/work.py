@@ -21,8 +21,10 @@ from experiments.plan import Cell, FinalEvaluation, Plan
 
 CELL_FILE = "cell.yaml"
 """The cell's own settings, in its run directory."""
+ATTEMPTS_FILE = "attempts.jsonl"
+"""What each attempt at the cell took, those that were stopped too."""
 FINISHED_FILE = "finished.json"
-"""Written once the cell is complete: what it took."""
+"""Written once the cell is complete: what all attempts took."""
 SETTINGS_FILE = "settings.yaml"
 """An evaluation's own settings, in its folder."""
 

@@ -176,6 +176,13 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _a_teacher_to_limit(self) -> Self:
+        limits = (self.teacher_budget.tokens_per_step, self.teacher_budget.tokens_per_run)
+        if isinstance(self.policy, ReplayPolicyConfig) and limits != (None, None):
+            raise ValueError("teacher_budget: with policy replay the teacher writes nothing: leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _a_token_for_every_rollout(self) -> Self:
         budget, per_step = self.teacher_budget, self.trainer.prompts_per_step
         for name, limit, num_rollouts in (

@@ -53,58 +53,48 @@ class ChainTaskConfig(Settings):
         return self
 
 
-class Gsm8kTaskConfig(Settings):
+class RecordSettings(Settings):
+    """What every task has whose examples are records of a data file or data set."""
+
+    train: DataSource
+    """The training prompts."""
+    eval: DataSource | None = None
+    """The held-out prompts; without them nothing is evaluated."""
+
+
+class ChatSettings(RecordSettings):
+    """What the public data sets' tasks have."""
+
+    chat_template: bool = True
+    """Whether the prompt is wrapped as a user message by the tokenizer's chat template."""
+    prompt_suffix: str = ""
+    """Appended to every prompt."""
+
+
+class Gsm8kTaskConfig(ChatSettings):
     """Grade-school maths word problems (GSM8K): the number after ``####`` is the answer."""
 
     kind: Literal["gsm8k"] = "gsm8k"
-    train: DataSource
-    """The training prompts."""
-    eval: DataSource | None = None
-    """The held-out prompts; without them nothing is evaluated."""
-    chat_template: bool = True
-    """Whether the question is wrapped as a user message by the tokenizer's chat template."""
-    prompt_suffix: str = ""
-    """Appended to every question."""
 
 
-class GsmPlusTaskConfig(Settings):
+class GsmPlusTaskConfig(ChatSettings):
     """GSM8K altered in eight ways (GSM-Plus), reported for each of them; trained on GSM8K or on GSM-Plus."""
 
     kind: Literal["gsm_plus"] = "gsm_plus"
-    train: DataSource
-    """The training prompts."""
-    eval: DataSource | None = None
-    """The held-out prompts; without them nothing is evaluated."""
-    chat_template: bool = True
-    """Whether the question is wrapped as a user message by the tokenizer's chat template."""
-    prompt_suffix: str = ""
-    """Appended to every question."""
 
 
-class DialogsumTaskConfig(Settings):
+class DialogsumTaskConfig(ChatSettings):
     """Summaries of everyday dialogues (DialogSum), marked by ROUGE."""
 
     kind: Literal["dialogsum"] = "dialogsum"
-    train: DataSource
-    """The training prompts."""
-    eval: DataSource | None = None
-    """The held-out prompts; without them nothing is evaluated."""
-    chat_template: bool = True
-    """Whether the dialogue is wrapped as a user message by the tokenizer's chat template."""
     prompt_prefix: str = "Summarize the following dialogue.\n\n"
     """Put before every dialogue."""
-    prompt_suffix: str = ""
-    """Appended to every dialogue."""
 
 
-class JsonlTaskConfig(Settings):
+class JsonlTaskConfig(RecordSettings):
     """Anyone's own data: one JSON object a line."""
 
     kind: Literal["jsonl"] = "jsonl"
-    train: DataSource
-    """The training prompts."""
-    eval: DataSource | None = None
-    """The held-out prompts; without them nothing is evaluated."""
     prompt_field: str = "prompt"
     """The key of the prompt in each object."""
     reference_field: str = "reference"

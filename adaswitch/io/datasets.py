@@ -148,6 +148,8 @@ def _parsed(line: bytes, number: int, source: str) -> Record:
         raise DataError(message, source=source, line=number) from None
     except RecursionError:
         raise DataError("not valid JSON: nested too deeply", source=source, line=number) from None
+    except ValueError:  # Python reads integers of at most some thousand digits.
+        raise DataError("a number with too many digits", source=source, line=number) from None
     if not isinstance(record, dict):
         message = f"a JSON object is expected, not {type(record).__name__}"
         raise DataError(message, source=source, line=number)

@@ -1,6 +1,7 @@
 """What ``adaswitch eval`` shows and keeps: a table, ``results.json`` and ``completions.jsonl``."""
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,8 +39,10 @@ def prepare_output(folder: Path) -> None:
         raise EnvironmentProblem(f"--output: {folder} already holds {RESULTS}: name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise EnvironmentProblem(f"--output: cannot make {folder}: {error.strerror}") from None
+        raise EnvironmentProblem(f"--output: cannot write to {folder}: {error.strerror}") from None
 
 
 def write_report(folder: Path, report: Report) -> None:

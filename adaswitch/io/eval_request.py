@@ -1,5 +1,6 @@
 """What ``adaswitch eval`` was asked for, from its options: which model, which prompts, how answered."""
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ class EvalRequest:
                 f"--num-samples {self.num_samples}: at temperature 0 all of a prompt's completions are the same; "
                 "set --temperature, as in --temperature 1"
             )
+        if not math.isfinite(self.temperature):
+            raise ConfigError(f"--temperature {self.temperature}: must be a number, 0 for greedy")
         for option, value, known in (("--dtype", self.dtype, DTYPES), ("--device", self.device, DEVICES)):
             if value not in known:
                 raise ConfigError(f"{option} {value}: must be one of {', '.join(known)}")

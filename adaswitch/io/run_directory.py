@@ -122,8 +122,10 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"not JSON: {error.msg}", source=str(path), line=number) from None
+        except ValueError as error:
+            raise DataError(f"not JSON: {error}", source=str(path), line=number) from None
+        if not isinstance(record, dict):
+            raise DataError("not an object: the file is damaged", source=str(path), line=number)
         yield record
 
 

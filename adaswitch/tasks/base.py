@@ -86,6 +86,10 @@ def text_field(
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
         raise DataError(f'field "{field}" must be a string, and is {kind}', source=source, line=number)
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise DataError(
+            f'field "{field}" holds half of a surrogate pair, which is no text', source=source, line=number
+        )
     if not may_be_blank and not value.strip():
         raise DataError(f'field "{field}" is empty', source=source, line=number)
     return value

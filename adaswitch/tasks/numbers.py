@@ -10,7 +10,7 @@ _DECIMAL = r"(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
 _RATIO = r"(?:(?<![\d/])(?:\d+ )?\d+/\d+(?![\d/]|\.\d))"
 _NUMBER = rf"{_SIGN}(?:{_RATIO}|{_DECIMAL})"
 _ANY_NUMBER = re.compile(_NUMBER, re.ASCII)
-_FINAL_NUMBER = re.compile(rf"####\s*({_NUMBER})", re.ASCII)
+_FINAL_NUMBER = re.compile(rf"####[\s*_`]*({_NUMBER})", re.ASCII)
 _LATEX_RATIO = re.compile(r"\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}", re.ASCII)
 _LATEX_SPACING = re.compile(r"\{,\}|\\[!,]")
 _DECORATION = re.compile(r"\*\*|\\(?:boxed|text|mathrm)\s*\{")
@@ -22,7 +22,7 @@ _SYMBOLS = str.maketrans({"$": "", "€": "", "£": "", "\u2212": "-", "\u2044":
 def final_number(text: str) -> Fraction | None:
     """The final number of ``text``; ``None`` if there is none.
 
-    It is the number behind the first ``####`` that has one, else the last number of the text. Thousands
+    It is the first number that follows a ``####`` at once, else the last number of the text. Thousands
     separators, currency, units, percent signs, emphasis and a trailing full stop do not count; a fraction is
     its value. A fraction over 0 is no number.
 

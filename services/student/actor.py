@@ -9,13 +9,11 @@ from torch import Tensor
 
 from adaswitch.config import RunConfig
 from adaswitch.errors import QueueClosedError, StaleAttemptError
-from adaswitch.io.models import check_teacher, load_tokenizer, max_positions, stop_token_ids
 from adaswitch.io.rollout_queue import Lease
 from adaswitch.io.teacher_client import TeacherClient
 from adaswitch.io.weight_board import PublishedWeights, blob_to_weights
 from adaswitch.wire import ModelInfo
-from services.student.teacher_calls import TeacherCalls
-from services.student.transformers_engine import Sampling, TransformersEngine
+from services.student.parts import build_student
 from services.student.worker import StudentWorker
 
 WEIGHTS_WAIT_S = 60.0
@@ -95,24 +93,16 @@ class StudentActor:
             await client.aclose()
 
     def _worker(self, client: TeacherClient, info: ModelInfo) -> StudentWorker:
-        config = self._config
-        folder = config.student.model
-        tokenizer = load_tokenizer(folder)
-        check_teacher(info, tokenizer, folder)
-        stops = stop_token_ids(folder, tokenizer)
-        vocab_size = info.vocab_size  # the tokenizer's, which is the same on both sides
-        sampling = Sampling(config.seed, config.student.temperature, config.student.max_new_tokens, stops)
-        engine = TransformersEngine.from_folder(
-            folder, config.student.dtype, vocab_size, sampling, self._device()
+        config, parts = self._config, build_student(self._config, client, info)
+        return StudentWorker(
+            self._source,
+            parts.engine,
+            parts.teacher,
+            config.student,
+            config.policy,
+            parts.stop_token_ids,
+            parts.max_tokens,
         )
-        teacher = TeacherCalls(client, info, config.teacher, vocab_size, config.seed, stops)
-        max_tokens = min(info.max_model_len, max_positions(folder))
-        return StudentWorker(self._source, engine, teacher, config.student, config.policy, stops, max_tokens)
-
-    def _device(self) -> str:
-        if self._config.student.device != "auto":
-            return self._config.student.device
-        return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def start_actor(config: RunConfig, name: str, queue: Any, board: Any) -> Any:  # noqa: ANN401 - Ray handles

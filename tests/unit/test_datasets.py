@@ -51,6 +51,7 @@ def test_nothing_is_read_behind_the_limit(write):
         (b'{"a": 1}\n7\n', ", line 2: a JSON object is expected, not int"),
         (b'{"a": "\xff"}\n', ", line 1: not UTF-8 text"),
         (b"[" * 100_000, ", line 1: not valid JSON: nested too deeply"),
+        (b'{"a": ' + b"9" * 5000 + b"}", ", line 1: a number with too many digits"),
         (b"", ": holds no records: one JSON object a line is expected"),
         (b"\n \n", ": holds no records: one JSON object a line is expected"),
     ],

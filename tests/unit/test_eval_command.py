@@ -76,6 +76,7 @@ def test_what_cannot_be_asked_for(arguments: tuple, complaint: str) -> None:
     ("changes", "complaint"),
     [
         ({"num_samples": 2}, "--num-samples 2: at temperature 0"),
+        ({"temperature": float("inf")}, "--temperature inf: must be a number"),
         ({"dtype": "int8"}, "--dtype int8: must be one of float32"),
         ({"device": "tpu"}, "--device tpu: must be one of auto"),
     ],
@@ -176,6 +177,18 @@ def test_a_teacher_with_another_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(tokenizer.replace('"#"', '"@"'))
     with pytest.raises(ModelError, match="have different tokenizers"):
         carried_out(request(teacher=str(tmp_path)))
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_answered(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EnvironmentProblem, match=r"--output: cannot write to .*: Not a directory"):
+        carried_out(request(output=tmp_path / "file" / "out", model="models/nobody"))
+
+
+def test_half_of_a_surrogate_pair_is_named_with_its_record(tmp_path: Path) -> None:
+    path = records(tmp_path, [{"prompt": "1+1=", "reference": "1+1=2;#2 \ud83d"}])
+    with pytest.raises(DataError, match=r'line 1: field "reference" holds half of a surrogate pair'):
+        carried_out(request(task=own_task(path)))
 
 
 def test_an_interrupted_evaluation_keeps_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from tests.fakes import random_rollout
 
 
 def rollout(seed: int, num_student: int, num_teacher: int, **changes: object) -> Rollout:
-    return replace(random_rollout(seed, num_student=num_student, num_teacher=num_teacher), **changes)
+    written = random_rollout(seed, num_student=num_student, num_teacher=num_teacher)
+    return replace(written, prompt=replace(written.prompt, max_teacher_tokens=None), **changes)
 
 
 ROLLOUTS = [
@@ -71,6 +72,7 @@ def test_a_step_of_three_rollouts() -> None:
             "mean_completion_tokens": 5.0,
             "stop_rate": 2 / 3,
             "budget_cut_rate": 1 / 3,
+            "budget_spent_rate": 0.0,
             "student_tokens": 8,
             "teacher_tokens": 8,
             "scored_tokens": 8,
@@ -90,3 +92,11 @@ def test_what_there_is_none_of_is_none() -> None:
     off_policy = rollout_metrics([ROLLOUTS[2]], version=5)
     assert off_policy["mean_switch_position"] == 0
     assert off_policy["mean_divergence"] is None
+
+
+def test_a_budget_that_is_used_up_is_counted_whether_or_not_it_cut_the_rollout_short() -> None:
+    spent, left, unlimited = (
+        replace(ROLLOUTS[2], prompt=replace(ROLLOUTS[2].prompt, max_teacher_tokens=limit))
+        for limit in (6, 7, None)
+    )
+    assert rollout_metrics([spent, left, unlimited, unlimited], version=5)["budget_spent_rate"] == 0.25

@@ -120,6 +120,13 @@ def test_what_the_policies_need() -> None:
     assert accepted_candidates(policy({"kind": "adaswitch"})) is None
 
 
+def test_a_budget_for_a_teacher_that_does_not_write_is_refused() -> None:
+    replay = ("policy", {"kind": "replay", "run": "runs/demo"})
+    assert parse(replay).policy.kind == "replay"
+    with pytest.raises(ConfigError, match=r"^teacher_budget: with policy replay the teacher writes nothing"):
+        parse(replay, ("teacher_budget.tokens_per_run", 100_000))
+
+
 @pytest.mark.parametrize(
     ("name", "limit", "least"), [("tokens_per_step", 31, 32), ("tokens_per_run", 319, 320)]
 )

@@ -1,0 +1,46 @@
+"""What a student works with, built from a run's settings: its engine, its calls to the teacher, its limits."""
+
+from dataclasses import dataclass
+
+import torch
+
+from adaswitch.config import RunConfig
+from adaswitch.io.models import check_teacher, load_tokenizer, max_positions, stop_token_ids
+from adaswitch.wire import ModelInfo
+from services.student.teacher_calls import Client, TeacherCalls
+from services.student.transformers_engine import Sampling, TransformersEngine
+
+
+@dataclass(frozen=True)
+class StudentParts:
+    """All of it, on the teacher that ``info`` describes."""
+
+    engine: TransformersEngine
+    teacher: TeacherCalls
+    stop_token_ids: list[int]
+    max_tokens: int
+    """The longest sequence that both sides take."""
+
+
+def build_student(config: RunConfig, client: Client, info: ModelInfo) -> StudentParts:
+    """Raises ``ModelError`` for a model that cannot be loaded, and unless the teacher has its tokenizer."""
+    student = config.student
+    tokenizer = load_tokenizer(student.model)
+    check_teacher(info, tokenizer, student.model)
+    stops = stop_token_ids(student.model, tokenizer)
+    vocab_size = info.vocab_size  # the tokenizer's, which is the same on both sides
+    sampling = Sampling(config.seed, student.temperature, student.max_new_tokens, stops)
+    return StudentParts(
+        engine=TransformersEngine.from_folder(
+            student.model, student.dtype, vocab_size, sampling, _device(student.device)
+        ),
+        teacher=TeacherCalls(client, info, config.teacher, vocab_size, config.seed, stops),
+        stop_token_ids=stops,
+        max_tokens=min(info.max_model_len, max_positions(student.model)),
+    )
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
