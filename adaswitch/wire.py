@@ -23,6 +23,11 @@ from adaswitch.errors import TeacherProtocolError
 JSON_TYPE = "application/json"
 SAFETENSORS_TYPE = "application/x-safetensors"
 
+REQUEST_ID_HEADER = "X-Request-Id"
+"""A client's own name for a request; the answer carries it, or one that the service made up."""
+TIMEOUT_HEADER = "X-Request-Timeout-S"
+"""After how many seconds a client wants 504 instead of an answer."""
+
 MIN_TEMPERATURE = 0.01
 """vLLM samples at this where less, but not 0, is asked for: refused instead of silently changed."""
 MAX_TEMPERATURE = 2.0
@@ -113,6 +118,8 @@ class ErrorBody(_Schema):
 
 
 FinishReason = Literal["stop", "length"]
+LogprobsDtype = Literal["float32", "float16"]
+"""Of log-probabilities on their way."""
 
 
 @dataclass(frozen=True)
@@ -152,11 +159,21 @@ _ARRAYS = {
 }
 
 
-def answers_to_safetensors(answers: Sequence[SequenceAnswer]) -> bytes:
-    """All answers as one blob: each array concatenated over the sequences, with their lengths beside them."""
+def safetensors_type(dtype: LogprobsDtype = "float32") -> str:
+    """What a client accepts: safetensors, with log-probabilities of this type."""
+    return SAFETENSORS_TYPE if dtype == "float32" else f"{SAFETENSORS_TYPE};logprobs={dtype}"
+
+
+def answers_to_safetensors(answers: Sequence[SequenceAnswer], dtype: LogprobsDtype = "float32") -> bytes:
+    """All answers as one blob: each array concatenated over the sequences, with their lengths beside them.
+
+    ``dtype`` is that of the log-probabilities: float16 keeps 11 bits of each.
+    """
     arrays: dict[str, NDArray[np.generic]] = {
-        name: np.concatenate([getattr(answer, name) for answer in answers]).astype(dtype, copy=False)
-        for name, dtype in _ARRAYS.items()
+        name: np.concatenate([getattr(answer, name) for answer in answers]).astype(
+            dtype if array_dtype is np.float32 else array_dtype, copy=False
+        )
+        for name, array_dtype in _ARRAYS.items()
     }
     arrays["num_tokens"] = np.array([len(answer.token_ids) for answer in answers], dtype=np.int32)
     arrays["num_rows"] = np.array([len(answer.top_ids) for answer in answers], dtype=np.int32)
@@ -165,9 +182,10 @@ def answers_to_safetensors(answers: Sequence[SequenceAnswer]) -> bytes:
 
 
 def answers_from_safetensors(blob: bytes) -> list[SequenceAnswer]:
-    """Inverse of ``answers_to_safetensors``. Raises ``TeacherProtocolError`` for anything else."""
+    """Inverse of ``answers_to_safetensors``, float32 again. Raises ``TeacherProtocolError`` for anything else."""
     try:
         arrays = load_safetensors(blob)
+        arrays |= {name: arrays[name].astype(dtype, copy=False) for name, dtype in _ARRAYS.items()}
         reasons = json.loads(safetensors_metadata(blob)["finish_reasons"])
         token_ends, row_ends = np.cumsum(arrays["num_tokens"]), np.cumsum(arrays["num_rows"])
         _check_lengths(arrays, int(token_ends[-1]), int(row_ends[-1]))
@@ -192,6 +210,11 @@ def _check_lengths(arrays: dict[str, NDArray[np.generic]], num_tokens: int, num_
     for name, expected in zip(_ARRAYS, (num_tokens, num_tokens, num_rows, num_rows), strict=True):
         if len(arrays[name]) != expected:
             raise ValueError(f"{name} holds {len(arrays[name])} rows and not {expected}")
+
+
+def split_keys(text: str) -> list[str]:
+    """The bearer keys in an environment variable: one, or several with commas or blanks between."""
+    return text.replace(",", " ").split()
 
 
 def safetensors_metadata(blob: bytes) -> dict[str, str]:

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from adaswitch.config import TeacherServiceConfig
 from adaswitch.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from services.teacher.app import create_app
+from services.teacher.keys import KeyRing
 
 VOCAB_SIZE = 11
 MAX_MODEL_LEN = 16
@@ -118,7 +119,7 @@ async def running_app(
     engine: FakeEngine, api_keys: Sequence[str] = (), settled: bool = True, **settings: object
 ) -> AsyncIterator[FastAPI]:
     """The app within its lifespan; ``settled`` waits until the engine has started or failed."""
-    app = create_app(engine, service_config(**settings), api_keys)
+    app = create_app(engine, service_config(**settings), KeyRing(api_keys))
     async with app.router.lifespan_context(app):
         if settled:
             await app.state.service.settled.wait()

@@ -30,8 +30,15 @@ class TeacherServiceConfig(Settings):
     """Most sequences or prompts in one request."""
     max_body_bytes: int = Field(default=16 * 2**20, ge=1)
     """A longer request body is answered with 413."""
+    body_timeout_s: float = Field(default=30.0, gt=0)
+    """A body that has not come by then is answered with 408."""
     max_queued_requests: int = Field(default=256, ge=1)
     """Requests in the house at once; one more is answered with 429."""
+    logprob_memory_gib: float = Field(default=2.0, gt=0)
+    """Memory for the log-probabilities of requests under way, by their rows and ``top_k``: one more that does not
+    fit is answered with 429, one that would never fit with 422."""
+    request_timeout_s: float = Field(default=600.0, gt=0)
+    """A request that takes longer is ended and answered with 504; ``X-Request-Timeout-S`` may ask for less."""
     drain_timeout_s: float = Field(default=30.0, ge=0)
     """After SIGTERM: how long requests under way may still take."""
     kv_cache_gib: float = Field(default=1.0, gt=0)
@@ -44,6 +51,10 @@ class TeacherServiceConfig(Settings):
     """How many GPUs share one copy of the model."""
     num_threads: int = Field(default=1, ge=1)
     """Threads of the engine on CPU."""
+    api_keys_file: str | None = None
+    """A file of bearer keys, one a line, read again on SIGHUP; those in ``ADASWITCH_API_KEY`` count as well."""
+    access_log: bool = True
+    """A JSON line a request, but for the routes that only machines ask."""
     insecure: bool = False
     """Bind beyond loopback without a key."""
 
@@ -61,6 +72,8 @@ class TeacherConfig(Settings):
     """At which the teacher writes; 0 is greedy. Its log-probabilities are at 1 whatever this is."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """The teacher writes with the most likely tokens whose probability reaches this."""
+    logprobs: Literal["float32", "float16"] = "float32"
+    """Of log-probabilities on their way: float16 takes a quarter less of the network, and 11 bits of each are left."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
     """For a connection to be made."""
     request_timeout_s: float = Field(default=300.0, gt=0)

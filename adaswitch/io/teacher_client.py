@@ -7,7 +7,8 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import httpx
 import numpy as np
@@ -24,7 +25,8 @@ from adaswitch.errors import (
 )
 from adaswitch.wire import (
     JSON_TYPE,
-    SAFETENSORS_TYPE,
+    REQUEST_ID_HEADER,
+    TIMEOUT_HEADER,
     ErrorBody,
     GenerateRequest,
     ModelInfo,
@@ -32,6 +34,8 @@ from adaswitch.wire import (
     ScoreSequence,
     SequenceAnswer,
     answers_from_safetensors,
+    safetensors_type,
+    split_keys,
 )
 
 FIRST_BACKOFF_S = 0.1
@@ -75,10 +79,10 @@ class TeacherClient:
         Raises ``ConfigError`` for an address that nobody could have.
         """
         _check_url(config.url)
-        key = os.environ.get(config.api_key_env)
+        keys = split_keys(os.environ.get(config.api_key_env, ""))
         http = httpx.AsyncClient(
             base_url=config.url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers=_headers(config, keys),
             timeout=httpx.Timeout(config.request_timeout_s, connect=config.connect_timeout_s),
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=64),
             transport=transport,
@@ -152,15 +156,18 @@ class TeacherClient:
 
     async def _ask(self, path: str, body: BaseModel, num_sequences: int) -> list[SequenceAnswer]:
         content = body.model_dump_json().encode()
-        response = await self._persist(lambda: self._send("POST", path, content))
+        # The same at every try, so that the service's log shows them as one.
+        headers = {REQUEST_ID_HEADER: uuid.uuid4().hex}
+        response = await self._persist(lambda: self._send("POST", path, content, headers))
         answers = answers_from_safetensors(response.content)
         if len(answers) != num_sequences:
             raise TeacherProtocolError(f"{num_sequences} sequences sent, {len(answers)} answered")
         return answers
 
-    async def _send(self, method: str, path: str, content: bytes | None = None) -> httpx.Response:
+    async def _send(
+        self, method: str, path: str, content: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
         """One try. Raises ``TeacherError`` or ``NonFiniteError`` for every answer that is not a 2xx."""
-        headers = {"Accept": SAFETENSORS_TYPE, "Content-Type": JSON_TYPE}
         try:
             response = await self._http.request(method, path, content=content, headers=headers)
         except httpx.TransportError as error:
@@ -204,6 +211,13 @@ def _pause_s(error: Exception, backoff_s: float, left_s: float) -> float:
     # Not for secrecy: so that many students do not come back at once.
     jittered_s = backoff_s * random.uniform(0.5, 1.0)
     return max(0.0, min(max(wished_s, jittered_s), left_s))
+
+
+def _headers(config: TeacherConfig, keys: Sequence[str]) -> dict[str, str]:
+    """Of every request: the first of ``keys``, the form of answers, and when nobody will wait for one any more."""
+    headers = {"Accept": safetensors_type(config.logprobs), "Content-Type": JSON_TYPE}
+    headers[TIMEOUT_HEADER] = f"{config.request_timeout_s:g}"
+    return headers | ({"Authorization": f"Bearer {keys[0]}"} if keys else {})
 
 
 def _check_url(url: str) -> None:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from adaswitch.errors import ConfigError
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import socket
 
     from adaswitch.config import TeacherServiceConfig
+    from services.teacher.keys import KeyRing
 
 EXAMPLES = """\
 Examples:
@@ -22,7 +24,8 @@ Examples:
   curl -s localhost:8000/v1/score -d '{"sequences": [{"token_ids": [1, 5, 7], "start": 1}], "top_k": 3}'
 
 Every setting of teacher.serve can be given with --config; options on the command line win.
-With ADASWITCH_API_KEY in the environment, clients must send it as their bearer key.
+With ADASWITCH_API_KEY in the environment (several: with commas), or --api-keys-file (one a line, read again on
+SIGHUP), clients must send one of the keys as their bearer key.
 """
 KEY_VARIABLE = "ADASWITCH_API_KEY"
 
@@ -51,6 +54,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--drain-timeout-s", type=float, metavar="S", help="what requests may take after SIGTERM (30)"
     )
+    parser.add_argument("--api-keys-file", metavar="FILE", help="bearer keys, one a line")
     parser.add_argument("--insecure", action="store_true", help="bind beyond loopback without a key")
     return parser.parse_args(arguments)
 
@@ -64,21 +68,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     """All that can be checked before anything heavy is imported, then the service."""
+    from adaswitch.wire import split_keys
     from services.teacher.binding import bind, check_binding
+    from services.teacher.keys import KeyRing
     from services.teacher.model_folder import check_model_folder
     from services.teacher.vllm_environment import check_vllm_installed, set_environment
 
     config = _config(options)
-    key = os.environ.get(KEY_VARIABLE)
-    api_keys = [key] if key else []
+    keys = KeyRing(split_keys(os.environ.get(KEY_VARIABLE, "")), config.api_keys_file)
     check_model_folder(config.model)
-    check_binding(config, api_keys)
+    check_binding(config, bool(keys))
     if config.engine == "vllm":
         check_vllm_installed()
         set_environment(config)
     with bind(config) as bound:
         print(f"loading {config.model} on {config.engine} ...", flush=True)
-        _serve(config, api_keys, bound)
+        _serve(config, keys, bound)
 
 
 def _config(options: argparse.Namespace) -> "TeacherServiceConfig":
@@ -107,16 +112,17 @@ def _config(options: argparse.Namespace) -> "TeacherServiceConfig":
         raise ConfigError(describe(error, TeacherServiceConfig)) from None
 
 
-def _serve(config: "TeacherServiceConfig", api_keys: Sequence[str], bound: "socket.socket") -> None:
+def _serve(config: "TeacherServiceConfig", keys: "KeyRing", bound: "socket.socket") -> None:
     from services.teacher.app import create_app
     from services.teacher.engine import is_starting
     from services.teacher.engines import make_engine
     from services.teacher.processes import end_descendants
     from services.teacher.serve import serve
 
-    app = create_app(make_engine(config), config, api_keys)
+    say = partial(print, flush=True)
+    app = create_app(make_engine(config), config, keys, say if config.access_log else lambda line: None)
     try:
-        asyncio.run(serve(app, bound, config, lambda line: print(line, flush=True)))
+        asyncio.run(serve(app, bound, config, keys, say))
     finally:
         end_descendants()
     if is_starting():

@@ -1,7 +1,7 @@
 """The teacher's REST contract as a FastAPI app around any engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,19 +22,27 @@ from adaswitch.wire import (
     answers_to_safetensors,
 )
 from services.teacher.auth import BearerAuthMiddleware
+from services.teacher.deadline import Deadline
 from services.teacher.engine import TeacherEngine
 from services.teacher.errors import install_handlers
+from services.teacher.keys import KeyRing
 from services.teacher.lifecycle import Service
 from services.teacher.limits import check_generate, check_score, parse, read_body
-from services.teacher.metrics import MetricsMiddleware, TeacherMetrics
+from services.teacher.metrics import TeacherMetrics
+from services.teacher.observe import ObserveMiddleware
 
 router = APIRouter()
 
 
-def create_app(engine: TeacherEngine, config: TeacherServiceConfig, api_keys: Sequence[str] = ()) -> FastAPI:
+def create_app(
+    engine: TeacherEngine,
+    config: TeacherServiceConfig,
+    keys: KeyRing,
+    log: Callable[[str], None] = lambda line: None,
+) -> FastAPI:
     """The app. Its lifespan starts ``engine`` in the background and ends it; until then it answers 503.
 
-    With ``api_keys`` every ``/v1`` route wants one of them.
+    With ``keys`` every ``/v1`` route wants one of them. ``log`` gets a line a request.
     """
     metrics = TeacherMetrics()
     service = Service(engine, config, metrics)
@@ -50,8 +58,8 @@ def create_app(engine: TeacherEngine, config: TeacherServiceConfig, api_keys: Se
     app.include_router(router)
     install_handlers(app)
     # The last one added is the outermost.
-    app.add_middleware(BearerAuthMiddleware, keys=api_keys)
-    app.add_middleware(MetricsMiddleware, metrics=metrics)
+    app.add_middleware(BearerAuthMiddleware, keys=keys)
+    app.add_middleware(ObserveMiddleware, metrics=metrics, log=log)
     return app
 
 
@@ -105,7 +113,7 @@ def _documented(path: str, schema: type[BaseModel]) -> dict[str, Any]:
     """For the OpenAPI document, since the routes read their bodies themselves."""
     here = f"#/paths/{path.replace('/', '~1')}/post/requestBody/content/{JSON_TYPE.replace('/', '~1')}/schema"
     return {
-        "responses": {status: {"model": ErrorBody} for status in (400, 401, 413, 422, 429, 503)},
+        "responses": {status: {"model": ErrorBody} for status in (400, 401, 408, 413, 422, 429, 503, 504)},
         "openapi_extra": {
             "requestBody": {
                 "required": True,
@@ -122,11 +130,14 @@ def _documented(path: str, schema: type[BaseModel]) -> dict[str, Any]:
 async def score(request: Request) -> Response:
     """The teacher's distributions after given tokens: ``len - start + 1`` rows a sequence."""
     service = _service(request.app)
+    deadline = Deadline.of(request, service.config.request_timeout_s)
     async with service.place():
-        body = parse(ScoreRequest, await read_body(request, service.config.max_body_bytes))
+        body = parse(ScoreRequest, await read_body(request, service.config))
         checked = check_score(body, service.engine.info, service.config)
-        work = service.engine.score(checked.sequences, checked.top_k)
-        answers = await service.run(work, request.receive)
+        num_rows = sum(len(sequence.token_ids) for sequence in checked.sequences)
+        with service.memory(num_rows, checked.top_k):
+            work = service.engine.score(checked.sequences, checked.top_k)
+            answers = await service.run(work, request.receive, deadline)
     service.metrics.scored_tokens.inc(sum(len(answer.token_ids) for answer in answers))
     return _encoded(answers, request)
 
@@ -135,17 +146,23 @@ async def score(request: Request) -> Response:
 async def generate(request: Request) -> Response:
     """The teacher's own tokens, each with the distribution that it was drawn from."""
     service = _service(request.app)
+    deadline = Deadline.of(request, service.config.request_timeout_s)
     async with service.place():
-        body = parse(GenerateRequest, await read_body(request, service.config.max_body_bytes))
+        body = parse(GenerateRequest, await read_body(request, service.config))
         checked = check_generate(body, service.engine.info, service.config)
-        answers = await service.run(service.engine.generate(checked), request.receive)
+        num_rows = sum(prompt.max_tokens for prompt in checked.prompts)
+        with service.memory(num_rows, checked.top_k):
+            answers = await service.run(service.engine.generate(checked), request.receive, deadline)
     service.metrics.generated_tokens.inc(sum(len(answer.token_ids) for answer in answers))
     return _encoded(answers, request)
 
 
 def _encoded(answers: Sequence[SequenceAnswer], request: Request) -> Response:
-    accepted = request.headers.get("accept", "").split(",")
-    if any(part.partition(";")[0].strip().lower() == SAFETENSORS_TYPE for part in accepted):
-        return Response(answers_to_safetensors(answers), media_type=SAFETENSORS_TYPE)
+    for part in request.headers.get("accept", "").lower().split(","):
+        kind, *parameters = (piece.strip() for piece in part.split(";"))
+        if kind == SAFETENSORS_TYPE:
+            half = "logprobs=float16" in parameters
+            body = answers_to_safetensors(answers, "float16" if half else "float32")
+            return Response(body, media_type=SAFETENSORS_TYPE)
     document = {"sequences": [answer.to_json() for answer in answers]}
     return Response(orjson.dumps(document), media_type=JSON_TYPE)

@@ -2,18 +2,17 @@
 
 import ipaddress
 import socket
-from collections.abc import Sequence
 
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.errors import EnvironmentProblem
 
 
-def check_binding(config: TeacherServiceConfig, api_keys: Sequence[str]) -> None:
+def check_binding(config: TeacherServiceConfig, has_keys: bool) -> None:
     """Raises ``EnvironmentProblem`` where the service would stand open to others."""
-    if not api_keys and not config.insecure and not _is_loopback(config.host):
+    if not has_keys and not config.insecure and not _is_loopback(config.host):
         raise EnvironmentProblem(
-            f"host: {config.host} can be reached from other machines; set ADASWITCH_API_KEY, bind 127.0.0.1, "
-            "or pass --insecure"
+            f"host: {config.host} can be reached from other machines; set ADASWITCH_API_KEY or "
+            "--api-keys-file, bind 127.0.0.1, or pass --insecure"
         )
 
 

@@ -1,8 +1,8 @@
 """The service's life, and the place of each request in it: admission, hanging up, draining."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -11,12 +11,15 @@ from starlette.types import Receive
 
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.wire import ScoreSequence
+from services.teacher.deadline import Deadline
 from services.teacher.engine import TeacherEngine
-from services.teacher.errors import RETRY_AFTER_S, ApiError, unavailable
+from services.teacher.errors import RETRY_AFTER_S, ApiError, out_of_range, unavailable
 from services.teacher.metrics import TeacherMetrics
 
 T = TypeVar("T")
 HEALTH_INTERVAL_S = 0.5
+BYTES_PER_LOGPROB = 100
+"""Of one token's candidate until it is answered: two Python numbers in vLLM's lists, then arrays, then the body."""
 
 
 class Phase(StrEnum):
@@ -46,6 +49,7 @@ class Service:
         self.lost = asyncio.Event()
         """Set once the engine has died after it was ready."""
         self._num_in_flight = 0
+        self._num_bytes = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._work: set[asyncio.Future[Any]] = set()
@@ -97,17 +101,50 @@ class Service:
         finally:
             self._count(-1)
 
-    async def run(self, work: Coroutine[None, None, T], receive: Receive) -> T:
-        """``work``'s result. It is cancelled, and ``ClientDisconnect`` raised, when the client hangs up."""
+    @contextmanager
+    def memory(self, num_rows: int, top_k: int) -> Iterator[None]:
+        """Memory for ``num_rows`` of ``top_k`` log-probabilities: 422 where it is never enough, 429 where not now."""
+        num_bytes = num_rows * (top_k + 1) * BYTES_PER_LOGPROB
+        budget = int(self.config.logprob_memory_gib * 2**30)
+        if num_bytes > budget:
+            raise out_of_range(
+                "top_k",
+                f"top_k: {num_rows} rows of {top_k} log-probabilities would take {num_bytes / 2**30:.1f} GiB, more "
+                f"than the {self.config.logprob_memory_gib:g} set aside: lower it, or send fewer tokens at once",
+            )
+        if self._num_bytes + num_bytes > budget:
+            raise ApiError(
+                429,
+                "memory_full",
+                "the log-probabilities of requests under way take all the memory set aside for them",
+                headers={"Retry-After": str(RETRY_AFTER_S)},
+            )
+        self._use(num_bytes)
+        try:
+            yield
+        finally:
+            self._use(-num_bytes)
+
+    def _use(self, change: int) -> None:
+        self._num_bytes += change
+        self.metrics.logprob_bytes.set(self._num_bytes)
+
+    async def run(self, work: Coroutine[None, None, T], receive: Receive, deadline: Deadline) -> T:
+        """``work``'s result. It is cancelled when the client hangs up (``ClientDisconnect``), or too late (504)."""
         task = asyncio.create_task(work)
         gone = asyncio.create_task(_hung_up(receive))
         both: set[asyncio.Future[Any]] = {task, gone}
         self._work.add(task)
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, timeout=deadline.left_s, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done() and not gone.done():
+                self.metrics.cancelled.labels("deadline").inc()
+                raise deadline.passed()
             if not task.done():
+                self.metrics.cancelled.labels("client").inc()
                 raise ClientDisconnect
             if task.cancelled():
+                self.metrics.cancelled.labels("drain").inc()
                 raise unavailable("draining", "the service ended before this request did")
             return task.result()
         finally:
@@ -130,6 +167,7 @@ class Service:
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
         self.metrics.ready.set(phase is Phase.READY)
+        self.metrics.engine_up.set(phase in (Phase.READY, Phase.DRAINING))
 
     def _count(self, change: int) -> None:
         self._num_in_flight += change

@@ -1,5 +1,6 @@
 """What a request may be: its size, its lengths and its numbers, checked before the engine sees it."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -11,14 +12,26 @@ from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.wire import GenerateRequest, ModelInfo, ScoreRequest
 from services.teacher.errors import ApiError, from_validation, out_of_range
 
+MAX_DIGITS = 18
+"""Of a Content-Length."""
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The whole body, or a 413 as soon as it is known to be too long."""
+async def read_body(request: Request, config: TeacherServiceConfig) -> bytes:
+    """The whole body: 413 as soon as it is known to be too long, 408 where it is too slow in coming."""
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
+    # A number of more digits than this is too large whatever it is, and slow to read.
+    if declared.isdecimal() and (len(declared) > MAX_DIGITS or int(declared) > config.max_body_bytes):
+        raise _too_large(config.max_body_bytes)
+    try:
+        async with asyncio.timeout(config.body_timeout_s):
+            return await _whole_body(request, config.max_body_bytes)
+    except TimeoutError:
+        message = f"the body did not come within {config.body_timeout_s:g} s"
+        raise ApiError(408, "body_timeout", message, headers={"Connection": "close"}) from None
+
+
+async def _whole_body(request: Request, max_bytes: int) -> bytes:
     body = bytearray()
     async for part in request.stream():
         body += part

@@ -1,9 +1,6 @@
-"""The service's own Prometheus metrics, and the middleware that counts requests by route and code."""
-
-import time
+"""The service's own Prometheus metrics."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -37,6 +34,20 @@ class TeacherMetrics:
             "Requests in the house: read, queued or computed.",
             registry=self._registry,
         )
+        self.cancelled = Counter(
+            "adaswitch_teacher_requests_cancelled",
+            "Requests given up: the client hung up, the deadline passed, or the service ended.",
+            ("reason",),
+            registry=self._registry,
+        )
+        self.logprob_bytes = Gauge(
+            "adaswitch_teacher_logprob_bytes_in_flight",
+            "Memory set aside for the log-probabilities of requests under way.",
+            registry=self._registry,
+        )
+        self.engine_up = Gauge(
+            "adaswitch_teacher_engine_up", "1 while the engine runs, else 0.", registry=self._registry
+        )
         self.ready = Gauge(
             "adaswitch_teacher_ready", "1 while new work is taken, else 0.", registry=self._registry
         )
@@ -44,33 +55,3 @@ class TeacherMetrics:
     def text(self) -> str:
         """All of them in Prometheus' text format."""
         return generate_latest(self._registry).decode()
-
-
-class MetricsMiddleware:
-    """Counts and times every HTTP request."""
-
-    def __init__(self, app: ASGIApp, metrics: TeacherMetrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        start_s = time.perf_counter()
-        code = "500"
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal code
-            if message["type"] == "http.response.start":
-                code = str(message["status"])
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_and_note)
-        finally:
-            # The router has noted the route that it chose, so that made-up paths make no new series.
-            route = getattr(scope.get("route"), "path", "other")
-            self._metrics.requests.labels(route, code).inc()
-            self._metrics.latency.labels(route).observe(time.perf_counter() - start_s)

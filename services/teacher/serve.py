@@ -11,8 +11,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from adaswitch.config.teacher import TeacherServiceConfig
-from adaswitch.errors import AdaSwitchError
+from adaswitch.errors import AdaSwitchError, ConfigError
 from services.teacher.engine import EngineLostError
+from services.teacher.keys import KeyRing
 from services.teacher.lifecycle import Phase, Service
 
 KEEP_ALIVE_S = 75
@@ -30,12 +31,20 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: FastAPI, bound: socket.socket, config: TeacherServiceConfig, say: Callable[[str], None]
+    app: FastAPI,
+    bound: socket.socket,
+    config: TeacherServiceConfig,
+    keys: KeyRing,
+    say: Callable[[str], None],
 ) -> None:
-    """Serve until a signal. Raises why the engine did not start, or ``EngineLostError`` once it has died."""
+    """Serve until a signal; SIGHUP reads the file of keys again.
+
+    Raises why the engine did not start, or ``EngineLostError`` once it has died.
+    """
     start_s = time.perf_counter()
     service: Service = app.state.service
     stop = _stop_on_signals()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, keys, say)
     server = _Server(
         uvicorn.Config(
             app,
@@ -75,6 +84,13 @@ def _stop_on_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+def _reload(keys: KeyRing, say: Callable[[str], None]) -> None:
+    try:
+        say(f"keys read again: {keys.reload()}")
+    except ConfigError as error:
+        say(f"keys are left as they were: {error}")
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -1,5 +1,6 @@
 """The teacher service as a process: how it starts, refuses to, and ends. Nothing may be left behind."""
 
+import json
 import os
 import signal
 import socket
@@ -49,6 +50,11 @@ def last_line(process: TeacherProcess) -> str:
     return process.log.read_text().splitlines()[-1]
 
 
+def ready_line(process: TeacherProcess) -> str:
+    """The log's last line that is no request."""
+    return [line for line in process.log.read_text().splitlines() if not line.startswith("{")][-1]
+
+
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "services.teacher", *arguments],
@@ -77,7 +83,7 @@ NONSENSE = (
 
 def test_a_service_with_a_key_from_its_ready_line_to_sigterm(start, model):
     process = start(*LIGHT, ADASWITCH_API_KEY="open-sesame").wait_until_ready()
-    assert last_line(process).startswith(f"teacher ready at {process.url}: {model} on transformers after ")
+    assert ready_line(process).startswith(f"teacher ready at {process.url}: {model} on transformers after ")
     assert process.http.post("/v1/score", json=SCORE).status_code == 401
     process.http.headers["Authorization"] = "Bearer open-sesame"
     (answer,) = process.ask("/v1/score", SCORE)
@@ -93,6 +99,27 @@ def test_a_service_with_a_key_from_its_ready_line_to_sigterm(start, model):
     log = process.log.read_text()
     assert "Traceback" not in log
     assert "open-sesame" not in log
+
+
+def test_a_file_of_keys_is_read_again_on_sighup(start, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("old\n")
+    process = start(*LIGHT, "--api-keys-file", str(keys)).wait_until_ready()
+
+    def status(key: str) -> int:
+        return process.http.get("/v1/model", headers={"Authorization": f"Bearer {key}"}).status_code
+
+    assert (status("old"), status("new")) == (200, 401)
+    for content, line in (("new\n", "keys read again: 1"), ("", "keys are left as they were: ")):
+        keys.write_text(content)
+        process.process.send_signal(signal.SIGHUP)
+        deadline_s = time.monotonic() + 10
+        while line not in process.log.read_text():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        assert (status("old"), status("new")) == (401, 200)
+    requests = [json.loads(line) for line in process.log.read_text().splitlines() if line.startswith("{")]
+    assert [request["code"] for request in requests] == [200, 401, 401, 200, 401, 200]
 
 
 def test_a_config_says_the_same_as_the_options_and_ctrl_c_ends_it(start, model, tmp_path):
