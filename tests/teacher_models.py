@@ -61,19 +61,19 @@ class Reference:
         return logits.float().log_softmax(-1).numpy()
 
 
-def assert_token_logprobs(answer: SequenceAnswer, expected: np.ndarray) -> None:
+def assert_token_logprobs(answer: SequenceAnswer, expected: np.ndarray, atol: float = 1e-4) -> None:
     """The tokens of ``answer`` have the log-probabilities of their own rows ``expected [rows, V]``."""
     wanted = [row[token] for row, token in zip(expected, answer.token_ids.tolist(), strict=False)]
     assert len(wanted) == len(answer.token_ids)
-    np.testing.assert_allclose(answer.token_logprobs, wanted, atol=1e-4)
+    np.testing.assert_allclose(answer.token_logprobs, wanted, atol=atol)
 
 
-def assert_rows(answer: SequenceAnswer, expected: np.ndarray) -> None:
+def assert_rows(answer: SequenceAnswer, expected: np.ndarray, atol: float = 1e-4) -> None:
     """Every row of ``answer`` is what ``expected [rows, V]`` says, in order."""
     assert len(answer.top_ids) == len(expected)
     k = answer.top_ids.shape[1]
     for ids, logprobs, row in zip(answer.top_ids, answer.top_logprobs, expected, strict=True):
         assert len(set(ids.tolist())) == k
-        np.testing.assert_allclose(logprobs, row[ids], atol=1e-4)
-        np.testing.assert_allclose(logprobs, np.sort(row)[::-1][:k], atol=1e-4)
+        np.testing.assert_allclose(logprobs, row[ids], atol=atol)
+        np.testing.assert_allclose(logprobs, np.sort(row)[::-1][:k], atol=atol)
         assert (np.diff(logprobs) <= 0).all()

@@ -1,6 +1,8 @@
 """The teacher on vLLM's ``AsyncLLM``, used as a library: no detokenising, no dictionaries per token.
 
-The prefix cache is off, so that every row is computed for the request that it answers.
+Scores read the prefix cache, against vLLM's default: a chunk behind a long prefix costs the chunk alone. What is
+in the cache has no log-probabilities, so a row that was asked for may be missing: then the sequence is scored
+anew without the cache.
 """
 
 import asyncio
@@ -24,7 +26,7 @@ from services.teacher.engine_log import EngineLog
 from services.teacher.model_folder import ModelFacts, model_info, read_model_folder
 from services.teacher.processes import end_descendants
 from services.teacher.vllm_environment import check_vllm_installed, set_cpu_environment, set_environment
-from services.teacher.vllm_rows import generated_answer, scored_answer
+from services.teacher.vllm_rows import MissingRowError, generated_answer, scored_answer
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -45,6 +47,7 @@ class VLLMEngine:
         self._llm: AsyncLLM | None = None
         self._info: ModelInfo | None = None
         self._request_numbers = itertools.count()
+        self._block_size = 0
         self._closing = False
         self._built = threading.Event()
         self._built.set()
@@ -86,6 +89,8 @@ class VLLMEngine:
         await self._llm.collective_rpc("teacher_exit_with", args=(os.getpid(),))
         if facts.vocab_size < facts.num_embedding_rows:
             await self._llm.collective_rpc("teacher_drop_padding_rows", args=(facts.vocab_size,))
+        await self._llm.collective_rpc("teacher_mark_missing_rows")
+        self._block_size = self._llm.vllm_config.cache_config.block_size
         # What vLLM's kernels do not support may show only now, and then ends the engine.
         await self.score([ScoreSequence(token_ids=[0], start=1)], top_k=0)
 
@@ -123,7 +128,7 @@ class VLLMEngine:
             "max_num_batched_tokens": max_batched_tokens,
             "max_num_seqs": min(256, max_batched_tokens),
             "enforce_eager": eager,
-            "enable_prefix_caching": False,
+            "enable_prefix_caching": True,
             "distributed_executor_backend": "uni" if on_cpu else None,
             "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30) if on_cpu else None,
             "gpu_memory_utilization": config.gpu_memory_utilization,
@@ -137,11 +142,30 @@ class VLLMEngine:
         return await all_or_none(self._score(sequence, top_k) for sequence in sequences)
 
     async def _score(self, sequence: ScoreSequence, top_k: int) -> SequenceAnswer:
+        # The cache holds whole blocks: a shorter prefix is in none.
+        if sequence.start > self._block_size:
+            try:
+                return await self._score_once(sequence, top_k, read_cache=True)
+            except MissingRowError:
+                pass
+        return await self._score_once(sequence, top_k, read_cache=False)
+
+    async def _score_once(self, sequence: ScoreSequence, top_k: int, *, read_cache: bool) -> SequenceAnswer:
         # The one token that vLLM insists on drawing brings the last row with it.
-        params = _sampling_params(max_tokens=1, temperature=0.0, logprobs=top_k, prompt_logprobs=top_k)
+        params = _sampling_params(
+            max_tokens=1,
+            temperature=0.0,
+            logprobs=top_k,
+            prompt_logprobs=top_k,
+            skip_reading_prefix_cache=not read_cache,
+        )
         output = await self._final_output(sequence.token_ids, params)
         return scored_answer(
-            sequence.token_ids, sequence.start, output.prompt_logprobs, output.outputs[0].logprobs, top_k
+            sequence,
+            output.prompt_logprobs,
+            output.outputs[0].logprobs,
+            top_k,
+            num_cached=output.num_cached_tokens or 0,
         )
 
     async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adaswitch.wire import FinishReason, SequenceAnswer
+from adaswitch.wire import FinishReason, ScoreSequence, SequenceAnswer
 from services.teacher.engine import EngineFaultError, check_finite
 
 
@@ -21,15 +21,29 @@ class FlatLogprobs(Protocol):
     logprobs: list[float]
 
 
+class MissingRowError(Exception):
+    """A row that was asked for lies in the part that vLLM took from its prefix cache."""
+
+
 def scored_answer(
-    token_ids: Sequence[int], start: int, prompt: FlatLogprobs, sampled: FlatLogprobs, k: int
+    sequence: ScoreSequence, prompt: FlatLogprobs, sampled: FlatLogprobs, k: int, num_cached: int = 0
 ) -> SequenceAnswer:
-    """Rows ``start .. len``: those of ``prompt`` (its position 0 is empty), then ``sampled`` as the last."""
+    """Rows ``start .. len``: those of ``prompt`` (its position 0 is empty), then ``sampled`` as the last.
+
+    The distribution after n tokens comes from the n-th of them, so it is there where n > ``num_cached``. Raises
+    ``MissingRowError`` where one is not; of a request that vLLM preempted its own count may be too low, but what
+    it never computed is NaN.
+    """
+    start = sequence.start
+    if num_cached >= start:
+        raise MissingRowError
     ids, logprobs = _table(prompt, k)
     last_ids, last_logprobs = _table(sampled, k)
-    if not np.array_equal(ids[:, 0], token_ids[1:]) or len(last_ids) != 1:
-        raise EngineFaultError("vLLM returned the log-probabilities of other tokens than it was asked for")
     ids, logprobs = ids[start - 1 :], logprobs[start - 1 :]
+    if num_cached and np.isnan(logprobs).any():
+        raise MissingRowError
+    if not np.array_equal(ids[:, 0], sequence.token_ids[start:]) or len(last_ids) != 1:
+        raise EngineFaultError("vLLM returned the log-probabilities of other tokens than it was asked for")
     return check_finite(
         SequenceAnswer(
             token_ids=ids[:, 0].copy(),

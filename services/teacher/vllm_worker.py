@@ -1,5 +1,6 @@
 """What the service adds to vLLM's worker, in the engine's process. vLLM mixes it in by its name."""
 
+import math
 import os
 import select
 import signal
@@ -19,6 +20,24 @@ class TeacherWorkerExtension:
         for module in self.model_runner.get_model().modules():
             if isinstance(module, LogitsProcessor):
                 module.org_vocab_size = vocab_size
+
+    def teacher_mark_missing_rows(self) -> None:
+        """Have every prompt log-probability be NaN until it is computed.
+
+        vLLM allocates them uninitialised, and never fills those of cached tokens in: what is there then may well
+        be another request's, and look plausible.
+        """
+        from vllm.v1.outputs import LogprobsTensors
+
+        allocate = LogprobsTensors.empty_cpu
+
+        def allocate_marked(num_positions: int, num_tokens_per_position: int) -> LogprobsTensors:
+            tensors = allocate(num_positions, num_tokens_per_position)
+            tensors.logprobs.fill_(math.nan)
+            tensors.logprob_token_ids.zero_()
+            return tensors
+
+        LogprobsTensors.empty_cpu = staticmethod(allocate_marked)  # type: ignore[method-assign]
 
     def teacher_exit_with(self, service_pid: int) -> None:
         """Kill this process, and the engine's that started it, as soon as the service's is gone.

@@ -97,6 +97,48 @@ def test_every_row_from_every_start_is_that_of_transformers(served, top_k):
         assert_token_logprobs(answer, rows)
 
 
+def overlapping(served: Served, rng: np.random.Generator) -> list[tuple[list[int], int]]:
+    """Requests that share prefixes of many lengths, repeat each other, and start anywhere: near a block's edge most."""
+    trunk = rng.integers(0, PEAKED_VOCAB_SIZE, 255).tolist()
+    branches = [trunk]
+    for place in (60, 127, 128, 129, 200):
+        branches.append([*trunk[:place], *rng.integers(0, PEAKED_VOCAB_SIZE, 255 - place).tolist()])
+    asked = []
+    for _ in range(150):
+        branch = branches[rng.integers(len(branches))]
+        length = int(rng.choice([rng.integers(1, 256), 127, 128, 129, 130, 160, 192, 255]))
+        near = [length, length - 16, length - 1, 127, 128, 129, 1]
+        start = int(rng.choice([rng.integers(1, length + 1), *(n for n in near if 1 <= n <= length)]))
+        asked.append((branch[:length], start))
+    return asked + asked[:50]
+
+
+def cached_tokens(served: Served) -> float:
+    """How many tokens vLLM has taken from its prefix cache."""
+    lines = served.process.http.get("/metrics").text.splitlines()
+    return sum(float(line.split(" ")[1]) for line in lines if line.startswith("vllm:prefix_cache_hits_total"))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_the_cache_answers_is_what_transformers_says(served, seed):
+    rng = np.random.default_rng(seed)
+    asked = overlapping(served, rng)
+    cached_before = cached_tokens(served)
+    rng.shuffle(asked)
+    groups = [asked[i : i + 5] for i in range(0, len(asked), 5)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda group: served.score(group, 8), groups))
+    for group, found in zip(groups, answers, strict=True):
+        for (ids, start), answer in zip(group, found, strict=True):
+            rows = served.rows(ids)[start - 1 :]
+            assert answer.token_ids.tolist() == ids[start:]
+            # Keys and values from another batch: a little more rounding than without the cache.
+            assert_rows(answer, rows, atol=1e-3)
+            assert_token_logprobs(answer, rows, atol=1e-3)
+    # Or nothing was tested.
+    assert cached_tokens(served) > cached_before
+
+
 def test_the_whole_vocabulary_sums_to_one_and_has_no_padding_rows(served):
     (answer,) = served.score([(SEQUENCES[2], 1)], -1)
     assert sorted(answer.top_ids[0].tolist()) == list(range(served.vocab_size))

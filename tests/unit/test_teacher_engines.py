@@ -1,6 +1,7 @@
 """The transformers engine against plain forward passes, vLLM's flat rows, and what a failed start leaves."""
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from services.teacher.engine import EngineFaultError, in_daemon_thread, is_start
 from services.teacher.engine_log import EngineLog
 from services.teacher.model_folder import check_model_folder, read_model_folder
 from services.teacher.transformers_engine import TransformersEngine
-from services.teacher.vllm_rows import generated_answer, scored_answer
+from services.teacher.vllm_rows import MissingRowError, generated_answer, scored_answer
 from tests.teacher_fakes import running_app
 from tests.teacher_models import Reference, assert_rows, make_model
 
@@ -163,6 +164,10 @@ async def test_the_whole_service_on_transformers(folder):
         assert np.array(document["sequences"][0]["top_ids"]).shape == (2, VOCAB_SIZE)
 
 
+def sequence(token_ids: list[int], start: int) -> ScoreSequence:
+    return ScoreSequence(token_ids=token_ids, start=start)
+
+
 @dataclass
 class Flat:
     token_ids: list[int]
@@ -175,17 +180,40 @@ SAMPLED = Flat([4, 4, 0], [-0.125, -0.125, -2.0])
 
 @pytest.mark.parametrize("start", [1, 2, 3])
 def test_vllms_rows_from_every_start(start):
-    answer = scored_answer([5, 8, 6], start, PROMPT, SAMPLED, 2)
+    answer = scored_answer(sequence([5, 8, 6], start), PROMPT, SAMPLED, 2)
     assert answer.token_ids.tolist() == [8, 6][start - 1 :]
     assert answer.token_logprobs.tolist() == [-3.0, -0.25][start - 1 :]
     assert answer.top_ids.tolist() == [[3, 1], [2, 6], [4, 0]][start - 1 :]
     assert answer.top_logprobs.tolist() == [[-0.5, -1.0], [-0.75, -0.25], [-0.125, -2.0]][start - 1 :]
 
 
+@pytest.mark.parametrize(("num_cached", "start"), [(1, 1), (2, 1), (2, 2)])
+def test_a_row_within_the_cached_part_is_missed(num_cached, start):
+    """After n tokens the distribution comes from the n-th, which has to be computed: n > ``num_cached``."""
+    with pytest.raises(MissingRowError):
+        scored_answer(sequence([5, 8, 6], start), PROMPT, SAMPLED, 2, num_cached)
+
+
+def test_rows_behind_the_cached_part_are_taken_and_what_is_before_is_not_looked_at():
+    garbage = Flat([7, 7, 7, *PROMPT.token_ids[3:]], [math.nan] * 3 + PROMPT.logprobs[3:])
+    answer = scored_answer(sequence([5, 8, 6], 2), garbage, SAMPLED, 2, num_cached=1)
+    assert answer.top_ids.tolist() == [[2, 6], [4, 0]]
+    # Of a request that vLLM preempted, the count may be too low: what was never computed is NaN.
+    unseen = Flat([0, 0, 0, *PROMPT.token_ids[3:]], [math.nan] * 3 + PROMPT.logprobs[3:])
+    with pytest.raises(MissingRowError):
+        scored_answer(
+            sequence([9, 5, 8, 6], 2),
+            Flat([1, 1, 1, *unseen.token_ids], [-1.0] * 3 + unseen.logprobs),
+            SAMPLED,
+            2,
+            num_cached=1,
+        )
+
+
 def test_vllms_rows_of_a_single_token_and_without_candidates():
-    alone = scored_answer([5], 1, Flat([], []), SAMPLED, 2)
+    alone = scored_answer(sequence([5], 1), Flat([], []), SAMPLED, 2)
     assert (alone.token_ids.tolist(), alone.top_ids.tolist()) == ([], [[4, 0]])
-    bare = scored_answer([5, 8], 1, Flat([8], [-3.0]), Flat([4], [-0.125]), 0)
+    bare = scored_answer(sequence([5, 8], 1), Flat([8], [-3.0]), Flat([4], [-0.125]), 0)
     assert (bare.token_logprobs.tolist(), bare.top_ids.shape) == ([-3.0], (2, 0))
 
 
@@ -200,7 +228,7 @@ def test_vllms_rows_of_a_single_token_and_without_candidates():
 )
 def test_rows_that_do_not_belong_to_the_tokens_are_a_fault(token_ids, prompt, sampled):
     with pytest.raises(EngineFaultError):
-        scored_answer(token_ids, 1, prompt, sampled, 2)
+        scored_answer(sequence(token_ids, 1), prompt, sampled, 2)
 
 
 def test_vllms_rows_of_a_continuation():
@@ -215,7 +243,7 @@ def test_vllms_rows_of_a_continuation():
 @pytest.mark.parametrize("bad", [float("nan"), float("-inf"), float("inf")])
 def test_vllms_rows_that_are_not_finite_are_refused(bad):
     with pytest.raises(NonFiniteError):
-        scored_answer([5], 1, Flat([], []), Flat([4, 4, 0], [-0.1, -0.1, bad]), 2)
+        scored_answer(sequence([5], 1), Flat([], []), Flat([4, 4, 0], [-0.1, -0.1, bad]), 2)
 
 
 def test_the_reason_of_a_failed_start_is_the_first_that_says_something():
