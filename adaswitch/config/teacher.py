@@ -1,8 +1,8 @@
 """Settings of the teacher: how it is reached and asked, and how its service is run."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from adaswitch.config.base import Settings
 
@@ -62,8 +62,14 @@ class TeacherServiceConfig(Settings):
 class TeacherConfig(Settings):
     """How the teacher is reached, and what is asked of it."""
 
+    api: Literal["native", "openai"] = "native"
+    """``native`` is our service; ``openai`` is any vLLM server with its own OpenAI-compatible routes."""
+    model: str | None = None
+    """Of an ``openai`` server: the name that it serves the teacher under; by default the first that it lists."""
     url: str = "http://127.0.0.1:8000"
     """The teacher service's address, without a route."""
+    replicas: list[str] = Field(default_factory=list)
+    """More addresses of the same teacher: requests go where least is under way, one that is lost is left out."""
     api_key_env: str = "ADASWITCH_API_KEY"
     """Name of the environment variable that holds the bearer key; unset means no key."""
     top_k: int = Field(default=64, ge=1)
@@ -82,6 +88,14 @@ class TeacherConfig(Settings):
     """How long a teacher that does not answer is waited for before the run gives up."""
     serve: TeacherServiceConfig | None = None
     """How ``adaswitch demo``, ``adaswitch run`` and ``python -m services.teacher --config`` start it."""
+
+    @model_validator(mode="after")
+    def _served_natively(self) -> Self:
+        if self.api == "openai" and self.serve is not None:
+            raise ValueError("serve starts our own service: leave it out with api openai, and set url")
+        if self.api == "native" and self.model is not None:
+            raise ValueError("model is the name on a server with api openai: leave it out")
+        return self
 
     @field_validator("temperature")
     @classmethod

@@ -10,10 +10,11 @@ from torch import Tensor
 from adaswitch.config import RunConfig
 from adaswitch.errors import QueueClosedError, StaleAttemptError
 from adaswitch.io.rollout_queue import Lease
-from adaswitch.io.teacher_client import TeacherClient
+from adaswitch.io.teachers import connect_teacher
 from adaswitch.io.weight_board import PublishedWeights, blob_to_weights
 from adaswitch.wire import ModelInfo
 from services.student.parts import build_student
+from services.student.teacher_calls import Client
 from services.student.worker import StudentWorker
 
 WEIGHTS_WAIT_S = 60.0
@@ -81,7 +82,7 @@ class StudentActor:
 
     async def run(self) -> str:
         """Work until the run is over. Returns why it is."""
-        client = TeacherClient.from_config(self._config.teacher, say=print)
+        client = connect_teacher(self._config, say=print)
         try:
             await client.wait_until_ready(
                 self._config.teacher.max_wait_s, lambda note: print(note, flush=True)
@@ -92,7 +93,7 @@ class StudentActor:
         finally:
             await client.aclose()
 
-    def _worker(self, client: TeacherClient, info: ModelInfo) -> StudentWorker:
+    def _worker(self, client: Client, info: ModelInfo) -> StudentWorker:
         config, parts = self._config, build_student(self._config, client, info)
         return StudentWorker(
             self._source,

@@ -15,7 +15,8 @@ from adaswitch.errors import (
     TeacherRejectedError,
     TeacherUnavailableError,
 )
-from adaswitch.io.teacher_client import LONGEST_BACKOFF_S, TeacherClient, is_retryable
+from adaswitch.io.persistent_http import LONGEST_BACKOFF_S, is_retryable
+from adaswitch.io.teacher_client import TeacherClient
 from adaswitch.wire import (
     GeneratePrompt,
     GenerateRequest,

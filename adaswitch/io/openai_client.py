@@ -1,0 +1,248 @@
+"""A stock vLLM server as the teacher, over its OpenAI-compatible routes: the same answers, as JSON.
+
+``/v1/completions`` takes token ids and gives log-probabilities of the prompt's tokens (``prompt_logprobs``) and of
+those it writes (``logprobs``), natural logs of the raw model at temperature 1. Each is looked up by its token id;
+one that is missing is an error. Such a server has no fingerprint of its tokenizer: it is asked to spell some of
+the student's tokens instead.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import httpx
+import numpy as np
+
+from adaswitch.config.teacher import TeacherConfig
+from adaswitch.errors import ModelError, NonFiniteError, TeacherProtocolError, TeacherRejectedError
+from adaswitch.fingerprint import tokenizer_sha256
+from adaswitch.io.persistent_http import PersistentClient, check_answer, http_client
+from adaswitch.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+
+MAX_REQUEST_TOKENS = 65_536
+NUM_SPELT = 256
+"""Tokens that both sides are asked to spell, spread over the vocabulary."""
+IMPOSSIBLE = -9999.0
+"""What vLLM sends for minus infinity, which is no JSON."""
+TOKEN_PREFIX = "token_id:"
+
+Row = list[tuple[int, float]]
+"""Candidates with their log-probabilities, falling."""
+
+
+class Tokenizer(Protocol):
+    """What is needed of the student's tokenizer."""
+
+    def get_vocab(self) -> dict[str, int]:
+        """Token text to id."""
+
+    def decode(self, token_ids: list[int]) -> str | list[str]:
+        """The text of tokens."""
+
+
+class OpenAIClient(PersistentClient):
+    """Answers as ``TeacherClient`` does."""
+
+    _info: ModelInfo | None = None
+    _tokenizer: Tokenizer
+    _model: str | None = None
+
+    @classmethod
+    def from_config(
+        cls,
+        config: TeacherConfig,
+        tokenizer: Tokenizer,
+        transport: httpx.AsyncBaseTransport | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> "OpenAIClient":
+        """The client that ``config`` describes; ``tokenizer`` is the student's. Raises ``ConfigError``."""
+        client = cls(http_client(config, transport), config.max_wait_s, say)
+        client._tokenizer, client._model = tokenizer, config.model
+        return client
+
+    async def wait_until_ready(self, timeout_s: float, on_wait: Callable[[str], None]) -> None:
+        """Return once ``/health`` says 200. Raises ``TeacherUnavailableError`` after ``timeout_s``."""
+        await self._wait_until_answered("/health", timeout_s, on_wait)
+
+    async def model_info(self) -> ModelInfo:
+        """What is served, asked once. Raises ``ModelError`` unless it spells tokens as the student does."""
+        if self._info is None:
+            listed = (await self._json("GET", "/v1/models")).get("data", [])
+            entry = next((entry for entry in listed if self._model in (None, entry["id"])), None)
+            if entry is None:
+                names = ", ".join(entry["id"] for entry in listed) or "none"
+                raise ModelError(f"teacher.model: {self._model!r} is not served at {self._url} ({names})")
+            self._model = entry["id"]
+            await self._require_same_tokenizer()
+            vocabulary = self._tokenizer.get_vocab()
+            self._info = ModelInfo(
+                model=entry["id"],
+                backend="openai",
+                dtype="unknown",
+                vocab_size=len(vocabulary),
+                max_model_len=entry.get("max_model_len") or 2**31 - 1,
+                max_top_k=len(vocabulary),
+                max_request_tokens=MAX_REQUEST_TOKENS,
+                tokenizer_sha256=tokenizer_sha256(vocabulary),
+            )
+        return self._info
+
+    async def _require_same_tokenizer(self) -> None:
+        num_tokens = len(self._tokenizer.get_vocab())
+        for token in sorted({int(i) for i in np.linspace(0, num_tokens - 1, NUM_SPELT)}):
+            ours = self._tokenizer.decode([token])
+            body = {"model": self._model, "tokens": [token]}
+            theirs = (await self._json("POST", "/detokenize", body)).get("prompt")
+            if theirs != ours:
+                raise ModelError(
+                    f"the teacher {self._model!r} and the student have different tokenizers: token {token} is "
+                    f"{theirs!r} there and {ours!r} here; take a pair of one model family"
+                )
+
+    async def score(self, sequences: list[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
+        """Every sequence's rows from its start on: the prompt's log-probabilities, and those of what comes next."""
+        info = await self.model_info()
+        k = info.vocab_size if top_k == -1 else top_k
+        body = {
+            "prompt": [sequence.token_ids for sequence in sequences],
+            "prompt_logprobs": k,
+            "max_tokens": 1,
+            "temperature": 0.0,
+        }
+        choices = await self._complete(body, k, len(sequences))
+        answers = [_scored(sequence, choice, k) for sequence, choice in zip(sequences, choices, strict=True)]
+        for answer in answers:
+            check_answer(answer, len(answer.token_ids) + 1, k, info)
+        return answers
+
+    async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
+        """A request for each prompt, as each has a seed and a length of its own."""
+        return list(await asyncio.gather(*(self._continue(prompt, request) for prompt in request.prompts)))
+
+    async def _continue(self, prompt: GeneratePrompt, request: GenerateRequest) -> SequenceAnswer:
+        info = await self.model_info()
+        k = info.vocab_size if request.top_k == -1 else request.top_k
+        body = {
+            "prompt": prompt.token_ids,
+            "max_tokens": prompt.max_tokens,
+            "seed": prompt.seed,
+            "stop_token_ids": prompt.stop_token_ids,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+        }
+        [choice] = await self._complete(body, k, 1)
+        answer = _written(choice, k)
+        num_tokens = len(answer.token_ids)
+        if not 1 <= num_tokens <= prompt.max_tokens or answer.finish_reason not in ("stop", "length"):
+            raise TeacherProtocolError(
+                f"the teacher wrote {num_tokens} tokens ({answer.finish_reason}) where 1 to {prompt.max_tokens} "
+                "were asked"
+            )
+        check_answer(answer, num_tokens, k, info)
+        return answer
+
+    async def _complete(self, body: Mapping[str, object], k: int, num_choices: int) -> list[dict[str, Any]]:
+        """The choices of ``/v1/completions``, in the order of the prompts."""
+        settings = {
+            "model": self._model,
+            "logprobs": k,
+            "ignore_eos": True,  # what ends a completion is said by stop_token_ids alone
+            "return_token_ids": True,
+            "return_tokens_as_token_ids": True,
+        }
+        try:
+            document = await self._json("POST", "/v1/completions", {**body, **settings})
+        except TeacherRejectedError as error:
+            if "logprobs" not in str(error):
+                raise
+            raise TeacherRejectedError(
+                f"{error}: start the server with --max-logprobs {k}, or lower teacher.top_k",
+                status=error.status,
+                code=error.code,
+            ) from None
+        choices = sorted(document.get("choices", []), key=lambda choice: choice["index"])
+        if len(choices) != num_choices:
+            raise TeacherProtocolError(f"{num_choices} completions asked, {len(choices)} came")
+        return choices
+
+    async def _json(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+        content = None if body is None else json.dumps(body).encode()
+        response = await self._persist(
+            lambda: self._send(method, path, content, {"Accept": "application/json"})
+        )
+        try:
+            document: dict[str, Any] = response.json()
+        except ValueError as error:
+            raise TeacherProtocolError(f"{self._url}{path} does not answer JSON: {error}") from None
+        return document
+
+
+def _scored(sequence: ScoreSequence, choice: Mapping[str, Any], k: int) -> SequenceAnswer:
+    rows = choice.get("prompt_logprobs") or []
+    if len(rows) != len(sequence.token_ids):
+        raise TeacherProtocolError(f"{len(sequence.token_ids)} tokens scored, {len(rows)} rows came")
+    token_ids = sequence.token_ids[sequence.start :]
+    tables = [_by_id(row) for row in rows[sequence.start :]]
+    next_row = _generated_rows(choice)[:1]
+    return _answer(token_ids, tables, [*tables, *next_row], k)
+
+
+def _written(choice: Mapping[str, Any], k: int) -> SequenceAnswer:
+    token_ids = choice.get("token_ids") or []
+    tables = _generated_rows(choice)
+    if len(tables) != len(token_ids):
+        raise TeacherProtocolError(f"{len(token_ids)} tokens written, {len(tables)} rows came")
+    return _answer(token_ids, tables, tables, k, choice.get("finish_reason"))
+
+
+def _by_id(row: object) -> dict[int, float]:
+    """A row of ``prompt_logprobs``: ``{"17": {"logprob": -0.5, ...}, ...}``."""
+    try:
+        return {int(token): float(entry["logprob"]) for token, entry in row.items()}  # type: ignore[attr-defined]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise TeacherProtocolError(f"a row of prompt_logprobs cannot be read: {error!r}") from None
+
+
+def _generated_rows(choice: Mapping[str, Any]) -> list[dict[int, float]]:
+    """``logprobs.top_logprobs``: ``[{"token_id:17": -0.5, ...}, ...]``."""
+    try:
+        return [
+            {int(token.removeprefix(TOKEN_PREFIX)): float(logprob) for token, logprob in row.items()}
+            for row in choice["logprobs"]["top_logprobs"]
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise TeacherProtocolError(f"logprobs.top_logprobs cannot be read: {error!r}") from None
+
+
+def _answer(
+    token_ids: Sequence[int],
+    tables: Sequence[Mapping[int, float]],
+    rows: Sequence[Mapping[int, float]],
+    k: int,
+    finish_reason: Any = None,  # noqa: ANN401 - as the server sends it, and checked
+) -> SequenceAnswer:
+    """``token_ids`` looked up in their own ``tables``, and the k most likely of every one of ``rows``."""
+    logprobs = []
+    for token, table in zip(token_ids, tables, strict=True):
+        if token not in table:
+            raise TeacherProtocolError(f"token {token} came without its log-probability")
+        logprobs.append(table[token])
+    top = [_most_likely(row, k) for row in rows]
+    if min([*logprobs, *(value for row in top for _, value in row)], default=0.0) <= IMPOSSIBLE:
+        raise NonFiniteError("a log-probability of the teacher's is minus infinity")
+    pairs = np.array(top, dtype=np.float64).reshape(len(top), k, 2)
+    return SequenceAnswer(
+        token_ids=np.array(token_ids, dtype=np.int32),
+        token_logprobs=np.array(logprobs, dtype=np.float32),
+        top_ids=pairs[:, :, 0].astype(np.int32),
+        top_logprobs=pairs[:, :, 1].astype(np.float32),
+        finish_reason=finish_reason,
+    )
+
+
+def _most_likely(row: Mapping[int, float], k: int) -> Row:
+    """A row has its k most likely tokens, and the one at its place where that is none of them."""
+    if len(row) < k:
+        raise TeacherProtocolError(f"{k} log-probabilities a row asked, {len(row)} came")
+    return sorted(row.items(), key=lambda entry: (-entry[1], entry[0]))[:k]

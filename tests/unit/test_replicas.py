@@ -1,0 +1,135 @@
+"""Several teachers behind one client: work is spread, a lost one is left out and taken back."""
+
+import asyncio
+from collections import Counter
+
+import httpx
+import pytest
+
+from adaswitch.config import TeacherConfig
+from adaswitch.errors import ConfigError, TeacherUnavailableError
+from adaswitch.io.replicas import FIRST_ABSENCE_S, LONGEST_ABSENCE_S, ReplicaTransport
+from adaswitch.io.teacher_client import TeacherClient
+from adaswitch.wire import ScoreSequence
+from tests.teacher_fakes import FakeEngine, fake_info, running_app
+
+URLS = ["http://one:1", "http://two:2/teacher", "http://three:3"]
+
+
+class Cluster:
+    """Answers for all hosts; those in ``lost`` do not, those in ``status`` answer with it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.lost: set[str] = set()
+        self.status: dict[str, int] = {}
+        self.hold: dict[str, asyncio.Event] = {}
+        self.now_s = 0.0
+        self.transport = ReplicaTransport(URLS, httpx.MockTransport(self._handle), lambda: self.now_s)
+        self.http = httpx.AsyncClient(transport=self.transport, base_url=URLS[0])
+
+    async def _handle(self, request: httpx.Request) -> httpx.Response:
+        host = request.url.host
+        self.asked.append(host)
+        assert request.headers["host"] == f"{host}:{request.url.port}"
+        assert request.url.path == ("/teacher/v1/score" if host == "two" else "/v1/score")
+        if host in self.hold:
+            await self.hold[host].wait()
+        if host in self.lost:
+            raise httpx.ConnectError("refused")
+        return httpx.Response(self.status.get(host, 200), text=host)
+
+    async def ask(self, size: int = 10) -> httpx.Response:
+        return await self.http.post("/v1/score", content=b"x" * size)
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+async def test_a_request_goes_where_least_is_under_way(cluster: Cluster) -> None:
+    cluster.hold = {host: asyncio.Event() for host in ("one", "two", "three")}
+    sizes = [100, 10, 40, 10, 10, 10, 10]
+    tasks = []
+    for size in sizes:
+        tasks.append(asyncio.create_task(cluster.ask(size)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    # 100 for one; then 10 for two, 40 for three, and two again until it has as much as three.
+    assert cluster.asked == ["one", "two", "three", "two", "two", "two", "three"]
+    for event in cluster.hold.values():
+        event.set()
+    answers = await asyncio.gather(*tasks)
+    assert [answer.text for answer in answers] == cluster.asked
+    assert all(replica.work == 0 for replica in cluster.transport.replicas)
+
+
+@pytest.mark.parametrize("failing", ["lost", 503, 429, 502])
+async def test_one_that_cannot_work_is_left_out_and_taken_back(cluster: Cluster, failing) -> None:
+    if failing == "lost":
+        cluster.lost = {"one"}
+    else:
+        cluster.status = {"one": failing}
+    assert (await cluster.ask()).text == "two"
+    assert [(await cluster.ask()).text for _ in range(4)].count("one") == 0
+    assert Counter(cluster.asked)["one"] == 1
+    cluster.lost, cluster.status = set(), {}
+    cluster.now_s = FIRST_ABSENCE_S
+    assert (await cluster.ask()).text == "one"
+    assert all(replica.back_at_s == 0 for replica in cluster.transport.replicas)
+
+
+async def test_who_stays_away_is_asked_ever_more_seldom(cluster: Cluster) -> None:
+    cluster.lost = {"one"}
+    absences = []
+    for _ in range(8):
+        await cluster.ask()
+        one = cluster.transport.replicas[0]
+        absences.append(one.back_at_s - cluster.now_s)
+        cluster.now_s = one.back_at_s
+    assert absences[:3] == [FIRST_ABSENCE_S, 2 * FIRST_ABSENCE_S, 4 * FIRST_ABSENCE_S]
+    assert absences[-1] == LONGEST_ABSENCE_S
+
+
+async def test_if_none_can_work_the_client_sees_it_and_the_next_due_is_asked(cluster: Cluster) -> None:
+    cluster.lost, cluster.status = {"one", "two"}, {"three": 503}
+    assert (await cluster.ask()).status_code == 503
+    assert cluster.asked == ["one", "two", "three"]
+    cluster.status, cluster.lost = {}, {"one", "two", "three"}
+    with pytest.raises(httpx.ConnectError):
+        await cluster.ask()
+    assert cluster.asked == ["one", "two", "three", "one"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 422, 500, 504])
+async def test_what_another_would_answer_as_well_is_passed_on(cluster: Cluster, status: int) -> None:
+    cluster.status = {"one": status}
+    assert (await cluster.ask()).status_code == status
+    assert cluster.asked == ["one"]
+
+
+async def test_a_client_goes_on_with_those_that_are_left() -> None:
+    engine = FakeEngine()
+    async with running_app(engine) as app:
+        good = httpx.ASGITransport(app)
+
+        class Both(httpx.AsyncBaseTransport):
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                if request.url.host == "away":
+                    raise httpx.ConnectError("refused")
+                return await good.handle_async_request(request)
+
+        config = TeacherConfig(url="http://away:1", replicas=["http://teacher:2"], max_wait_s=1e-9)
+        client = TeacherClient.from_config(config, transport=Both())
+        await client.wait_until_ready(0.0, pytest.fail)
+        assert await client.model_info() == fake_info()
+        assert len(await client.score([ScoreSequence(token_ids=[1, 2], start=1)], top_k=2)) == 1
+        nobody = TeacherClient.from_config(config.model_copy(update={"replicas": ["http://away:3"]}), Both())
+        with pytest.raises(TeacherUnavailableError, match="refused"):
+            await nobody.model_info()
+
+
+def test_an_address_that_is_none_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match=r"teacher\.url: 'two'"):
+        TeacherClient.from_config(TeacherConfig(replicas=["two"]))
