@@ -177,11 +177,18 @@ def inspect(
         show_rollouts(run, step, num, switched, Console())
 
 
-@app.command(epilog="Examples: adaswitch doctor; adaswitch doctor runs/demo")
+@app.command(
+    epilog="Examples: adaswitch doctor; adaswitch doctor runs/demo; "
+    "adaswitch doctor --teacher http://127.0.0.1:8000 --against models/chain-teacher"
+)
 def doctor(
     run: Annotated[Path | None, typer.Argument(help="A run directory: is its switching healthy?")] = None,
+    teacher: Annotated[str | None, typer.Option(help="A teacher's address: is it what it says?")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="With --teacher: a folder with the same model, to compare with.")
+    ] = None,
 ) -> None:
-    """What is installed, what is missing, and how to get it; or what is wrong with a run's switching."""
+    """What is installed, what is missing, and how to get it; or what is wrong with a run, or with a teacher."""
     with one_line_errors():
         from rich.console import Console
 
@@ -190,10 +197,15 @@ def doctor(
 
             run_health.render(*run_health.check_run(run), Console())
             return
-        from adaswitch.io.doctor import check_installation, render
+        from adaswitch.io.doctor import INSTALLATION, check_installation, render
 
-        findings = check_installation()
-        render(findings, Console())
+        if teacher is not None:
+            from adaswitch.io.teacher_doctor import TEACHER, check_url
+
+            findings, verdict = check_url(teacher, against), TEACHER
+        else:
+            findings, verdict = check_installation(), INSTALLATION
+        render(findings, Console(), verdict)
         raise SystemExit(0 if all(finding.ok is not False for finding in findings) else 1)
 
 

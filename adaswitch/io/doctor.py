@@ -77,9 +77,21 @@ def check_installation() -> list[Finding]:
     return findings_of(look())
 
 
-def render(findings: Sequence[Finding], console: Console) -> None:
+@dataclass(frozen=True)
+class Verdict:
+    """What the findings come to, in words; ``mark`` stands before each that is not right."""
+
+    good: str
+    bad: str
+    mark: str
+
+
+INSTALLATION = Verdict("Ready to run.", "Nothing runs yet", "missing")
+
+
+def render(findings: Sequence[Finding], console: Console, verdict: Verdict = INSTALLATION) -> None:
     """Print the findings as a table, and what they come to."""
-    marks = {True: ("ok", "green"), False: ("missing", "bold red"), None: ("note", "yellow")}
+    marks = {True: ("ok", "green"), False: (verdict.mark, "bold red"), None: ("note", "yellow")}
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for finding in findings:
         mark, style = marks[finding.ok]
@@ -90,9 +102,9 @@ def render(findings: Sequence[Finding], console: Console) -> None:
     console.print(table)
     num_missing = sum(finding.ok is False for finding in findings)
     if num_missing:
-        console.print(Text(f"Nothing runs yet: {num_missing} to be put right, see above.", style="bold red"))
+        console.print(Text(f"{verdict.bad}: {num_missing} to be put right, see above.", style="bold red"))
     else:
-        console.print(Text("Ready to run.", style="bold green"))
+        console.print(Text(verdict.good, style="bold green"))
 
 
 def look() -> Installation:
