@@ -55,6 +55,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--drain-timeout-s", type=float, metavar="S", help="what requests may take after SIGTERM (30)"
     )
     parser.add_argument("--api-keys-file", metavar="FILE", help="bearer keys, one a line")
+    parser.add_argument("--no-access-log", dest="access_log", action="store_false", help="no line a request")
     parser.add_argument("--insecure", action="store_true", help="bind beyond loopback without a key")
     return parser.parse_args(arguments)
 

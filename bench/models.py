@@ -1,0 +1,50 @@
+"""Models to measure with: random weights, real shapes, a tokenizer of as many words."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Llama's size. Head sizes are 32 or 64: vLLM's CPU attention takes no others nearby."""
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+
+
+SMALL = Shape(vocab_size=64, hidden_size=96, num_layers=3, num_heads=3)
+"""As large as the demo's teacher."""
+LARGE = Shape(vocab_size=49_152, hidden_size=384, num_layers=6, num_heads=6)
+"""30M parameters, with SmolLM2's vocabulary."""
+MAX_POSITIONS = 2048
+
+
+def make_model(folder: Path, shape: Shape) -> Path:
+    """A model of ``shape`` in ``folder``, in float32 and the same every time."""
+    logging.disable_progress_bar()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        intermediate_size=4 * shape.hidden_size,
+        num_hidden_layers=shape.num_layers,
+        num_attention_heads=shape.num_heads,
+        num_key_value_heads=shape.num_heads,
+        max_position_embeddings=MAX_POSITIONS,
+        initializer_range=0.1,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(shape.vocab_size)}))
+    PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(folder)
+    return folder

@@ -1,0 +1,100 @@
+"""The servers that are measured, as processes of their own: our service, and vLLM's OpenAI-compatible one."""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from adaswitch.errors import EnvironmentProblem
+from adaswitch.io.processes import ManagedProcess
+
+READY_TIMEOUT_S = 300.0
+STOP_GRACE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers."""
+
+    url: str
+    process: ManagedProcess
+
+    def api_cpu_s(self) -> float:
+        """CPU seconds of the API's own process, without the engine's."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
+
+
+@contextmanager
+def our_service(model: Path, logs: Path, *options: str) -> Iterator[Server]:
+    """``python -m services.teacher`` on vLLM."""
+    port = free_port()
+    arguments = ["--model", os.fspath(model), "--port", str(port), "--max-model-len", "1024", *options]
+    with _running("services.teacher", arguments, logs / f"ours-{port}.log", port, "/readyz") as server:
+        yield server
+
+
+@contextmanager
+def vllm_server(model: Path, logs: Path, max_logprobs: int) -> Iterator[Server]:
+    """vLLM's own server, with the same settings of the engine as ours has."""
+    port = free_port()
+    arguments = [
+        "--model",
+        os.fspath(model),
+        "--port",
+        str(port),
+        "--host",
+        "127.0.0.1",
+        "--dtype",
+        "float32",
+    ]
+    arguments += ["--max-model-len", "1024", "--max-logprobs", str(max_logprobs), "--enforce-eager"]
+    module = "vllm.entrypoints.openai.api_server"
+    with _running(module, arguments, logs / f"vllm-{port}.log", port, "/health") as server:
+        yield server
+
+
+@contextmanager
+def _running(module: str, arguments: Sequence[str], log: Path, port: int, ready: str) -> Iterator[Server]:
+    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "TORCH_COMPILE_DISABLE": "1"}
+    process = ManagedProcess(module, module, arguments, log, environment)
+    server = Server(f"http://127.0.0.1:{port}", process)
+    try:
+        _wait(server, ready)
+        yield server
+    finally:
+        process.stop(STOP_GRACE_S)
+
+
+def _wait(server: Server, path: str) -> None:
+    deadline_s = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        if server.process.exit_code is not None:
+            raise EnvironmentProblem(f"{server.process.name} ended: {server.process.last_error()}")
+        try:
+            if httpx.get(server.url + path).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise EnvironmentProblem(f"{server.process.name} is not ready (log: {server.process.log})")
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def say(line: str) -> None:
+    """To standard error: standard output is for results."""
+    print(line, file=sys.stderr, flush=True)
