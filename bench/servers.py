@@ -17,6 +17,7 @@ from adaswitch.io.processes import ManagedProcess
 
 READY_TIMEOUT_S = 300.0
 STOP_GRACE_S = 20.0
+MAX_MODEL_LEN = 1024
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,28 @@ class Server:
 
 
 @contextmanager
-def our_service(model: Path, logs: Path, *options: str) -> Iterator[Server]:
+def our_service(
+    model: Path, logs: Path, *options: str, max_model_len: int = MAX_MODEL_LEN
+) -> Iterator[Server]:
     """``python -m services.teacher`` on vLLM."""
     port = free_port()
-    arguments = ["--model", os.fspath(model), "--port", str(port), "--max-model-len", "1024", *options]
+    arguments = [
+        "--model",
+        os.fspath(model),
+        "--port",
+        str(port),
+        "--max-model-len",
+        str(max_model_len),
+        *options,
+    ]
     with _running("services.teacher", arguments, logs / f"ours-{port}.log", port, "/readyz") as server:
         yield server
 
 
 @contextmanager
-def vllm_server(model: Path, logs: Path, max_logprobs: int) -> Iterator[Server]:
+def vllm_server(
+    model: Path, logs: Path, max_logprobs: int, max_model_len: int = MAX_MODEL_LEN
+) -> Iterator[Server]:
     """vLLM's own server, with the same settings of the engine as ours has."""
     port = free_port()
     arguments = [
@@ -55,7 +68,13 @@ def vllm_server(model: Path, logs: Path, max_logprobs: int) -> Iterator[Server]:
         "--dtype",
         "float32",
     ]
-    arguments += ["--max-model-len", "1024", "--max-logprobs", str(max_logprobs), "--enforce-eager"]
+    arguments += [
+        "--max-model-len",
+        str(max_model_len),
+        "--max-logprobs",
+        str(max_logprobs),
+        "--enforce-eager",
+    ]
     module = "vllm.entrypoints.openai.api_server"
     with _running(module, arguments, logs / f"vllm-{port}.log", port, "/health") as server:
         yield server

@@ -25,6 +25,8 @@ NUM_SPELT = 256
 """Tokens that both sides are asked to spell, spread over the vocabulary."""
 IMPOSSIBLE = -9999.0
 """What vLLM sends for minus infinity, which is no JSON."""
+PLAIN_SAMPLING = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+"""Or the server would take these from the model folder's generation settings."""
 TOKEN_PREFIX = "token_id:"
 
 Row = list[tuple[int, float]]
@@ -130,6 +132,7 @@ class OpenAIClient(PersistentClient):
             "stop_token_ids": prompt.stop_token_ids,
             "temperature": request.temperature,
             "top_p": request.top_p,
+            **PLAIN_SAMPLING,
         }
         [choice] = await self._complete(body, k, 1)
         answer = _written(choice, k)
