@@ -1,18 +1,19 @@
 """Does a comparison's work, several pieces at once. What is complete is left alone."""
 
-import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from adaswitch.errors import AdaSwitchError, ConfigError, UserError
+from adaswitch.io.processes import ManagedProcess
 from experiments.work import Training, Work
 
 POLL_S = 0.2
+LOG_FILE = "cell.log"
 STOP_GRACE_S = 120.0
 """How long work under way is given to save, after a stop."""
+
+
+Running = tuple[Work, ManagedProcess]
 
 
 class WorkFailedError(AdaSwitchError):
@@ -21,15 +22,6 @@ class WorkFailedError(AdaSwitchError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-
-
-@dataclass
-class Running:
-    """A piece of work and the process that does it."""
-
-    work: Work
-    process: subprocess.Popen[bytes]
-    log: Path
 
 
 def run_all(
@@ -54,7 +46,7 @@ def run_all(
                 running.append(_start(ready))
             if waiting and not running:
                 raise ConfigError(f"{waiting[0].name}: takes its rollouts from a run that waits for it")
-            on_change(len(all_work) - len(waiting) - len(running), [item.work for item in running])
+            on_change(len(all_work) - len(waiting) - len(running), [work for work, _ in running])
             running = list(_still_running(running))
             time.sleep(POLL_S)
     finally:
@@ -76,42 +68,27 @@ def _next(waiting: Sequence[Work], all_work: Sequence[Work]) -> Work | None:
 
 
 def _start(work: Work) -> Running:
-    command = work.begin()
-    log = work.folder / "cell.log"
+    module, arguments = work.begin()
     threads = str(work.num_threads)
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    with log.open("ab") as output:
-        # A session of its own: Ctrl-C is for us, and a second signal would not let the work save.
-        process = subprocess.Popen(
-            command, stdout=output, stderr=output, env=environment, start_new_session=True
-        )
-    return Running(work, process, log)
+    environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    return work, ManagedProcess(work.name, module, arguments, work.folder / LOG_FILE, environment)
 
 
 def _still_running(running: Sequence[Running]) -> Iterator[Running]:
-    for item in running:
-        code = item.process.poll()
+    for work, process in running:
+        code = process.exit_code
         if code is None:
-            yield item
+            yield work, process
         elif code != 0:
             raise WorkFailedError(
-                f"{item.work.name}: {_last_line(item.log)} (the whole log: {item.log})",
+                f"{work.name}: {process.last_error()}",
                 exit_code=code if code == UserError.exit_code else AdaSwitchError.exit_code,
             )
 
 
 def _stop(running: Sequence[Running]) -> None:
-    """SIGTERM has work under way save and end."""
-    for item in running:
-        item.process.terminate()
-    for item in running:
-        try:
-            item.process.wait(STOP_GRACE_S)
-        except subprocess.TimeoutExpired:
-            item.process.kill()
-            item.process.wait()
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("error: ") if lines else "ended without a word"
+    """SIGTERM has work under way save and end, all at once."""
+    for _, process in running:
+        process.terminate()
+    for _, process in running:
+        process.stop(STOP_GRACE_S)

@@ -5,7 +5,6 @@ begun with, so that results under other settings are never taken for the plan's.
 """
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,8 +54,8 @@ class Work(Protocol):
     def require_same_settings(self) -> None:
         """Raises ``ConfigError`` where it was begun with other settings."""
 
-    def begin(self) -> list[str]:
-        """Write the settings down. Returns the command."""
+    def begin(self) -> tuple[str, list[str]]:
+        """Write the settings down. Returns the module to run, and its arguments."""
 
 
 class Training:
@@ -78,13 +77,12 @@ class Training:
             documents = (config.model_dump(mode="json") for config in (load_config(begun), self._config))
             _require_same(self, *documents)
 
-    def begin(self) -> list[str]:
+    def begin(self) -> tuple[str, list[str]]:
         """See ``Work``."""
         run = RunDirectory.create(self._config)
         config = run.path / CELL_FILE
         write_config(self._config, config)
-        command = [sys.executable, "-m", "experiments.cell", "--config", str(config)]
-        return [*command, "--local"] if self._local else command
+        return "experiments.cell", ["--config", str(config), *(["--local"] if self._local else [])]
 
 
 def _source(cell: Cell) -> Path | None:
@@ -114,7 +112,7 @@ class Evaluating:
         if begun.is_file():
             _require_same(self, read_yaml(begun), self._settings.model_dump(mode="json"))
 
-    def begin(self) -> list[str]:
+    def begin(self) -> tuple[str, list[str]]:
         """See ``Work``."""
         run = RunDirectory.open(self._cell.folder)
         steps = run.checkpoint_steps()
@@ -125,13 +123,13 @@ class Evaluating:
         self.folder.mkdir(exist_ok=True)
         document = self._settings.model_dump(mode="json")
         (self.folder / SETTINGS_FILE).write_text(yaml.safe_dump(document), encoding="utf-8")
-        command = [sys.executable, "-m", "adaswitch", "eval", "--config", str(run.path / CELL_FILE)]
-        command += ["--model", os.fspath(run.checkpoint(steps[-1])), "--output", str(self.folder)]
-        command += ["--seed", str(self._cell.seed), "--device", self._cell.config.trainer.device]
+        arguments = ["eval", "--config", str(run.path / CELL_FILE)]
+        arguments += ["--model", os.fspath(run.checkpoint(steps[-1])), "--output", str(self.folder)]
+        arguments += ["--seed", str(self._cell.seed), "--device", self._cell.config.trainer.device]
         for key, value in document.items():
             if value is not None:
-                command += [f"--{key.replace('_', '-')}", str(value)]
-        return command
+                arguments += [f"--{key.replace('_', '-')}", str(value)]
+        return "adaswitch", arguments
 
 
 def evaluation_folder(cell: Cell, label: str) -> Path:

@@ -68,6 +68,11 @@ class ManagedProcess:
         message = errors[-1] if errors else (lines[-1] if lines else "no output")
         return f"{message} (log: {self.log})"
 
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
+        if self.exit_code is None:
+            self._process.terminate()
+
     def stop(self, grace_s: float) -> None:
         """SIGTERM, then SIGKILL for whatever is left of its session after ``grace_s``."""
         if self.exit_code is None:

@@ -1,9 +1,8 @@
 """A comparison's plan and its cells, and how the work is done: order, refusals, stops."""
 
 import json
-import signal
-import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -153,11 +152,12 @@ def test_a_cell_that_takes_from_another_waits_for_it(plan, monkeypatch, tmp_path
     class Process(FakeProcess):
         """Is complete once it was looked at."""
 
-        def poll(self):
-            complete(next(cell for cell in cells(plan) if cell.config.name in self.command[4]), [0.5])
+        @property
+        def exit_code(self):
+            complete(next(cell for cell in cells(plan) if cell.config.name == self.name), [0.5])
             return 0
 
-    monkeypatch.setattr(runner.subprocess, "Popen", Process)
+    monkeypatch.setattr(runner, "ManagedProcess", Process)
     order = []
     assert run_all(
         trainings(plan), 2, StopRequest(), lambda done, running: order.append([work.name for work in running])
@@ -175,25 +175,24 @@ def test_a_cell_that_takes_from_itself_is_named(plan, tmp_path):
 class FakeProcess:
     """Ends when it is told to."""
 
-    def __init__(self, command, **settings):
-        assert command[:3] == [sys.executable, "-m", "experiments.cell"]
-        assert settings["start_new_session"]
-        self.command, self.code = command, None
+    told: ClassVar[list[str]] = []
+    exit_code: int | None = None
 
-    def poll(self):
-        return self.code
+    def __init__(self, name, module, arguments, log, environment):
+        assert (module, arguments[0], arguments[2]) == ("experiments.cell", "--config", "--local")
+        assert environment["OMP_NUM_THREADS"] == "1"
+        self.name = name
+
+    def terminate(self):
+        self.told.append(f"terminate {self.name}")
+
+    def stop(self, grace_s):
+        self.told.append(f"wait for {self.name}")
 
 
 def test_a_stop_ends_what_is_under_way(plan, monkeypatch):
-    class Process(FakeProcess):
-        def terminate(self):
-            self.code = -signal.SIGTERM
-
-        def wait(self, timeout):
-            assert self.code is not None
-            return self.code
-
-    monkeypatch.setattr(runner.subprocess, "Popen", Process)
+    monkeypatch.setattr(runner, "ManagedProcess", FakeProcess)
+    monkeypatch.setattr(FakeProcess, "told", [])
     should_stop = StopRequest()
     seen = []
 
@@ -203,6 +202,8 @@ def test_a_stop_ends_what_is_under_way(plan, monkeypatch):
 
     assert not run_all(trainings(plan), 2, should_stop, on_change)
     assert seen == [(0, ["adaswitch-seed3", "off_policy-seed3"])]
+    # All are told before any is waited for.
+    assert [words.split()[0] for words in FakeProcess.told] == ["terminate", "terminate", "wait", "wait"]
 
 
 @pytest.mark.parametrize("path", sorted(Path("experiments/plans").glob("*.yaml")), ids=lambda path: path.stem)

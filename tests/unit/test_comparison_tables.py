@@ -152,9 +152,9 @@ def test_an_evaluation_waits_for_its_cell_and_asks_for_what_the_plan_says(plan):
         work.begin()
     for step in (2, 10):
         RunDirectory.open(cell.folder).checkpoint(step).mkdir()
-    command = work.begin()
-    assert command[1:4] == ["-m", "adaswitch", "eval"]
-    options = dict(zip(command[4::2], command[5::2], strict=True))
+    module, arguments = work.begin()
+    assert (module, arguments[0]) == ("adaswitch", "eval")
+    options = dict(zip(arguments[1::2], arguments[2::2], strict=True))
     assert options["--model"].endswith("step-10")
     assert (options["--seed"], options["--temperature"], options["--limit"]) == ("3", "1.0", "2")
     assert (options["--teacher"], options["--dtype"]) == ("models/chain-teacher", "float32")
