@@ -1,7 +1,8 @@
 """Pictures of a comparison, by matplotlib: marks against steps, against the teacher's tokens, and switching."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -94,6 +95,31 @@ def draw_bars(labels: Sequence[str], values: Sequence[Sequence[float]], title: s
         axes.plot([place] * len(seeds), list(seeds), ".", color="C1")
     axes.set_xticks(range(len(labels)), list(labels), rotation=30, ha="right")
     axes.set_ylabel(title)
+    save(figure, path)
+
+
+def draw_evaluations(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """A panel a figure of the plan's evaluations: each method's mean with its 95 % interval."""
+    panels: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        panels.setdefault((row["split"], row["metric"]), []).append(row)
+    num_columns = min(3, len(panels))
+    num_rows = -(-len(panels) // num_columns)
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    size = (4.2 * num_columns + 1, (0.35 * len(methods) + 1) * num_rows)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(num_rows, num_columns, squeeze=False, sharey=True).flatten()
+    for axes, ((split, metric), of_panel) in zip(grid, panels.items(), strict=False):
+        for row in of_panel:
+            place, figures = methods.index(row["method"]), row["mean"]
+            axes.errorbar(
+                figures["mean"], place, xerr=figures["half_width"], fmt="o", color=f"C{place % 10}", capsize=3
+            )
+        axes.set_yticks(range(len(methods)), methods)
+        label(axes, f"{metric} ({split})", "")
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    grid[0].invert_yaxis()
     save(figure, path)
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from adaswitch.io.run_directory import RunDirectory
-from experiments.pictures import draw_bars, draw_comparison, draw_switching
+from experiments.pictures import draw_bars, draw_comparison, draw_evaluations, draw_switching
 from experiments.results import Results
 from experiments.tables import as_json, as_markdown
 from experiments.traces import draw_traces, read_stages
@@ -20,6 +20,9 @@ def write_report(results: Results, folder: Path, machine: str) -> list[Path]:
     for split, metric in results.measured():
         paths.append(folder / f"{split}-{metric}.svg".replace(" ", "-").replace("/", "-"))
         draw_comparison(results, split, metric, paths[-1])
+    if document["evaluations"]:
+        paths.append(folder / "evaluations.svg")
+        draw_evaluations(document["evaluations"], paths[-1])
     draw_switching(results, switching)
     return [*paths, switching, _costs(results, folder / "costs.svg"), *_traces(results, folder)]
 

@@ -136,7 +136,9 @@ def test_evaluations_of_trained_cells_have_a_table(plan, seeds, tmp_path):
     assert row["difference"]["n"] == 2
     assert (row["difference"]["half_width"] > 1e-3) == (seeds == [3])
     assert found["adaswitch", "sampled, eval", "right"]["mean"]["mean"] == pytest.approx(0.5)
-    text = write_report(read_results(plan, cells(plan)), tmp_path, "a machine")[0].read_text()
+    paths = write_report(read_results(plan, cells(plan)), tmp_path, "a machine")
+    assert "<svg" in next(path for path in paths if path.name == "evaluations.svg").read_text()
+    text = paths[0].read_text()
     assert "After the last step" not in text
     assert ("interval over held-out prompts" in text) == (seeds == [3])
     assert "| sampled, eval: forward_kl |" in text
