@@ -46,9 +46,19 @@ class Tokenizer(Protocol):
 class OpenAIClient(PersistentClient):
     """Answers as ``TeacherClient`` does."""
 
-    _info: ModelInfo | None = None
-    _tokenizer: Tokenizer
-    _model: str | None = None
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        tokenizer: Tokenizer,
+        model: str | None,
+        max_wait_s: float,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """``tokenizer`` is the student's; ``model`` the name on the server, None for the first that it lists."""
+        super().__init__(http, max_wait_s, say)
+        self._tokenizer = tokenizer
+        self._model = model
+        self._info: ModelInfo | None = None
 
     @classmethod
     def from_config(
@@ -59,9 +69,7 @@ class OpenAIClient(PersistentClient):
         say: Callable[[str], None] = lambda line: None,
     ) -> "OpenAIClient":
         """The client that ``config`` describes; ``tokenizer`` is the student's. Raises ``ConfigError``."""
-        client = cls(http_client(config, transport), config.max_wait_s, say)
-        client._tokenizer, client._model = tokenizer, config.model
-        return client
+        return cls(http_client(config, transport), tokenizer, config.model, config.max_wait_s, say)
 
     async def wait_until_ready(self, timeout_s: float, on_wait: Callable[[str], None]) -> None:
         """Return once ``/health`` says 200. Raises ``TeacherUnavailableError`` after ``timeout_s``."""

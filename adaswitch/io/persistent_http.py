@@ -37,6 +37,8 @@ FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0
 READY_POLL_S = 0.5
 RETRYABLE_STATUSES = {408, 429, 502, 503, 504}
+MAX_SUM = 1.01
+"""Of a row's probabilities: half precision on the way rounds each by up to half a percent."""
 SAY_EVERY_S = 10.0
 """While no teacher answers: how often that is said."""
 
@@ -223,3 +225,7 @@ def check_answer(answer: SequenceAnswer, num_rows: int, top_k: int, info: ModelI
             raise TeacherProtocolError(f"a token came that is not among the teacher's {info.vocab_size}")
     if not (np.isfinite(answer.top_logprobs).all() and np.isfinite(answer.token_logprobs).all()):
         raise NonFiniteError("a log-probability of the teacher's is not finite")
+    if (np.diff(np.sort(answer.top_ids, axis=1), axis=1) == 0).any():
+        raise TeacherProtocolError("a row came with the same token twice")
+    if answer.top_logprobs.size and float(np.exp(answer.top_logprobs).sum(-1).max()) > MAX_SUM:
+        raise TeacherProtocolError("a row came whose probabilities add up to more than 1")

@@ -23,7 +23,11 @@ from adaswitch.wire import (
 class TeacherClient(PersistentClient):
     """Asks one teacher service, or replicas of it."""
 
-    _info: ModelInfo | None = None
+    def __init__(
+        self, http: httpx.AsyncClient, max_wait_s: float, say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        super().__init__(http, max_wait_s, say)
+        self._info: ModelInfo | None = None
 
     @classmethod
     def from_config(

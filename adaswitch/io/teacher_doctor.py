@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config import TeacherConfig
-from adaswitch.errors import ConfigError, TeacherProtocolError
+from adaswitch.errors import ConfigError, NonFiniteError, TeacherProtocolError
 from adaswitch.fingerprint import tokenizer_sha256
 from adaswitch.io.doctor import Finding, Verdict
 from adaswitch.io.models import load_tokenizer
@@ -39,6 +39,7 @@ Reference = Callable[[Sequence[int]], NDArray[np.float32]]
 
 
 TEACHER = Verdict("A teacher to train on.", "Not a teacher to train on", "wrong")
+UNFIT = "not a teacher to train on: look at its version"
 WAIT_S = 5.0
 """For a teacher that is busy."""
 
@@ -92,7 +93,10 @@ async def _findings(
         findings.append(_tokenizer(info, tokenizer))
     sequences = _sequences(info)
     top_k = min(TOP_K, info.max_top_k)
-    answers = await client.score(sequences, top_k)
+    try:
+        answers = await client.score(sequences, top_k)
+    except (TeacherProtocolError, NonFiniteError) as error:
+        return [*findings, Finding("distributions", False, str(error), UNFIT)]
     findings.append(_distributions(answers))
     findings.append(_repeated(answers, await client.score(sequences, top_k), info))
     if against is not None and findings[1].ok:
@@ -124,19 +128,12 @@ def _tokenizer(info: ModelInfo, tokenizer: PreTrainedTokenizerBase) -> Finding:
 
 
 def _distributions(answers: Sequence[SequenceAnswer]) -> Finding:
+    """What the client lets pass: whole, finite, distinct ids, sums of at most 1."""
     rows = np.concatenate([answer.top_logprobs for answer in answers]).astype(np.float64)
-    ids = np.concatenate([answer.top_ids for answer in answers])
-    largest = float(np.exp(rows).sum(-1).max())
-    repeated = sum(len(set(row)) < len(row) for row in ids.tolist())
-    unsorted = int((np.diff(rows, axis=-1) > 0).any(-1).sum())
-    detail = (
-        f"{len(rows)} rows of {rows.shape[1]}: the largest sum {largest:.6f}, {repeated} with an id twice, "
-    )
-    detail += f"{unsorted} not sorted"
-    good = largest <= 1 + 1e-4 and not repeated and not unsorted
-    return Finding(
-        "distributions", good, detail, "" if good else "not a teacher to train on: look at its version"
-    )
+    num_unsorted = int((np.diff(rows, axis=-1) > 0).any(-1).sum())
+    detail = f"{len(rows)} rows of {rows.shape[1]}: the largest sum {np.exp(rows).sum(-1).max():.6f}, "
+    detail += f"{num_unsorted} not sorted"
+    return Finding("distributions", not num_unsorted, detail, UNFIT if num_unsorted else "")
 
 
 def _repeated(first: Sequence[SequenceAnswer], second: Sequence[SequenceAnswer], info: ModelInfo) -> Finding:

@@ -235,6 +235,8 @@ NAN = np.full_like(GOOD.top_logprobs, np.nan)
         ([changed(GOOD, top_ids=GOOD.top_ids[:, :1])], TeacherProtocolError),
         ([changed(GOOD, top_ids=GOOD.top_ids + VOCAB_SIZE)], TeacherProtocolError),
         ([changed(GOOD, top_ids=GOOD.top_ids - VOCAB_SIZE)], TeacherProtocolError),
+        ([changed(GOOD, top_ids=np.zeros_like(GOOD.top_ids))], TeacherProtocolError),
+        ([changed(GOOD, top_logprobs=np.zeros_like(GOOD.top_logprobs))], TeacherProtocolError),
         ([changed(GOOD, top_logprobs=NAN)], NonFiniteError),
         ([changed(GOOD, token_logprobs=np.array([-1, -np.inf], np.float32))], NonFiniteError),
     ],

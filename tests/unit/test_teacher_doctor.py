@@ -77,9 +77,9 @@ def jitter() -> Spoil:
 @pytest.mark.parametrize(
     ("spoil", "name", "words"),
     [
-        (lambda a: replace(a, top_logprobs=a.top_logprobs + 0.5), "distributions", "the largest sum 1.64"),
+        (lambda a: replace(a, top_logprobs=a.top_logprobs + 0.5), "distributions", "add up to more than 1"),
         (lambda a: replace(a, top_logprobs=a.top_logprobs[:, ::-1].copy()), "distributions", "not sorted"),
-        (lambda a: replace(a, top_ids=np.zeros_like(a.top_ids)), "distributions", "with an id twice"),
+        (lambda a: replace(a, top_ids=np.zeros_like(a.top_ids)), "distributions", "the same token twice"),
         (jitter(), "repeats itself", "nats apart"),
     ],
 )
