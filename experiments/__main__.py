@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
+from experiments.engines import LocalEngine
 
 if TYPE_CHECKING:
     from experiments.plan import Cell, Plan
@@ -24,6 +25,9 @@ def main(
     local: Annotated[
         bool, typer.Option("--local", help="Teacher and student in one process: no HTTP, no Ray.")
     ] = False,
+    engine: Annotated[
+        LocalEngine, typer.Option(help="The teacher's with --local; vllm is for large teachers.")
+    ] = "transformers",
     jobs: Annotated[int, typer.Option(min=1, help="Cells at once; more than one with --local only.")] = 1,
     methods: Annotated[str, typer.Option(help="Only these of the plan's methods, by comma.")] = "",
     seeds: Annotated[str, typer.Option(help="Only these of the plan's seeds, by comma.")] = "",
@@ -40,13 +44,13 @@ def main(
             raise ConfigError("--jobs: served runs use the whole machine; more at once need --local")
         settings = load_plan(plan, overrides or [])
         chosen = only(settings, methods, seeds)
-        complete = True if report_only else _run(chosen, local, jobs)
+        complete = True if report_only else _run(chosen, engine if local else None, jobs)
         _report(settings, cells(settings))
         if not complete:
             raise SystemExit(INTERRUPTED)
 
 
-def _run(plan: "Plan", local: bool, jobs: int) -> bool:
+def _run(plan: "Plan", local: LocalEngine | None, jobs: int) -> bool:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

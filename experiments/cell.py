@@ -9,11 +9,15 @@ from typing import Annotated
 import typer
 
 from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
+from experiments.engines import LocalEngine
 
 
 def main(
     config: Annotated[Path, typer.Option(help="The cell's settings, a YAML file.")],
-    local: Annotated[bool, typer.Option("--local", help="Teacher and student in this process.")] = False,
+    local: Annotated[
+        LocalEngine | None,
+        typer.Option(help="Teacher and student in this process, the teacher on this engine."),
+    ] = None,
 ) -> None:
     """Run one cell to its end, or on from its newest checkpoint."""
     with one_line_errors():
@@ -23,11 +27,11 @@ def main(
 
         started_s = time.perf_counter()
         settings = load_config(config)
-        should_stop = StopRequest(patient=not local).install()
-        if local:
+        should_stop = StopRequest(patient=local is None).install()
+        if local is not None:
             from experiments.local import train_locally
 
-            complete = train_locally(settings, should_stop)
+            complete = train_locally(settings, should_stop, local)
         else:
             from adaswitch.io.launch import LocalRun
 
@@ -51,6 +55,6 @@ def _cpu_seconds() -> float:
 if __name__ == "__main__":
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command(
-        epilog="Example: python -m experiments.cell --config runs/demo-warm/skd-seed1/cell.yaml --local"
+        epilog="Example: python -m experiments.cell --config runs/demo-warm/skd-seed1/cell.yaml --local transformers"
     )(main)
     app()

@@ -6,8 +6,9 @@ the transformers engine as well.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -17,23 +18,37 @@ from adaswitch.io.recorded import resolve_config
 from adaswitch.roles import Budget, Chunk
 from adaswitch.rollout import Prompt, Rollout
 from adaswitch.wire import ModelInfo
+from experiments.engines import LocalEngine
 from services.student.engine import WriteRequest
 from services.student.group import Group
 from services.student.parts import build_student
 from services.student.teacher_calls import Client
-from services.teacher.transformers_engine import TransformersEngine as TeacherEngine
+from services.teacher.engine import TeacherEngine
+from services.teacher.engines import make_engine
 from trainer.job import prepare
 from trainer.loop import is_complete, train
+
+T = TypeVar("T")
+
+
+class RunInLoop(Protocol):
+    """Runs a coroutine to its end: ``asyncio.run``, or the same in a loop that stays."""
+
+    def __call__(self, main: Coroutine[Any, Any, T], /) -> T:
+        """The coroutine's result."""
 
 
 class LocalSource:
     """A ``RolloutSource`` that rolls a step out when it is taken, with the weights published last."""
 
-    def __init__(self, config: RunConfig, teacher: Client, info: ModelInfo) -> None:
-        """``teacher`` answers as the REST client would, and ``info`` is what it serves."""
+    def __init__(
+        self, config: RunConfig, teacher: Client, info: ModelInfo, run: RunInLoop = asyncio.run
+    ) -> None:
+        """``teacher`` answers as the REST client would, ``info`` is what it serves, ``run`` has its event loop."""
         parts = build_student(config, teacher, info)
         self._config, self._engine, self._teacher = config, parts.engine, parts.teacher
         self._budget = Budget(config.student.max_new_tokens, frozenset(parts.stop_token_ids))
+        self._run = run
         self._version = 0
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
@@ -48,7 +63,7 @@ class LocalSource:
         """See ``RolloutSource``."""
         if should_stop():
             return None
-        rollouts = asyncio.run(self.roll_out(prompts))
+        rollouts = self._run(self.roll_out(prompts))
         return [replace(rollout, weights_version=self._version) for rollout in rollouts]
 
     async def roll_out(self, prompts: Sequence[Prompt]) -> list[Rollout]:
@@ -72,36 +87,45 @@ class LocalSource:
         """There is nobody to tell."""
 
 
-def train_locally(config: RunConfig, should_stop: Callable[[], bool]) -> bool:
-    """Train by ``config`` in this process, or go on where it was. Whether the last step was reached."""
+def train_locally(
+    config: RunConfig, should_stop: Callable[[], bool], engine: LocalEngine = "transformers"
+) -> bool:
+    """Train by ``config`` in this process, or go on where it was. Whether the run is complete.
+
+    The teacher's ``engine`` is transformers, for the numbers of a served run and no start-up time, or vllm, whose
+    engine is a process of its own: for a teacher that is worth it.
+    """
     if config.trainer.max_staleness:
         raise ConfigError(
             "trainer.max_staleness: in one process nothing runs ahead; set it to 0, or leave out --local"
         )
     config = resolve_config(config)
     teachers: list[TeacherEngine] = []
+    # One loop for all steps: vLLM's client belongs to the loop that it was started in.
+    with asyncio.Runner() as runner:
 
-    def start_teacher() -> LocalSource:
-        """Called for a policy that needs one, which ``replay`` does not."""
-        teachers.append(TeacherEngine(_teacher_settings(config)))
-        asyncio.run(teachers[0].start())
-        return LocalSource(config, teachers[0], teachers[0].info)
+        def start_teacher() -> LocalSource:
+            """Called for a policy that needs one, which ``replay`` does not."""
+            teacher = make_engine(_teacher_settings(config, engine))
+            teachers.append(teacher)
+            runner.run(teacher.start())
+            return LocalSource(config, teacher, teacher.info, runner.run)
 
-    try:
-        job, start = prepare(config, start_teacher, should_stop)
         try:
-            return is_complete(job, train(job, start))
+            job, start = prepare(config, start_teacher, should_stop)
+            try:
+                return is_complete(job, train(job, start))
+            finally:
+                job.recorder.close()
         finally:
-            job.recorder.close()
-    finally:
-        for teacher in teachers:
-            asyncio.run(teacher.close())
+            for teacher in teachers:
+                runner.run(teacher.close())
 
 
-def _teacher_settings(config: RunConfig) -> TeacherServiceConfig:
+def _teacher_settings(config: RunConfig, engine: LocalEngine) -> TeacherServiceConfig:
     if config.teacher.serve is None:
         raise ConfigError(
             "teacher.serve: needed to run without services: say which model the teacher is, "
             "or leave out --local"
         )
-    return config.teacher.serve.model_copy(update={"engine": "transformers"})
+    return config.teacher.serve.model_copy(update={"engine": engine})

@@ -16,6 +16,7 @@ from adaswitch.errors import ConfigError, DataError
 from adaswitch.io.config_files import load_config, read_yaml, write_config
 from adaswitch.io.eval_report import RESULTS
 from adaswitch.io.run_directory import RunDirectory
+from experiments.engines import LocalEngine
 from experiments.plan import Cell, FinalEvaluation, Plan
 
 CELL_FILE = "cell.yaml"
@@ -61,7 +62,8 @@ class Work(Protocol):
 class Training:
     """A cell's run."""
 
-    def __init__(self, cell: Cell, local: bool = True) -> None:
+    def __init__(self, cell: Cell, local: LocalEngine | None = None) -> None:
+        """``local`` is the teacher's engine in the cell's own process; without it the run is served."""
         self.name = cell.config.name
         self.folder = cell.folder
         self.num_threads = cell.config.trainer.num_threads
@@ -82,7 +84,8 @@ class Training:
         run = RunDirectory.create(self._config)
         config = run.path / CELL_FILE
         write_config(self._config, config)
-        return "experiments.cell", ["--config", str(config), *(["--local"] if self._local else [])]
+        local = [] if self._local is None else ["--local", self._local]
+        return "experiments.cell", ["--config", str(config), *local]
 
 
 def _source(cell: Cell) -> Path | None:
@@ -137,7 +140,7 @@ def evaluation_folder(cell: Cell, label: str) -> Path:
     return cell.folder / f"evaluation-{label}"
 
 
-def all_work(plan: Plan, cells: Sequence[Cell], local: bool) -> list[Work]:
+def all_work(plan: Plan, cells: Sequence[Cell], local: LocalEngine | None) -> list[Work]:
     """The training of all cells, and then the plan's evaluations of each."""
     training: list[Work] = [Training(cell, local) for cell in cells]
     return training + [

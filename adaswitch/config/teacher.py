@@ -43,6 +43,8 @@ class TeacherServiceConfig(Settings):
     """After SIGTERM: how long requests under way may still take."""
     kv_cache_gib: float = Field(default=1.0, gt=0)
     """Memory for vLLM's key-value cache on CPU, in GiB."""
+    kv_block_size: int | None = Field(default=None, ge=1)
+    """Tokens in a block of vLLM's key-value cache, of which whole blocks are found again: by default vLLM's own."""
     enforce_eager: bool | None = None
     """vLLM without compilation: a faster start, a slower run. By default on for CPU, off for GPUs."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)

@@ -129,6 +129,7 @@ class VLLMEngine:
             "max_num_seqs": min(256, max_batched_tokens),
             "enforce_eager": eager,
             "enable_prefix_caching": True,
+            "block_size": config.kv_block_size,
             "distributed_executor_backend": "uni" if on_cpu else None,
             "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30) if on_cpu else None,
             "gpu_memory_utilization": config.gpu_memory_utilization,

@@ -53,7 +53,9 @@ def test_runs_end_with_the_same_weights_bit_for_bit_whole_interrupted_or_in_one_
         result = command("trainer", "--config", str(config), "name=parts", **cluster.environment)
         assert result.returncode == 0, result.stdout
 
-    result = command("experiments.cell", "--local", "--config", str(short_config(name="local", **settings)))
+    result = command(
+        "experiments.cell", "--local", "transformers", "--config", str(short_config(name="local", **settings))
+    )
     assert result.returncode == 0, result.stdout
 
     expected = weights(whole, 8)

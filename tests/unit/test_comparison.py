@@ -25,7 +25,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def trainings(plan: Plan) -> list[Training]:
-    return [Training(cell) for cell in cells(plan)]
+    return [Training(cell, "transformers") for cell in cells(plan)]
 
 
 def test_cells_are_runs_with_their_own_seed_and_settings(plan):
@@ -179,7 +179,11 @@ class FakeProcess:
     exit_code: int | None = None
 
     def __init__(self, name, module, arguments, log, environment):
-        assert (module, arguments[0], arguments[2]) == ("experiments.cell", "--config", "--local")
+        assert (module, arguments[0], arguments[2:]) == (
+            "experiments.cell",
+            "--config",
+            ["--local", "transformers"],
+        )
         assert environment["OMP_NUM_THREADS"] == "1"
         self.name = name
 

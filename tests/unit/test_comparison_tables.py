@@ -148,7 +148,7 @@ def test_an_evaluation_waits_for_its_cell_and_asks_for_what_the_plan_says(plan):
     plan = Plan.model_validate({**plan.model_dump(), "seeds": [3], "evaluations": EVALUATIONS})
     cell = cells(plan)[0]
     complete(cell, [0.5])
-    work = all_work(plan, [cell], local=True)[1]
+    work = all_work(plan, [cell], local="transformers")[1]
     assert work.source == cell.folder.resolve()
     with pytest.raises(DataError, match="no checkpoint to evaluate"):
         work.begin()
@@ -163,7 +163,7 @@ def test_an_evaluation_waits_for_its_cell_and_asks_for_what_the_plan_says(plan):
     other = {"sampled": {**EVALUATIONS["sampled"], "limit": 3}}
     changed = Plan.model_validate({**plan.model_dump(), "evaluations": other})
     with pytest.raises(ConfigError, match="adaswitch-seed3: sampled: limit is 3 in the plan, and was 2"):
-        all_work(changed, [cell], local=True)[1].require_same_settings()
+        all_work(changed, [cell], local="transformers")[1].require_same_settings()
 
 
 def test_a_damaged_evaluation_is_named(plan):
