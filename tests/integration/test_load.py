@@ -10,9 +10,8 @@ from bench.load_clients import hold
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
 
 
-@pytest.mark.parametrize("engine", ["transformers", pytest.param("vllm", marks=pytest.mark.needs_vllm)])
-def test_many_clients_some_of_them_unruly(tmp_path: Path, engine: str) -> None:
-    report = asyncio.run(hold(tmp_path, num_clients=16, seconds=12.0, seed=0, engine=engine))
+def test_many_clients_some_of_them_unruly(tmp_path: Path) -> None:
+    report = asyncio.run(hold(tmp_path, num_clients=16, seconds=10.0, seed=0, engine="transformers"))
     assert report.problems == []
     assert report.codes["200"] > 20
     assert report.compared > 0
