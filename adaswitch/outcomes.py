@@ -32,6 +32,7 @@ class _Context(FunctionCtx):
 class _RawOutcomes(Function):
     @staticmethod
     def forward(ctx: _Context, logits: Tensor, ids: Tensor, vocab_size: int) -> Tensor:
+        """The outcomes ``[n, k + 1]``, block by block."""
         blocks = zip(_blocks(logits, logits), _blocks(ids, logits), strict=True)
         outcomes = torch.cat([_outcomes(*block, vocab_size) for block in blocks])
         # A copy, so that all the candidates' need not be kept for the sake of one column.
@@ -42,6 +43,7 @@ class _RawOutcomes(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient by the logits, block by block; ids and the vocabulary's size have none."""
         logits, ids, others = ctx.saved_tensors
         result = torch.zeros_like(logits)
         blocks = (_blocks(rows, logits) for rows in (result, logits, ids, others, grad))

@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
@@ -13,10 +12,8 @@ from typing import Any
 import httpx
 import numpy as np
 import psutil
-import torch
-from numpy.typing import NDArray
-from transformers import AutoModelForCausalLM
 
+from adaswitch.io.teacher_doctor import Reference, reference_rows
 from adaswitch.wire import SAFETENSORS_TYPE, SequenceAnswer, answers_from_safetensors
 from bench.models import SMALL, make_model
 from bench.servers import Server, our_service, say
@@ -40,10 +37,6 @@ WRONG_BODIES: list[tuple[object, int]] = [
     ({"sequences": [{"token_ids": [1] * 2000, "start": 1}], "top_k": K}, 422),
     ({"sequences": [{"token_ids": [1], "start": 1}], "top_k": 100_000}, 422),
 ]
-
-
-Reference = Callable[[list[int]], NDArray[np.float32]]
-"""A sequence to the log-probabilities ``[n, V]`` after each of its tokens."""
 
 
 @dataclass
@@ -93,7 +86,7 @@ async def hold(folder: Path, num_clients: int, seconds: float, seed: int, engine
 async def set_clients_on(server: Server, model: Path, num_clients: int, seconds: float, seed: int) -> Report:
     """The same with a service that runs already."""
     report = Report(num_clients, seconds)
-    reference = _reference(model)
+    reference = reference_rows(str(model), SMALL.vocab_size)
     end_s = time.monotonic() + seconds
     limits = httpx.Limits(max_connections=num_clients)
     async with httpx.AsyncClient(base_url=server.url, timeout=120.0, limits=limits) as http:
@@ -107,19 +100,6 @@ async def set_clients_on(server: Server, model: Path, num_clients: int, seconds:
     if seconds > WARM_S and report.growth > MAX_GROWTH:
         report.problems.append(f"memory grew by {report.growth:.1%}")
     return report
-
-
-def _reference(folder: Path) -> Reference:
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
-
-    @torch.inference_mode()
-    def rows(token_ids: list[int]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = (
-            model(torch.tensor([token_ids])).logits[0].float().log_softmax(-1).numpy()
-        )
-        return found
-
-    return rows
 
 
 async def _watch(server: Server, report: Report, warm_s: float) -> None:

@@ -100,7 +100,7 @@ async def _findings(
     findings.append(_distributions(answers))
     findings.append(_repeated(answers, await client.score(sequences, top_k), info))
     if against is not None and findings[1].ok:
-        findings.append(_compared(sequences, answers, _reference(against, info.vocab_size), info))
+        findings.append(_compared(sequences, answers, reference_rows(against, info.vocab_size), info))
     findings.append(await _drawn_again(client, sequences[0], top_k))
     findings.append(await _temperature(client, *_most_uncertain(sequences, answers)))
     return findings
@@ -141,14 +141,19 @@ def _repeated(first: Sequence[SequenceAnswer], second: Sequence[SequenceAnswer],
         float(np.abs(one.token_logprobs - other.token_logprobs).max())
         for one, other in zip(first, second, strict=True)
     )
-    good = largest <= CLOSE.get(info.dtype, CLOSE["unknown"])
+    good = largest <= _close(info)
     detail = f"the same request twice: at most {largest:.2g} nats apart"
     return Finding(
         "repeats itself", good, detail, "" if good else "look for another model behind the same address"
     )
 
 
-def _reference(folder: str, vocab_size: int) -> Reference:
+def _close(info: ModelInfo) -> float:
+    return CLOSE.get(info.dtype, CLOSE["unknown"])
+
+
+def reference_rows(folder: str, vocab_size: int) -> Reference:
+    """What a plain forward pass in float32 says of the model in ``folder``. Raises ``ModelError``."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -159,6 +164,7 @@ def _reference(folder: str, vocab_size: int) -> Reference:
 
     @torch.inference_mode()
     def rows(token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Of the model above."""
         logits = model(torch.tensor([list(token_ids)])).logits[0, :, :vocab_size]
         found: NDArray[np.float32] = logits.float().log_softmax(-1).numpy()
         return found
@@ -180,7 +186,7 @@ def _compared(
         )
     every = np.concatenate(differences)
     detail = f"against the local copy in float32: mean {every.mean():.2g}, at most {every.max():.2g} nats"
-    good = float(every.max()) <= CLOSE.get(info.dtype, CLOSE["unknown"])
+    good = float(every.max()) <= _close(info)
     return Finding(
         "log-probabilities", good, detail, "" if good else "it serves other weights, or scales its logits"
     )

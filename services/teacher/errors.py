@@ -49,6 +49,11 @@ def unavailable(code: str, message: str) -> ApiError:
     return ApiError(503, code, message, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
+def busy(code: str, message: str) -> ApiError:
+    """429: the same request may succeed once others have been answered."""
+    return ApiError(429, code, message, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
 def out_of_range(field: str, message: str) -> ApiError:
     """422 for ``field``."""
     return ApiError(422, "out_of_range", message, field=field)

@@ -13,7 +13,7 @@ from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.wire import ScoreSequence
 from services.teacher.deadline import Deadline
 from services.teacher.engine import TeacherEngine
-from services.teacher.errors import RETRY_AFTER_S, ApiError, out_of_range, unavailable
+from services.teacher.errors import busy, out_of_range, unavailable
 from services.teacher.metrics import TeacherMetrics
 
 T = TypeVar("T")
@@ -89,12 +89,7 @@ class Service:
         """A place in the house for one request: 503 while no work is taken, 429 where it is full."""
         self.check_ready()
         if self._num_in_flight >= self.config.max_queued_requests:
-            raise ApiError(
-                429,
-                "queue_full",
-                f"{self._num_in_flight} requests are in the house already",
-                headers={"Retry-After": str(RETRY_AFTER_S)},
-            )
+            raise busy("queue_full", f"{self._num_in_flight} requests are in the house already")
         self._count(1)
         try:
             yield
@@ -113,11 +108,9 @@ class Service:
                 f"than the {self.config.logprob_memory_gib:g} set aside: lower it, or send fewer tokens at once",
             )
         if self._num_bytes + num_bytes > budget:
-            raise ApiError(
-                429,
+            raise busy(
                 "memory_full",
                 "the log-probabilities of requests under way take all the memory set aside for them",
-                headers={"Retry-After": str(RETRY_AFTER_S)},
             )
         self._use(num_bytes)
         try:
