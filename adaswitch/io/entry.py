@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -36,7 +35,8 @@ class StopRequest:
 
     def __init__(self, *, patient: bool = False) -> None:
         """Patient is who has started others, and must see to their end."""
-        self._event = threading.Event()
+        # A plain flag: an event's lock may be held by the very code that a signal interrupts.
+        self._asked = False
         self._patient = patient
 
     def install(self) -> "StopRequest":
@@ -46,14 +46,14 @@ class StopRequest:
         return self
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._event.is_set() and not self._patient:
+        if self._asked and not self._patient:
             os._exit(INTERRUPTED)
-        self._event.set()
+        self._asked = True
 
     def request(self) -> None:
         """Ask for the end without a signal."""
-        self._event.set()
+        self._asked = True
 
     def __call__(self) -> bool:
         """Whether the end was asked for."""
-        return self._event.is_set()
+        return self._asked

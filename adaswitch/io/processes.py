@@ -35,6 +35,7 @@ class ManagedProcess:
     ) -> None:
         self.name = name
         self.log = log
+        self._told_to_end = False
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -69,14 +70,15 @@ class ManagedProcess:
         return f"{message} (log: {self.log})"
 
     def terminate(self) -> None:
-        """SIGTERM, without waiting."""
-        if self.exit_code is None:
+        """SIGTERM, without waiting; once, for a second one would cut short what the first has it save."""
+        if self.exit_code is None and not self._told_to_end:
+            self._told_to_end = True
             self._process.terminate()
 
     def stop(self, grace_s: float) -> None:
         """SIGTERM, then SIGKILL for whatever is left of its session after ``grace_s``."""
         if self.exit_code is None:
-            self._process.terminate()
+            self.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(grace_s)
         for pid in _session_members(self.pid):

@@ -7,13 +7,13 @@ only those who know the token can use: Ray's ports listen on every interface.
 import argparse
 import logging
 import os
-import signal
-import threading
+import time
 from pathlib import Path
 
-from adaswitch.io.entry import one_line_errors
+from adaswitch.io.entry import StopRequest, one_line_errors
 
 EXAMPLE = "Example: python -m adaswitch.io.ray_head --address-file /tmp/address --num-cpus 4"
+POLL_S = 0.2
 
 
 def main() -> None:
@@ -24,16 +24,16 @@ def main() -> None:
     parser.add_argument("--object-store-mib", type=int, default=512, help="shared memory for objects")
     parser.add_argument("--dashboard-port", type=int, help="start the dashboard with its job server there")
     arguments = parser.parse_args()
-    stop = threading.Event()
+    should_stop = StopRequest(patient=True)
     parent = os.getppid()
     with one_line_errors():
         _start(arguments.num_cpus, arguments.object_store_mib * 2**20, arguments.dashboard_port)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+        # Ray puts handlers of its own in place when it starts.
+        should_stop.install()
         _write_address(arguments.address_file)
         # A parent that was killed cannot send a signal any more.
-        while not stop.wait(1.0) and os.getppid() == parent:
-            pass
+        while not should_stop() and os.getppid() == parent:
+            time.sleep(POLL_S)
         _stop()
 
 

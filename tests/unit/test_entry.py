@@ -57,6 +57,28 @@ def test_a_second_signal_ends_all_but_the_patient(manner: str, code: int) -> Non
     assert subprocess.run([sys.executable, "-c", PROGRAM, manner], check=False).returncode == code
 
 
+NESTED = """
+import os, signal, sys
+from adaswitch.io.entry import StopRequest
+stop = StopRequest(patient=True).install()
+nested = []
+def interrupt(frame, event, argument):
+    if event == "line" and not nested:
+        nested.append(frame.f_lineno)
+        os.kill(os.getpid(), signal.SIGTERM)
+        nested.pop()
+    return interrupt
+sys.settrace(interrupt)
+os.kill(os.getpid(), signal.SIGTERM)
+sys.settrace(None)
+sys.exit(7 if stop() else 1)
+"""
+
+
+def test_a_signal_at_any_line_of_the_handler_of_another_does_not_lock_up() -> None:
+    assert subprocess.run([sys.executable, "-c", NESTED], check=False, timeout=20).returncode == 7
+
+
 def test_a_stop_can_be_asked_for_without_a_signal() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     stop = StopRequest()

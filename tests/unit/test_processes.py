@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 import textwrap
 import time
@@ -50,6 +51,31 @@ def test_stop_ends_the_process_and_everything_it_started(
     assert process.exit_code is not None
     child_gone, _ = psutil.wait_procs([child], timeout=10)
     assert child_gone == [child]
+
+
+COUNTS_SIGNALS = """
+    import os, signal, sys, time
+    from pathlib import Path
+    folder, heard = Path(sys.argv[1]), []
+    signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+    (folder / "ready").write_text("yes")
+    while not heard:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    sys.exit(len(heard))
+"""
+
+
+def test_a_process_that_was_told_to_end_is_not_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = start(tmp_path, COUNTS_SIGNALS, monkeypatch)
+    wait_for(tmp_path / "ready", process)
+    process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.2)
+    process.stop(grace_s=20)
+    assert process.exit_code == 1
 
 
 def test_stop_twice_is_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
