@@ -27,6 +27,7 @@ from services.teacher.model_folder import ModelFacts, model_info, read_model_fol
 from services.teacher.processes import end_descendants
 from services.teacher.vllm_environment import check_vllm_installed, set_cpu_environment, set_environment
 from services.teacher.vllm_rows import MissingRowError, generated_answer, scored_answer
+from services.teacher.vllm_worker import START
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -90,6 +91,7 @@ class VLLMEngine:
         if facts.vocab_size < facts.num_embedding_rows:
             await self._llm.collective_rpc("teacher_drop_padding_rows", args=(facts.vocab_size,))
         await self._llm.collective_rpc("teacher_mark_missing_rows")
+        await self._llm.collective_rpc("teacher_cut_rows")
         self._block_size = self._llm.vllm_config.cache_config.block_size
         # What vLLM's kernels do not support may show only now, and then ends the engine.
         await self.score([ScoreSequence(token_ids=[0], start=1)], top_k=0)
@@ -159,6 +161,7 @@ class VLLMEngine:
             logprobs=top_k,
             prompt_logprobs=top_k,
             skip_reading_prefix_cache=not read_cache,
+            extra_args={START: sequence.start},
         )
         output = await self._final_output(sequence.token_ids, params)
         return scored_answer(

@@ -28,8 +28,9 @@ class MissingRowError(Exception):
 def scored_answer(
     sequence: ScoreSequence, prompt: FlatLogprobs, sampled: FlatLogprobs, k: int, num_cached: int = 0
 ) -> SequenceAnswer:
-    """Rows ``start .. len``: those of ``prompt`` (its position 0 is empty), then ``sampled`` as the last.
+    """Rows ``start .. len``: the last ones of ``prompt``, then ``sampled``'s.
 
+    ``prompt`` may lack rows before ``start``, never such after it; its position 0 is empty.
     The distribution after n tokens comes from the n-th of them, so it is there where n > ``num_cached``. Raises
     ``MissingRowError`` where one is not; of a request that vLLM preempted its own count may be too low, but what
     it never computed is NaN.
@@ -39,10 +40,13 @@ def scored_answer(
         raise MissingRowError
     ids, logprobs = _table(prompt, k)
     last_ids, last_logprobs = _table(sampled, k)
-    ids, logprobs = ids[start - 1 :], logprobs[start - 1 :]
+    unasked = len(ids) - (len(sequence.token_ids) - start)
+    if unasked < 0 or len(last_ids) != 1:
+        raise EngineFaultError("vLLM returned fewer positions than it was asked for")
+    ids, logprobs = ids[unasked:], logprobs[unasked:]
     if num_cached and np.isnan(logprobs).any():
         raise MissingRowError
-    if not np.array_equal(ids[:, 0], sequence.token_ids[start:]) or len(last_ids) != 1:
+    if not np.array_equal(ids[:, 0], sequence.token_ids[start:]):
         raise EngineFaultError("vLLM returned the log-probabilities of other tokens than it was asked for")
     return check_finite(
         SequenceAnswer(

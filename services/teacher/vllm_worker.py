@@ -7,6 +7,9 @@ import signal
 import threading
 from typing import Any
 
+START = "teacher_start"
+"""In a scoring request's extra arguments: the number of tokens before its first row."""
+
 
 class TeacherWorkerExtension:
     """Called with ``collective_rpc`` once the model is loaded."""
@@ -39,6 +42,23 @@ class TeacherWorkerExtension:
 
         LogprobsTensors.empty_cpu = staticmethod(allocate_marked)  # type: ignore[method-assign]
 
+    def teacher_cut_rows(self) -> None:
+        """Have the rows before ``START`` of a request's extra arguments stay here.
+
+        vLLM makes rows for every prompt token, cached ones too, and a Python number of every entry on their way
+        out: for a chunk behind a long prefix that costs more than the chunk.
+        """
+        runner = self.model_runner
+        if not hasattr(runner, "_get_prompt_logprobs_dict"):  # vLLM's second model runner works otherwise
+            return
+        all_rows = runner._get_prompt_logprobs_dict
+
+        def cut_rows(*arguments: Any) -> dict[str, Any]:
+            found: dict[str, Any] = all_rows(*arguments)
+            return {key: _from_start(rows, runner.requests[key]) for key, rows in found.items()}
+
+        runner._get_prompt_logprobs_dict = cut_rows
+
     def teacher_exit_with(self, service_pid: int) -> None:
         """Kill this process, and the engine's that started it, as soon as the service's is gone.
 
@@ -56,3 +76,12 @@ class TeacherWorkerExtension:
             os.kill(os.getpid(), signal.SIGKILL)
 
         threading.Thread(target=wait, daemon=True, name="exit-with-service").start()
+
+
+def _from_start(rows: Any, request: Any) -> Any:  # noqa: ANN401
+    """Row i is that of the distribution after i + 1 tokens."""
+    if rows is None:
+        return None
+    start = (request.sampling_params.extra_args or {}).get(START, 1)
+    tensors = ("logprob_token_ids", "logprobs", "selected_token_ranks")
+    return rows._replace(**{name: getattr(rows, name)[start - 1 :] for name in tensors})

@@ -210,6 +210,17 @@ def test_rows_behind_the_cached_part_are_taken_and_what_is_before_is_not_looked_
         )
 
 
+@pytest.mark.parametrize("start", [2, 3])
+def test_rows_that_were_cut_before_the_start_change_nothing(start):
+    cut = Flat(PROMPT.token_ids[3 * (start - 1) :], PROMPT.logprobs[3 * (start - 1) :])
+    whole, found = (scored_answer(sequence([5, 8, 6], start), rows, SAMPLED, 2) for rows in (PROMPT, cut))
+    assert found.token_ids.tolist() == whole.token_ids.tolist()
+    assert found.top_ids.tolist() == whole.top_ids.tolist()
+    assert found.top_logprobs.tolist() == whole.top_logprobs.tolist()
+    with pytest.raises(EngineFaultError):
+        scored_answer(sequence([5, 8, 6], start - 1), cut, SAMPLED, 2)
+
+
 def test_vllms_rows_of_a_single_token_and_without_candidates():
     alone = scored_answer(sequence([5], 1), Flat([], []), SAMPLED, 2)
     assert (alone.token_ids.tolist(), alone.top_ids.tolist()) == ([], [[4, 0]])
