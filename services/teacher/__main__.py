@@ -50,6 +50,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--max-model-len", type=int, metavar="N", help="longest sequence in tokens")
     parser.add_argument("--max-top-k", type=int, metavar="N", help="most log-probabilities a row (256)")
+    parser.add_argument(
+        "--kv-block-size", type=int, metavar="N", help="tokens in a block of vLLM's prefix cache (vLLM's own)"
+    )
     parser.add_argument("--num-threads", type=int, metavar="N", help="threads of the engine on CPU (1)")
     parser.add_argument(
         "--drain-timeout-s", type=float, metavar="S", help="what requests may take after SIGTERM (30)"
