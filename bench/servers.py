@@ -38,17 +38,8 @@ def our_service(
     model: Path, logs: Path, *options: str, max_model_len: int = MAX_MODEL_LEN
 ) -> Iterator[Server]:
     """``python -m services.teacher`` on vLLM."""
-    port = free_port()
-    arguments = [
-        "--model",
-        os.fspath(model),
-        "--port",
-        str(port),
-        "--max-model-len",
-        str(max_model_len),
-        *options,
-    ]
-    with _running("services.teacher", arguments, logs / f"ours-{port}.log", port, "/readyz") as server:
+    arguments = ["--max-model-len", str(max_model_len), *options]
+    with _running("services.teacher", model, arguments, logs, "/readyz") as server:
         yield server
 
 
@@ -57,33 +48,18 @@ def vllm_server(
     model: Path, logs: Path, max_logprobs: int, max_model_len: int = MAX_MODEL_LEN
 ) -> Iterator[Server]:
     """vLLM's own server, with the same settings of the engine as ours has."""
-    port = free_port()
-    arguments = [
-        "--model",
-        os.fspath(model),
-        "--port",
-        str(port),
-        "--host",
-        "127.0.0.1",
-        "--dtype",
-        "float32",
-    ]
-    arguments += [
-        "--max-model-len",
-        str(max_model_len),
-        "--max-logprobs",
-        str(max_logprobs),
-        "--enforce-eager",
-    ]
-    module = "vllm.entrypoints.openai.api_server"
-    with _running(module, arguments, logs / f"vllm-{port}.log", port, "/health") as server:
+    lengths = ["--max-model-len", str(max_model_len), "--max-logprobs", str(max_logprobs)]
+    arguments = ["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager", *lengths]
+    with _running("vllm.entrypoints.openai.api_server", model, arguments, logs, "/health") as server:
         yield server
 
 
 @contextmanager
-def _running(module: str, arguments: Sequence[str], log: Path, port: int, ready: str) -> Iterator[Server]:
+def _running(module: str, model: Path, arguments: Sequence[str], logs: Path, ready: str) -> Iterator[Server]:
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "TORCH_COMPILE_DISABLE": "1"}
-    process = ManagedProcess(module, module, arguments, log, environment)
+    port = free_port()
+    arguments = ["--model", os.fspath(model), "--port", str(port), *arguments]
+    process = ManagedProcess(module, module, arguments, logs / f"{module}-{port}.log", environment)
     server = Server(f"http://127.0.0.1:{port}", process)
     try:
         _wait(server, ready)
