@@ -42,7 +42,7 @@ async def measure(name: str, shape: Shape, folder: Path) -> None:
                 )
             for row in [
                 await bytes_a_token(label, client, shape),
-                await next_chunk(label, client, shape),
+                *await next_chunk(label, client, shape),
                 await with_logprobs(label, client, shape),
                 await api_cpu(label, client, ours, shape),
             ]:
@@ -171,8 +171,8 @@ async def bytes_a_token(label: str, client: TeacherClient, shape: Shape) -> Row:
     )
 
 
-async def next_chunk(label: str, client: TeacherClient, shape: Shape) -> Row:
-    """A chunk behind a prefix that was scored before, against prefix and chunk afresh."""
+async def next_chunk(label: str, client: TeacherClient, shape: Shape) -> list[Row]:
+    """A chunk behind a prefix that was scored before: against prefix and chunk afresh, and the chunk's rows afresh."""
     draw = _draw(shape)
     known: list[list[int]] = []
 
@@ -183,12 +183,18 @@ async def next_chunk(label: str, client: TeacherClient, shape: Shape) -> Row:
     async def chunk() -> None:
         await client.score(_scored(known, PREFIX), K)
 
-    async def afresh() -> None:
-        await client.score(_scored(draw(1, PREFIX + CHUNK), PREFIX), K)
+    def afresh(start: int) -> Work:
+        async def work() -> None:
+            await client.score(_scored(draw(1, PREFIX + CHUNK), start), K)
+
+        return work
 
     target = 3.0 if shape is SMALL else 5.0
-    name = f"score {CHUNK} tokens behind {PREFIX} that are cached, {label}: against all afresh"
-    return await compare(name, chunk, afresh, CHUNK, target, before=prepare)
+    name = f"score {CHUNK} tokens behind {PREFIX} that are cached, {label}: against"
+    return [
+        await compare(f"{name} scoring all afresh", chunk, afresh(1), CHUNK, target, before=prepare),
+        await compare(f"{name} the same rows afresh", chunk, afresh(PREFIX), CHUNK, 1.0, before=prepare),
+    ]
 
 
 async def with_logprobs(label: str, client: TeacherClient, shape: Shape) -> Row:

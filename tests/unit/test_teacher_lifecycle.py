@@ -10,6 +10,7 @@ import pytest
 from adaswitch.errors import EnvironmentProblem, ModelError
 from services.teacher.binding import bind, check_binding
 from services.teacher.engine import all_or_none
+from tests.service_fixtures import unused_port
 from tests.teacher_fakes import FakeEngine, http_client, running_app, service_config
 from tests.unit.test_teacher_app import SCORE, call_asgi, error_of, metric
 
@@ -193,3 +194,19 @@ def test_an_occupied_port_is_refused():
         with pytest.raises(EnvironmentProblem, match=f"127.0.0.1:{port}"):
             bind(service_config(port=port))
     bind(service_config(port=port)).close()
+
+
+async def test_answers_do_not_wait_for_the_acknowledgement_of_their_headers():
+    connected: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken = writer.get_extra_info("socket")
+        connected.set_result(taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    bound = bind(service_config(port=unused_port()))
+    async with await asyncio.start_server(look, sock=bound):
+        _, writer = await asyncio.open_connection(*bound.getsockname())
+        assert await connected
+        writer.close()
+        await writer.wait_closed()
