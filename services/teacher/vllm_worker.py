@@ -59,6 +59,28 @@ class TeacherWorkerExtension:
 
         runner._get_prompt_logprobs_dict = cut_rows
 
+    def teacher_spare_generators(self) -> None:
+        """Have no seeded request draw before all of its prompt is computed.
+
+        vLLM draws for a prompt that is computed in parts too, and then winds the generator back, which those on
+        CPU cannot do: the engine would die of it.
+        """
+        runner = self.model_runner
+        if runner.device.type != "cpu":
+            return
+        sample = runner.sample_tokens
+
+        def sample_sparing(*arguments: Any) -> Any:  # noqa: ANN401
+            generators = runner.input_batch.generators
+            in_parts = runner.discard_request_mask.np[: runner.input_batch.num_reqs].nonzero()[0].tolist()
+            spared = {row: generators.pop(row) for row in in_parts if row in generators}
+            try:
+                return sample(*arguments)
+            finally:
+                generators.update(spared)
+
+        runner.sample_tokens = sample_sparing
+
     def teacher_exit_with(self, service_pid: int) -> None:
         """Kill this process, and the engine's that started it, as soon as the service's is gone.
 

@@ -175,6 +175,17 @@ def test_a_seed_fixes_what_is_drawn_whatever_runs_beside_it(padded):
     assert together[1].token_ids.tolist() == alone != together[2].token_ids.tolist()
 
 
+def test_a_seed_fixes_what_is_drawn_where_prompts_are_computed_in_parts(padded):
+    """More tokens at once than a step of the engine takes: some prompts are cut in two."""
+    rng = np.random.default_rng(3)
+    prompts = [prompt_of(rng.integers(0, 40, 240).tolist(), 4, seed) for seed in range(24)]
+    together = padded.generate(prompts, temperature=1.0)
+    alone = [padded.generate([prompt], temperature=1.0)[0] for prompt in prompts]
+    assert [answer.token_ids.tolist() for answer in together] == [
+        answer.token_ids.tolist() for answer in alone
+    ]
+
+
 def test_greedy_takes_the_likeliest(served):
     for answer in served.generate([prompt_of(ids, 10, 0) for ids in SEQUENCES[:3]], temperature=0.0):
         assert answer.token_ids.tolist() == answer.top_ids[:, 0].tolist()
