@@ -68,6 +68,9 @@ class FakeEngine:
         self.entered = asyncio.Event()
         self.closed = False
 
+    def why_lost(self) -> str | None:
+        return None
+
     async def start(self) -> None:
         await self.loaded.wait()
         if self.start_error is not None:

@@ -43,6 +43,10 @@ class TeacherEngine(Protocol):
         """False once the engine has died."""
         ...
 
+    def why_lost(self) -> str | None:
+        """What a dead engine said of its end, if it said anything."""
+        ...
+
     async def start(self) -> None:
         """Load the model. Raises ``UserError`` where the model or the machine is at fault."""
         ...

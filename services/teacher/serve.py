@@ -75,7 +75,8 @@ def _raise_failure(service: Service) -> None:
         raise service.failure
     if service.failure is not None:
         raise EngineLostError(f"the engine did not start: {service.failure!r}") from service.failure
-    raise EngineLostError("the engine has died")
+    reason = service.engine.why_lost()
+    raise EngineLostError(f"the engine has died: {reason}" if reason else "the engine has died")
 
 
 def _stop_on_signals() -> asyncio.Event:

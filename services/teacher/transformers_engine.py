@@ -55,6 +55,9 @@ class TransformersEngine:
         """True from ``start`` until ``close``."""
         return self._model is not None
 
+    def why_lost(self) -> None:
+        """It lives in this process, and ends with it."""
+
     async def start(self) -> None:
         """Load the model."""
         await in_daemon_thread(self._load)

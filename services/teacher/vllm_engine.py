@@ -50,6 +50,7 @@ class VLLMEngine:
         self._request_numbers = itertools.count()
         self._block_size = 0
         self._closing = False
+        self._log = EngineLog()
         self._built = threading.Event()
         self._built.set()
 
@@ -65,6 +66,10 @@ class VLLMEngine:
         """False once the engine's process has died."""
         return self._llm is not None and not self._llm.errored
 
+    def why_lost(self) -> str | None:
+        """The first exception that the engine's process wrote down; one that was killed wrote none."""
+        return self._log.reason()
+
     async def start(self) -> None:
         """Load the model in a process of its own, and see it answer once."""
         check_vllm_installed()
@@ -76,12 +81,11 @@ class VLLMEngine:
 
     async def _start_or_reason(self, facts: ModelFacts) -> str | None:
         """None once the engine runs, else why it does not."""
-        log = EngineLog()
         try:
-            with log.capture():
+            with self._log.capture():
                 await self._start_engine(facts)
         except Exception as error:
-            return log.reason() or f"{type(error).__name__}: {error}".splitlines()[0]
+            return self._log.reason() or f"{type(error).__name__}: {error}".splitlines()[0]
         return None
 
     async def _start_engine(self, facts: ModelFacts) -> None:

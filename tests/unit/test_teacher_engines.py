@@ -275,6 +275,21 @@ print(log.reason())
     assert (done.stdout, done.stderr) == ("ValueError: Head size 7 is not supported\n", "")
 
 
+def test_what_a_process_says_of_its_end_is_kept_long_after_its_start():
+    script = """
+import subprocess, sys
+from services.teacher.engine_log import EngineLog
+log = EngineLog()
+code = "input(); raise RuntimeError('no offset')"
+with log.capture():
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+child.communicate(b"now\\n")
+print(log.reason())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("RuntimeError: no offset\n", "")
+
+
 def test_a_log_without_a_reason_has_none():
     assert EngineLog().reason() is None
 

@@ -8,8 +8,11 @@ import httpx
 import pytest
 
 from adaswitch.errors import EnvironmentProblem, ModelError
+from services.teacher.app import create_app
 from services.teacher.binding import bind, check_binding
-from services.teacher.engine import all_or_none
+from services.teacher.engine import EngineLostError, all_or_none
+from services.teacher.keys import KeyRing
+from services.teacher.serve import serve
 from tests.service_fixtures import unused_port
 from tests.teacher_fakes import FakeEngine, http_client, running_app, service_config
 from tests.unit.test_teacher_app import SCORE, call_asgi, error_of, metric
@@ -210,3 +213,20 @@ async def test_answers_do_not_wait_for_the_acknowledgement_of_their_headers():
         assert await connected
         writer.close()
         await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(None, r"^the engine has died$"), ("RuntimeError: no", r"^the engine has died: RuntimeError: no$")],
+)
+async def test_a_dead_engine_ends_the_service_in_its_own_words(words, message, monkeypatch):
+    engine, config, said = FakeEngine(), service_config(port=unused_port()), []
+    monkeypatch.setattr(engine, "why_lost", lambda: words)
+    app = create_app(engine, config, KeyRing([]))
+    with bind(config) as bound:
+        serving = asyncio.create_task(serve(app, bound, config, KeyRing([]), said.append))
+        await app.state.service.settled.wait()
+        engine.alive = False
+        with pytest.raises(EngineLostError, match=message):
+            await serving
+    assert len(said) == 1
