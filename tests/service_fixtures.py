@@ -130,6 +130,15 @@ def wait_for_records(path: Path, number: int, process: ManagedProcess) -> None:
         time.sleep(0.05)
 
 
+def wait_for_line(path: Path, words: str, process: ManagedProcess) -> None:
+    """Until ``words`` are in ``path``."""
+    deadline_s = time.monotonic() + 60
+    while words not in path.read_text():
+        assert process.exit_code is None, process.last_error()
+        assert time.monotonic() < deadline_s, f"{path} says nothing of {words!r} after a minute"
+        time.sleep(0.05)
+
+
 @contextmanager
 def students(config: Path, cluster: Cluster, *overrides: str) -> Iterator[ManagedProcess]:
     """The student service for as long as the block lasts."""

@@ -25,8 +25,10 @@ def free_port() -> int:
 class TeacherProcess:
     """``python -m services.teacher`` in a session of its own. ``end`` kills whatever is left of it."""
 
-    def __init__(self, log: Path, model: Path | str, *options: str, **environment: str) -> None:
-        self.port = free_port()
+    def __init__(
+        self, log: Path, model: Path | str, *options: str, port: int | None = None, **environment: str
+    ) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         with log.open("w") as output:
@@ -69,6 +71,11 @@ class TeacherProcess:
         """The service and every process that it has started."""
         process = psutil.Process(self.process.pid)
         return [process, *process.children(recursive=True)]
+
+    def shared_memory(self) -> set[Path]:
+        """Files of shared memory that the service or one of its processes has mapped."""
+        maps = [found.path for process in self.family() for found in process.memory_maps()]
+        return {Path(path) for path in maps if path.startswith("/dev/shm/") and "(deleted)" not in path}
 
     def signal_and_wait(self, number: signal.Signals, timeout_s: float = 30.0) -> int:
         self.process.send_signal(number)

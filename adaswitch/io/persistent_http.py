@@ -144,7 +144,9 @@ def http_client(
     for url in urls:
         _check_url(url)
     keys = split_keys(os.environ.get(config.api_key_env, ""))
-    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
+    # No bound: httpcore counts a connection whose request was cancelled too early for ever (its issue 1093), and a
+    # pool that is full of those answers nobody. Who asks sends few requests at once, and the service bounds them.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     transport = transport or httpx.AsyncHTTPTransport(limits=limits)
     return httpx.AsyncClient(
         base_url=config.url,

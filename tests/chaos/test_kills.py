@@ -1,10 +1,22 @@
 """Real kills in the middle of a run: every prompt is still trained on, exactly once."""
 
+import signal
+from pathlib import Path
+
 import psutil
 import pytest
 
 from adaswitch.io.run_directory import RunDirectory
-from tests.service_fixtures import Cluster, ConfigWriter, ids_trained_on, students, trainer, wait_for_records
+from tests.service_fixtures import (
+    Cluster,
+    ConfigWriter,
+    ids_trained_on,
+    students,
+    trainer,
+    wait_for_line,
+    wait_for_records,
+)
+from tests.teacher_process import TeacherProcess
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
@@ -52,4 +64,30 @@ def test_a_killed_queue_and_weight_board_are_filled_again(
         assert killed >= 2
         assert training.wait(200) == 0, training.last_error()
         assert service.wait(60) == 0, service.last_error()
+    assert ids_trained_on(run) == list(range(96))
+
+
+def test_rollouts_wait_for_a_killed_teacher_and_go_on_with_the_next(
+    short_config: ConfigWriter, cluster: Cluster, tmp_path: Path
+) -> None:
+    served = ("models/chain-teacher", "--engine", "transformers")
+    first = TeacherProcess(tmp_path / "first.log", *served).wait_until_ready()
+    second: TeacherProcess | None = None
+    settings = {"teacher.url": first.url, "trainer.num_steps": 12, "trainer.eval_every": 0}
+    config = short_config(name="waiting", **settings)
+    run = RunDirectory(config.parent / "runs" / "waiting")
+    try:
+        with students(config, cluster) as service:
+            training = trainer(config, cluster)
+            wait_for_records(run.metrics, 3, training)
+            first.signal_and_wait(signal.SIGKILL)
+            wait_for_line(service.log, f"waiting for the teacher at {first.url}", service)
+            num_before = len(run.metrics.read_text().splitlines())
+            assert num_before < 12
+            second = TeacherProcess(tmp_path / "second.log", *served, port=first.port)
+            assert training.wait(120) == 0, training.last_error()
+            assert service.wait(60) == 0, service.last_error()
+    finally:
+        for teacher in filter(None, (first, second)):
+            teacher.end()
     assert ids_trained_on(run) == list(range(96))

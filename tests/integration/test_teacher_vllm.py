@@ -338,10 +338,11 @@ def test_metrics_have_the_services_and_the_engines_own(padded):
     assert padded.process.metric("adaswitch_teacher_ready") == 1
 
 
-def test_sigterm_finishes_what_is_under_way_and_leaves_no_process(padded):
+def test_sigterm_finishes_what_is_under_way_and_leaves_no_process_and_no_shared_memory(padded):
     process = padded.process
-    family = process.family()
-    assert len(family) >= 2
+    assert len(process.family()) >= 2
+    shared = process.shared_memory()
+    assert shared
     results: list[int] = []
 
     def work() -> None:
@@ -365,6 +366,7 @@ def test_sigterm_finishes_what_is_under_way_and_leaves_no_process(padded):
     assert process.process.wait(30) == 0
     assert "Traceback" not in process.log.read_text()
     assert wait_until_gone(process.process.pid) == []
+    assert [path for path in shared if path.exists()] == []
 
 
 def test_a_killed_service_takes_its_engine_with_it(peaked):

@@ -1,6 +1,8 @@
 """The teacher's client: against the real app without a socket, and against services that misbehave."""
 
 import asyncio
+import contextlib
+import random
 from collections.abc import Callable
 
 import httpx
@@ -15,7 +17,7 @@ from adaswitch.errors import (
     TeacherRejectedError,
     TeacherUnavailableError,
 )
-from adaswitch.io.persistent_http import LONGEST_BACKOFF_S, is_retryable
+from adaswitch.io.persistent_http import LONGEST_BACKOFF_S, http_client, is_retryable
 from adaswitch.io.teacher_client import TeacherClient
 from adaswitch.wire import (
     GeneratePrompt,
@@ -314,3 +316,34 @@ async def test_waiting_for_readiness_ends(response, kind, words):
 def test_an_address_that_is_none_is_a_config_error(url):
     with pytest.raises(ConfigError, match=r"teacher\.url"):
         TeacherClient.from_config(TeacherConfig(url=url))
+
+
+class SlowService(asyncio.Protocol):
+    """Answers every request with an empty 200 after 20 ms."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+        asyncio.get_running_loop().call_later(0.02, self.transport.write, answer)
+
+
+async def test_requests_that_are_given_up_cost_no_connection():
+    """httpcore's pool loses those that it gives to who has just gone, once it is at its bound (its issue 1093)."""
+    server = await asyncio.get_running_loop().create_server(SlowService, "127.0.0.1", 0)
+    (port,) = {bound.getsockname()[1] for bound in server.sockets}
+    chance = random.Random(0)
+    async with http_client(TeacherConfig(url=f"http://127.0.0.1:{port}")) as http:
+
+        async def give_up() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(chance.uniform(0.0, 0.06)):
+                    await http.get("/readyz")
+
+        for _ in range(12):
+            await asyncio.gather(*(give_up() for _ in range(128)))
+        async with asyncio.timeout(5.0):
+            assert (await http.get("/readyz")).status_code == 200
+    server.close()
