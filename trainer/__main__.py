@@ -38,7 +38,7 @@ def run_job(config: "RunConfig") -> None:
     config = resolve_config(config)
     should_stop = StopRequest()
     if not isinstance(config.policy, ReplayPolicyConfig):
-        cluster.connect(config)
+        cluster.connect(config.ray)
     # Ray puts handlers of its own in place when it connects.
     should_stop.install()
     job, start = prepare(

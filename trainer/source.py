@@ -55,7 +55,10 @@ class RaySource:
         self._attempt = uuid.uuid4().hex
         self._offered: dict[int, Prompt] = {}
         self._published: tuple[int, Any] = (0, None)
-        ray.get(self._queue.begin.remote(self._attempt))
+        self._begin()
+
+    def _begin(self) -> None:
+        ray.get(self._queue.begin.remote(self._attempt, self._config.model_dump_json()))
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
         """See ``RolloutSource``."""
@@ -75,7 +78,7 @@ class RaySource:
             self._offer_again()
 
     def _offer_again(self) -> None:
-        ray.get(self._queue.begin.remote(self._attempt))
+        self._begin()
         ray.get(self._queue.offer.remote(self._attempt, list(self._offered.values())))
 
     def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:

@@ -10,23 +10,27 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from adaswitch.config import RunConfig
+from adaswitch.config import RayConfig, RunConfig
 from adaswitch.errors import EnvironmentProblem
 from adaswitch.io.rollout_queue import RolloutQueue
 from adaswitch.io.weight_board import WeightBoard
 
+QUEUE, BOARD = ":queue", ":weights"
+"""After the run's name, the names of its two actors."""
 
-def connect(config: RunConfig, *, show_actor_logs: bool = False) -> None:
-    """Join the cluster that the config or RAY_ADDRESS names; there must be one.
+
+def connect(config: RayConfig, *, show_actor_logs: bool = False) -> None:
+    """Join the cluster that ``config`` or RAY_ADDRESS names; there must be one.
 
     Raises ``EnvironmentProblem`` with the fix if it does not answer.
     """
-    address = config.ray.address or os.environ.get("RAY_ADDRESS", "auto")
+    address = config.address or os.environ.get("RAY_ADDRESS", "auto")
     try:
         ray.init(
             address=address,
-            namespace=config.ray.namespace,
+            namespace=config.namespace,
             log_to_driver=show_actor_logs,
             logging_level=logging.ERROR,
         )
@@ -37,16 +41,35 @@ def connect(config: RunConfig, *, show_actor_logs: bool = False) -> None:
         ) from None
 
 
+def this_node() -> str:
+    """Ray's id of the node that this process joined at."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def run_names() -> list[str]:
+    """Of the runs that have a queue in this namespace, whether rollouts are wanted for them or not."""
+    names = [str(name) for name in ray.util.list_named_actors()]
+    return sorted(name.removesuffix(QUEUE) for name in names if name.endswith(QUEUE))
+
+
+def existing(run_name: str) -> tuple[Any, Any] | None:
+    """Handles of a run's queue and weight board; None if one is gone."""
+    try:
+        return ray.get_actor(run_name + QUEUE), ray.get_actor(run_name + BOARD)
+    except ValueError:  # Ray's word for: there is none of that name
+        return None
+
+
 def rollout_queue(config: RunConfig) -> Any:  # noqa: ANN401 - Ray's handles have no static type
     """Handle of the run's queue actor, which is started if there is none."""
     return _actor(
-        RolloutQueue, f"{config.name}:queue", config, config.queue.capacity, config.queue.lease_timeout_s
+        RolloutQueue, config.name + QUEUE, config, config.queue.capacity, config.queue.lease_timeout_s
     )
 
 
 def weight_board(config: RunConfig) -> Any:  # noqa: ANN401
     """Handle of the run's weight board actor, which is started if there is none."""
-    return _actor(WeightBoard, f"{config.name}:weights", config, ray.put)
+    return _actor(WeightBoard, config.name + BOARD, config, ray.put)
 
 
 def _actor(plain_class: type, name: str, config: RunConfig, *arguments: object) -> Any:  # noqa: ANN401
@@ -55,6 +78,8 @@ def _actor(plain_class: type, name: str, config: RunConfig, *arguments: object) 
         "namespace": config.ray.namespace,
         "lifetime": "detached",
         "get_if_exists": True,
+        # Where the run was begun, if that node can be had: others may come and go.
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(this_node(), soft=True),
         "num_cpus": 0,
         "max_restarts": -1,
         "max_task_retries": -1,
@@ -65,7 +90,7 @@ def _actor(plain_class: type, name: str, config: RunConfig, *arguments: object) 
 
 def remove_actors(config: RunConfig) -> None:
     """End the run's queue and weight board."""
-    for name in (f"{config.name}:queue", f"{config.name}:weights"):
+    for name in (config.name + QUEUE, config.name + BOARD):
         try:
             ray.kill(ray.get_actor(name, namespace=config.ray.namespace))
         except ValueError:  # there is none of that name

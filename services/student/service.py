@@ -1,6 +1,8 @@
 """Keeps a run's student actors going: one that dies is replaced, and what it had leased goes back."""
 
 import contextlib
+import uuid
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -8,10 +10,9 @@ from ray.exceptions import ActorDiedError, RayError
 
 from adaswitch.config import RunConfig
 from adaswitch.errors import AdaSwitchError
-from adaswitch.io import cluster
-from adaswitch.io.entry import StopRequest
 from services.student.actor import start_actor
 
+OVER = "the run is over"
 POLL_S = 0.5
 MAX_REPLACEMENTS = 20
 """An actor that keeps dying is a fault that starting it again does not mend."""
@@ -20,11 +21,20 @@ MAX_REPLACEMENTS = 20
 class StudentService:
     """``student.num_actors`` actors of one run, from the process that connected to Ray."""
 
-    def __init__(self, config: RunConfig, should_stop: StopRequest) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        queue: Any,  # noqa: ANN401 - Ray's handles have no static type
+        board: Any,  # noqa: ANN401
+        should_stop: Callable[[], bool],
+        node: str | None = None,
+    ) -> None:
+        """``node`` is the only one that actors may be on, Ray's id of it; None spreads them over the cluster."""
         self._config = config
+        self._queue = queue
+        self._board = board
         self._should_stop = should_stop
-        self._queue = cluster.rollout_queue(config)
-        self._board = cluster.weight_board(config)
+        self._node = node
         self._num_started = 0
         self._names: dict[Any, str] = {}  # by the actor's pending call
         self._actors: dict[str, Any] = {}
@@ -46,9 +56,10 @@ class StudentService:
         return reason
 
     def _start(self) -> None:
-        name = f"{ray.get_runtime_context().get_job_id()}-{self._num_started}"
+        # A name is one student's life: none is ever used again, by whoever serves the run next.
+        name = f"{self._config.name}-{uuid.uuid4().hex[:8]}"
         self._num_started += 1
-        actor = start_actor(self._config, name, self._queue, self._board)
+        actor = start_actor(self._config, name, self._queue, self._board, self._node)
         self._actors[name] = actor
         self._names[actor.run.remote()] = name
 
@@ -61,7 +72,7 @@ class StudentService:
             del self._actors[name]
             num_returned = self._release(name)
             if num_returned is None:
-                return "the run is over"
+                return OVER
             print(f"student {name} died; {num_returned} prompts go to others", flush=True)
             if self._num_started >= self._config.student.num_actors + MAX_REPLACEMENTS:
                 self._fail(f"students died {MAX_REPLACEMENTS} times; see Ray's logs for the cause")

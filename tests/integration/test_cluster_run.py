@@ -2,11 +2,14 @@
 
 import os
 import signal
+import subprocess
+from collections.abc import Sequence
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from adaswitch.io.processes import ManagedProcess
 from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
 from tests.service_fixtures import (
     Cluster,
@@ -68,20 +71,54 @@ def test_runs_end_with_the_same_weights_bit_for_bit_whole_interrupted_or_in_one_
         assert ids_trained_on(run) == list(range(64))
 
 
-def test_a_trainer_handed_in_as_a_ray_job(short_config: ConfigWriter, cluster: Cluster) -> None:
-    config = short_config(name="job", **{"teacher.url": cluster.teacher_url})
+def job(cluster: Cluster, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    address = ["--address", cluster.dashboard_url]
+    return command("ray.scripts.scripts", "job", verb, *address, *arguments, **cluster.environment)
+
+
+def submit(
+    cluster: Cluster, *overrides: str, options: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    entry = ["python", "-m", "trainer", "--config", "configs/demo.yaml", *overrides]
+    return job(cluster, "submit", "--working-dir", ".", *options, "--", *entry)
+
+
+def test_jobs_are_served_by_students_that_know_of_none_and_one_that_is_stopped_goes_on(
+    short_config: ConfigWriter, cluster: Cluster
+) -> None:
+    folder = short_config().parent
     overrides = [
-        "name=job",
-        f"runs_dir={config.parent / 'runs'}",
-        "trainer.num_steps=3",
+        f"runs_dir={folder / 'runs'}",
+        f"teacher.url={cluster.teacher_url}",
         "trainer.eval_prompts=20",
+        "trainer.eval_every=0",
     ]
-    arguments = ["submit", "--address", cluster.dashboard_url, "--working-dir", "."]
-    arguments += ["--", "python", "-m", "trainer", "--config", "configs/demo.yaml", *overrides]
-    with students(config, cluster):
-        result = command("ray.scripts.scripts", "job", *arguments, **cluster.environment)
-    assert result.returncode == 0, result.stdout
-    assert "succeeded" in result.stdout
-    run = RunDirectory(config.parent / "runs" / "job")
-    assert [len(read_shard(shard)) for shard in run.shards()] == [32, 32, 32]
-    assert run.checkpoint_steps() == [3]
+    log = folder / "students.log"
+    service = ManagedProcess("students", "services.student", ["--here"], log, cluster.environment)
+    try:
+        done = submit(cluster, *overrides, "name=job", "trainer.num_steps=3")
+        assert done.returncode == 0, done.stdout
+        assert "succeeded" in done.stdout
+        run = RunDirectory(folder / "runs" / "job")
+        assert [len(read_shard(shard)) for shard in run.shards()] == [32, 32, 32]
+        assert run.checkpoint_steps() == [3]
+
+        stopped = RunDirectory(folder / "runs" / "stopped")
+        again = [*overrides, "name=stopped", "trainer.num_steps=30"]
+        options = ["--no-wait", "--submission-id", "to-be-stopped"]
+        begun = submit(cluster, *again, options=options)
+        assert begun.returncode == 0, begun.stdout
+        wait_for_records(stopped.metrics, 2, service)
+        ended = job(cluster, "stop", "to-be-stopped")
+        assert "was stopped" in ended.stdout, ended.stdout
+        (saved,) = stopped.checkpoint_steps()
+        assert 2 <= saved < 30
+        done = submit(cluster, *again)
+        assert done.returncode == 0, done.stdout
+        assert ids_trained_on(stopped) == list(range(30 * 32))
+    finally:
+        service.stop(20)
+    assert service.exit_code == 0
+    lines = log.read_text().splitlines()
+    assert "job: the run is complete" in lines
+    assert "stopped: the run is complete" in lines

@@ -1,0 +1,7 @@
+#!/bin/sh
+# The head of a Ray cluster, with its job server; the trainer's jobs run here, students elsewhere.
+set -eu
+: "${RAY_AUTH_TOKEN:?is not set: every member of the cluster needs the same one}"
+exec ray start --head --block --num-cpus=0 --port=6379 --disable-usage-stats \
+    --dashboard-host=0.0.0.0 --dashboard-port=8265 --metrics-export-port=8080 \
+    --object-store-memory="$((${OBJECT_STORE_MIB:-512} * 1024 * 1024))"

@@ -1,0 +1,115 @@
+"""docker-compose.yml as a test uses it."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from tests.containers.engine import Engine, run
+
+
+class Stack:
+    """The services of a project folder."""
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.folder = folder
+        self.engine = engine
+        self.key, self.token = secrets.token_hex(16), secrets.token_hex(16)
+
+    def write_env(self, **variables: str) -> None:
+        """.env with this stack's keys."""
+        values = {"ADASWITCH_API_KEY": self.key, "RAY_AUTH_TOKEN": self.token, **variables}
+        text = "".join(f"{name}={value}\n" for name, value in values.items())
+        (self.folder / ".env").write_text(text)
+
+    def compose(
+        self, *arguments: str, timeout_s: float = 120.0, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """``docker compose arguments...`` in the folder."""
+        place = ["--project-directory", str(self.folder), "--project-name", "adaswitch-test"]
+        files = ["-f", str(self.folder / "docker-compose.yml")]
+        override = self.folder / "override.yml"
+        files += ["-f", str(override)] if override.is_file() else []
+        place += ["--env-file", str(self.folder / ".env")]
+        return self.engine.compose(
+            *place, *files, *arguments, timeout_s=timeout_s, check=check, **environment
+        )
+
+    def container(self, service: str) -> str:
+        """The id of a service's one container."""
+        return self.compose("ps", "-q", service).stdout.strip().splitlines()[-1]
+
+    def state(self, container: str) -> dict[str, object]:
+        """What the engine knows of a container's life."""
+        state: dict[str, object] = json.loads(
+            self.engine.docker("inspect", "--format", "{{json .State}}", container).stdout
+        )
+        return state
+
+    def log(self, service: str) -> str:
+        """What a service has printed."""
+        return self.compose("logs", "--no-color", service).stdout
+
+    def wait_for_records(self, run_name: str, number: int, timeout_s: float = 300.0) -> None:
+        """Until a run has so many steps behind it; looks often, as nothing tells."""
+        path = self.folder / "runs" / run_name / "metrics.jsonl"
+        deadline_s = time.monotonic() + timeout_s
+        while not path.is_file() or len(path.read_text().splitlines()) < number:
+            assert time.monotonic() < deadline_s, self.log("trainer")[-3000:]
+            time.sleep(0.2)
+
+    def wait_for_end(self, service: str, timeout_s: float) -> int:
+        """The exit code of a service's container."""
+        done = self.engine.docker("wait", self.container(service), timeout_s=timeout_s)
+        return int(done.stdout.strip().splitlines()[-1])
+
+    def kill(self, service: str) -> None:
+        """Its first process is gone, as after a fault: the engine was not asked to stop it, and starts it again."""
+        pid = self.state(self.container(service))["Pid"]
+        assert isinstance(pid, int)
+        os.kill(pid, signal.SIGKILL)
+
+    def submit(
+        self, *arguments: str, token: str | None = None, timeout_s: float = 300.0
+    ) -> subprocess.CompletedProcess[str]:
+        """``ray job submit`` of this repository's trainer, from outside."""
+        options = ["--address", "http://127.0.0.1:8265", "--working-dir", ".", "--"]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", *options]
+        return run(
+            *command,
+            *("python", "-m", "trainer", *arguments),
+            timeout_s=timeout_s,
+            check=False,
+            RAY_AUTH_MODE="token",
+            RAY_AUTH_TOKEN=token or self.token,
+        )
+
+    def down(self) -> None:
+        """Stop everything and remove it."""
+        self.compose("down", "-v", "--remove-orphans", timeout_s=180.0)
+
+    def left_over(self) -> list[str]:
+        """Containers, networks and volumes of the project."""
+        label = "label=com.docker.compose.project=adaswitch-test"
+        listed = [
+            self.engine.docker(*what, "-q", "--filter", label).stdout
+            for what in (("ps", "-a"), ("network", "ls"), ("volume", "ls"))
+        ]
+        return "".join(listed).split()
+
+
+def published() -> set[tuple[str, int]]:
+    """Addresses on which the engine's proxies listen for the world outside."""
+    return {
+        (str(connection.laddr.ip), int(connection.laddr.port))
+        for process in psutil.process_iter(["name"])
+        if process.info["name"] == "docker-proxy"
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }

