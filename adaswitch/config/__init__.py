@@ -119,6 +119,8 @@ class QueueConfig(Settings):
     """Prompts leased and rollouts held, together; no more is leased until the trainer has taken some."""
     lease_timeout_s: float = Field(default=600.0, gt=0)
     """After which a leased prompt whose rollout has not come is given to another student."""
+    silence_timeout_s: float = Field(default=30.0, ge=3)
+    """The same, for one whose student has given no sign of life, of which there is one a second: its node is lost."""
 
 
 class RunConfig(Settings):

@@ -62,9 +62,9 @@ def existing(run_name: str) -> tuple[Any, Any] | None:
 
 def rollout_queue(config: RunConfig) -> Any:  # noqa: ANN401 - Ray's handles have no static type
     """Handle of the run's queue actor, which is started if there is none."""
-    return _actor(
-        RolloutQueue, config.name + QUEUE, config, config.queue.capacity, config.queue.lease_timeout_s
-    )
+    queue = config.queue
+    limits = (queue.capacity, queue.lease_timeout_s, queue.silence_timeout_s)
+    return _actor(RolloutQueue, config.name + QUEUE, config, *limits)
 
 
 def weight_board(config: RunConfig) -> Any:  # noqa: ANN401

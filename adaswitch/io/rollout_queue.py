@@ -7,14 +7,15 @@ holds by value: nothing is lost with the process that put it there.
   rollout is ever too old to be used.
 - **Back-pressure** is at the lease, before any work is done: prompts leased and rollouts held never exceed
   ``capacity``. As prompts are leased in their order, the step that the trainer waits for always fits.
-- **Lease and put**: a prompt whose rollout does not come in time is given to somebody else. Ids make a
-  repeated call harmless: the first rollout of a prompt is kept, a second one dropped.
+- **Lease and put**: a prompt whose rollout does not come in time, or whose student has fallen silent, is given to
+  somebody else. Ids make a repeated call harmless: the first rollout of a prompt is kept, a second one dropped.
 - **Attempts**: every start of a trainer is one, and begins with an empty queue. Calls of an earlier attempt
   get ``StaleAttemptError``, and so does everybody after the queue itself was lost and restarted.
 """
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -61,16 +62,22 @@ class RolloutQueue:
     """See the module's docstring. All methods are for one event loop; times are in seconds of ``clock``."""
 
     def __init__(
-        self, capacity: int, lease_timeout_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        capacity: int,
+        lease_timeout_s: float,
+        silence_timeout_s: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._capacity = capacity
         self._lease_timeout_s = lease_timeout_s
+        self._silence_timeout_s = silence_timeout_s
         self._clock = clock
         self._changed = asyncio.Condition()
         self._attempt: str | None = None
         self._settings = ""
         self._closed_because: str | None = None
         self._gone: set[str] = set()
+        self._heard_s: dict[str, float] = {}
         self._num_duplicates = 0
         self._num_expired = 0
         self._clear()
@@ -152,6 +159,7 @@ class RolloutQueue:
                     return None
 
     def _lease_now(self, student: str, num_prompts: int) -> tuple[Prompt, ...]:
+        self._heard_s[student] = self._clock()
         step = min(prompt.step for prompt in self._waiting.values())
         ids = sorted(prompt.id for prompt in self._waiting.values() if prompt.step == step)[:num_prompts]
         prompts = tuple(self._waiting.pop(prompt_id) for prompt_id in ids)
@@ -173,11 +181,16 @@ class RolloutQueue:
             self._changed.notify_all()
             return len(new)
 
+    async def heard(self, student: str) -> None:
+        """A sign of life: what ``student`` has leased stays its own. One that is cut off gives none."""
+        self._heard_s[student] = self._clock()
+
     async def release(self, student: str) -> int:
         """Take back everything that ``student`` has leased, as it is gone; how many prompts that was."""
         async with self._changed:
             # Its last call may still wait here, and must not be given what comes in later.
             self._gone.add(student)
+            self._heard_s.pop(student, None)
             self._changed.notify_all()
             return self._take_back([held for held in self._leased.values() if held.student == student])
 
@@ -218,8 +231,12 @@ class RolloutQueue:
 
     def _expire_leases(self) -> None:
         now = self._clock()
-        expired = [leased for leased in self._leased.values() if leased.deadline_s <= now]
+        expired = [leased for leased in self._leased.values() if self._end_s(leased) <= now]
         self._num_expired += self._take_back(expired)
+
+    def _end_s(self, leased: _Leased) -> float:
+        """When a lease is over, unless its student is heard of until then."""
+        return min(leased.deadline_s, self._heard_s[leased.student] + self._silence_timeout_s)
 
     def _take_back(self, leases: list[_Leased]) -> int:
         for leased in leases:
@@ -234,7 +251,7 @@ class RolloutQueue:
         now = self._clock()
         if now >= deadline_s:
             return False
-        next_s = min([deadline_s, *(leased.deadline_s for leased in self._leased.values())])
+        next_s = min([deadline_s, *(self._end_s(leased) for leased in self._leased.values())])
         with contextlib.suppress(TimeoutError):
             # Above 0 even for a lease that is just over, so that this always lets others run.
             await asyncio.wait_for(self._changed.wait(), max(next_s - now, 0.001))

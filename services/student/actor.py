@@ -1,5 +1,7 @@
 """The edge to Ray: a student worker as an actor, its queue and weight board behind it."""
 
+import asyncio
+import contextlib
 from typing import Any
 
 import ray
@@ -18,6 +20,7 @@ from services.student.parts import build_student
 from services.student.teacher_calls import Client
 from services.student.worker import StudentWorker
 
+SIGN_EVERY_S = 1.0
 WEIGHTS_WAIT_S = 60.0
 """How long published weights are waited for before the lease is given up."""
 
@@ -48,6 +51,13 @@ class RaySource:
         self._queue = queue
         self._board = board
         self._student = student
+
+    async def stay_known(self) -> None:
+        """Give signs of life until cancelled, or until the run is over."""
+        with contextlib.suppress(QueueClosedError):
+            while True:
+                await _unless_gone(self._queue.heard.remote(self._student))
+                await asyncio.sleep(SIGN_EVERY_S)
 
     async def lease(self, max_prompts: int, wait_s: float) -> Lease | None:
         """See ``RolloutQueue.lease``."""
@@ -87,6 +97,7 @@ class StudentActor:
     async def run(self) -> str:
         """Work until the run is over. Returns why it is."""
         client = connect_teacher(self._config, say=print)
+        signs = asyncio.create_task(self._source.stay_known())
         try:
             await client.wait_until_ready(
                 self._config.teacher.max_wait_s, lambda note: print(note, flush=True)
@@ -95,6 +106,9 @@ class StudentActor:
             worker = self._worker(client, info)
             return await worker.run()
         finally:
+            signs.cancel()
+            # Had it failed, so would everything else that asks the queue.
+            await asyncio.gather(signs, return_exceptions=True)
             await client.aclose()
 
     def _worker(self, client: Client, info: ModelInfo) -> StudentWorker:

@@ -1,5 +1,6 @@
 """docker-compose.yml as a test uses it."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -7,11 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-from tests.containers.engine import Engine, run
+from tests.containers.engine import ROOT, Engine, run
+
+
+SUBMIT = [
+    *(sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", "http://127.0.0.1:8265"),
+    *("--working-dir", ".", "--", "python", "-m", "trainer"),
+]
+"""To be followed by the trainer's arguments."""
 
 
 class Stack:
@@ -41,9 +50,14 @@ class Stack:
             *place, *files, *arguments, timeout_s=timeout_s, check=check, **environment
         )
 
+    def containers(self, service: str) -> list[str]:
+        """The ids of a service's containers."""
+        return self.compose("ps", "-a", "-q", service).stdout.split()
+
     def container(self, service: str) -> str:
         """The id of a service's one container."""
-        return self.compose("ps", "-q", service).stdout.strip().splitlines()[-1]
+        (found,) = self.containers(service)
+        return found
 
     def state(self, container: str) -> dict[str, object]:
         """What the engine knows of a container's life."""
@@ -79,16 +93,19 @@ class Stack:
         self, *arguments: str, token: str | None = None, timeout_s: float = 300.0
     ) -> subprocess.CompletedProcess[str]:
         """``ray job submit`` of this repository's trainer, from outside."""
-        options = ["--address", "http://127.0.0.1:8265", "--working-dir", ".", "--"]
-        command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", *options]
-        return run(
-            *command,
-            *("python", "-m", "trainer", *arguments),
-            timeout_s=timeout_s,
-            check=False,
-            RAY_AUTH_MODE="token",
-            RAY_AUTH_TOKEN=token or self.token,
-        )
+        variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token or self.token}
+        return run(*SUBMIT, *arguments, timeout_s=timeout_s, check=False, **variables)
+
+    @contextlib.contextmanager
+    def submitting(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """The same in the background, for as long as the block lasts."""
+        variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
+        process = subprocess.Popen([*SUBMIT, *arguments], cwd=ROOT, env={**os.environ, **variables})
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def down(self) -> None:
         """Stop everything and remove it."""

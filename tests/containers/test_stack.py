@@ -54,6 +54,23 @@ def test_the_demo_runs_to_its_end_though_its_teacher_is_killed_and_takes_jobs_fr
     assert published() == set()
 
 
+def test_student_nodes_that_are_killed_or_cut_off_cost_no_prompt(stack: Stack) -> None:
+    services = ("teacher", "ray-head", "student")
+    stack.compose("up", "-d", "--scale", "student=3", *services, timeout_s=600.0)
+    settings = ("runs_dir=/app/runs", "name=nodes", "trainer.num_steps=60", "trainer.eval_every=0")
+    lengths = ("trainer.max_staleness=1", "student.dtype=bfloat16", "trainer.dtype=bfloat16")
+    with stack.submitting(
+        *("--config", "configs/demo.yaml", "teacher.url=http://teacher:8000"), *settings, *lengths
+    ) as job:
+        stack.wait_for_records("nodes", 5)
+        killed, cut_off, _ = stack.containers("student")
+        stack.engine.docker("kill", killed)
+        stack.wait_for_records("nodes", 15)
+        stack.engine.docker("network", "disconnect", "adaswitch-test_private", cut_off)
+        assert job.wait(600.0) == 0, stack.log("ray-head")[-3000:]
+    assert ids_trained_on(RunDirectory(stack.folder / "runs" / "nodes")) == list(range(60 * 32))
+
+
 def up(stack: Stack) -> tuple[int, str]:
     """``docker compose up`` in the background: its exit code, and what it printed."""
     done = stack.compose("up", "-d", timeout_s=600.0, check=False)

@@ -30,8 +30,8 @@ def ids_of(lease) -> list[int]:
     return [prompt.id for prompt in lease.prompts]
 
 
-async def started(capacity: int = 100, lease_timeout_s: float = 10.0, clock=None) -> RolloutQueue:
-    queue = RolloutQueue(capacity, lease_timeout_s, *([clock] if clock else []))
+async def started(capacity: int = 100, lease_timeout_s: float = 10.0, **options) -> RolloutQueue:
+    queue = RolloutQueue(capacity, lease_timeout_s, **options)
     await queue.begin("a")
     return queue
 
@@ -95,6 +95,27 @@ async def test_an_expired_lease_goes_to_another_student_and_its_late_rollout_sti
     assert await queue.put("a", {0: b"other", 1: b"other"}) == 1
     assert await queue.take("a", [0, 1, 3], 0) == [b"slow", b"other", b"slow"]
     assert (await queue.stats()).num_expired == 4
+
+
+async def test_the_lease_of_a_student_that_falls_silent_goes_to_another() -> None:
+    clock = FakeClock()
+    queue = await started(lease_timeout_s=100, silence_timeout_s=10, clock=clock)
+    await queue.offer("a", prompts(0))
+    assert ids_of(await queue.lease("silent", 2, 0)) == [0, 1]
+    assert ids_of(await queue.lease("alive", 2, 0)) == [2, 3]
+    clock.now_s = 9.9
+    await queue.heard("alive")
+    assert await queue.lease("third", 4, 0) is None
+    clock.now_s = 10.0
+    assert ids_of(await queue.lease("third", 4, 0)) == [0, 1]
+    assert (await queue.stats()).num_expired == 2
+
+
+async def test_a_waiting_lease_gets_what_a_silent_student_had() -> None:
+    queue = await started(silence_timeout_s=0.02)
+    await queue.offer("a", prompts(0))
+    await queue.lease("silent", 4, 0)
+    assert ids_of(await queue.lease("other", 4, 60)) == [0, 1, 2, 3]
 
 
 async def test_a_waiting_lease_gets_what_expires_meanwhile() -> None:
