@@ -15,7 +15,6 @@ import psutil
 
 from tests.containers.engine import ROOT, Engine, run
 
-
 SUBMIT = [
     *(sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", "http://127.0.0.1:8265"),
     *("--working-dir", ".", "--", "python", "-m", "trainer"),
