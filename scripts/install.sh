@@ -27,14 +27,18 @@ urllib.request.urlopen(f"{index}/torch/", timeout=8)
 PYTHON
 }
 
-# A setting of pip's own: from its environment variable, else from its configuration files.
+# A setting of pip's own: from its environment variable, else from its configuration files. Not with `pip config get`,
+# which looks into the user's file alone.
 pip_setting() { # find-links | index-url | extra-index-url | cert
     local variable
     variable=PIP_$(printf '%s' "$1" | tr 'a-z-' 'A-Z_')
     if [ -n "${!variable:-}" ]; then
         echo "${!variable}"
     else
-        "$installer/bin/python" -m pip config get "global.$1" 2>/dev/null || true
+        "$installer/bin/python" -m pip config list | "$installer/bin/python" -c '
+import ast, sys
+settings = dict(line.rstrip().split("=", 1) for line in sys.stdin if line.startswith("global."))
+print(ast.literal_eval(settings.get("global." + sys.argv[1], repr(""))))' "$1"
     fi
 }
 

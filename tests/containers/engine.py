@@ -1,9 +1,10 @@
 """A container engine for the tests: the one that runs, or one of the test's own that is gone afterwards.
 
-Without one, and as root on Debian, Docker's packages are unpacked into a folder and started from there, nothing is
-installed. Where no registry answers, the base image is made by debootstrap.
+Without one, and as root on Debian, Docker's packages are unpacked into a folder and started from there; only tools
+that do nothing by themselves are installed. Where no registry answers, the base image is made by debootstrap.
 """
 
+import ast
 import contextlib
 import functools
 import http.server
@@ -19,7 +20,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BASE = "python:3.11-slim-bookworm"
-PACKAGES = ("docker.io", "containerd", "runc", "tini", "iptables")
+PACKAGES = ("docker.io", "containerd", "tini")
+TOOLS = {"iptables": "iptables", "runc": "runc", "ip": "iproute2"}
+"""Commands that the daemon or the tests call, and the packages that have them."""
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 START_TIMEOUT_S = 60.0
@@ -103,11 +106,15 @@ def an_engine(folder: Path) -> Iterator[Engine]:
         _unmount(folder)
 
 
+def _require_tool(command: str, package: str) -> None:
+    if shutil.which(command) is None:
+        run("apt-get", "install", "-y", "--no-install-recommends", package, timeout_s=300.0)
+
+
 def _compose_command(environment: dict[str, str]) -> list[str]:
     if run("docker", "compose", "version", check=False, **environment).returncode == 0:
         return ["docker", "compose"]
-    if shutil.which("docker-compose") is None:
-        run("apt-get", "install", "-y", "--no-install-recommends", "docker-compose", timeout_s=300.0)
+    _require_tool("docker-compose", "docker-compose")
     return ["docker-compose"]
 
 
@@ -116,14 +123,13 @@ def _unpack(folder: Path) -> dict[str, str]:
     archives, tree = folder / "archives", folder / "tree"
     archives.mkdir()
     run("apt-get", "update", "-qq", timeout_s=120.0)
+    for command, package in TOOLS.items():
+        _require_tool(command, package)
     subprocess.run(["apt-get", "download", "-qq", *PACKAGES], cwd=archives, check=True, timeout=300)
     for archive in archives.glob("*.deb"):
         run("dpkg", "-x", str(archive), str(tree))
-    libraries = ":".join(str(path) for path in (tree / "usr/lib").glob("*-linux-gnu"))
     return {
         "PATH": f"{tree}/usr/bin:{tree}/usr/sbin:{os.environ['PATH']}",
-        "LD_LIBRARY_PATH": libraries,
-        "XTABLES_LIBDIR": f"{libraries}/xtables",
         "DOCKER_HOST": f"unix://{folder}/docker.sock",
     }
 
@@ -171,8 +177,7 @@ def _require_base(folder: Path, environment: dict[str, str]) -> None:
     if run("docker", "pull", "-q", BASE, check=False, timeout_s=300.0, **environment).returncode == 0:
         return
     tree = folder / "base"
-    if shutil.which("debootstrap") is None:
-        run("apt-get", "install", "-y", "--no-install-recommends", "debootstrap", timeout_s=300.0)
+    _require_tool("debootstrap", "debootstrap")
     include = f"--include={BASE_PACKAGES}"
     run("debootstrap", "--variant=minbase", include, "bookworm", str(tree), timeout_s=600.0)
     shutil.copy(CERTIFICATES, tree / CERTIFICATES.relative_to("/"))
@@ -197,8 +202,9 @@ def pip_configuration(folder: Path) -> Iterator[Path]:
     with contextlib.ExitStack() as servers:
 
         def reachable(place: str) -> str:
-            path = place.removeprefix("file://")
-            return servers.enter_context(served(Path(path))) if path.startswith("/") else place
+            path = Path(place.removeprefix("file://"))
+            # An index may point beside itself.
+            return servers.enter_context(served(path.parent)) + path.name if path.is_absolute() else place
 
         lines = ["[global]"]
         for name, value in settings.items():
@@ -214,13 +220,9 @@ def _pip_setting(name: str) -> str:
     variable = os.environ.get(f"PIP_{name.replace('-', '_').upper()}")
     if variable:
         return variable
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", f"global.{name}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip()
+    listed = run(sys.executable, "-m", "pip", "config", "list").stdout.splitlines()
+    settings = dict(line.split("=", 1) for line in listed if line.startswith("global."))
+    return str(ast.literal_eval(settings.get(f"global.{name}", "''")))
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -235,6 +237,8 @@ def served(folder: Path) -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
+        finally:
+            server.shutdown()
+            thread.join()
