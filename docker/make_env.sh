@@ -1,5 +1,6 @@
 #!/bin/sh
-# Writes .env from .env.example, with random keys and the caller as the owner of runs/. Leaves one that is there alone.
+# Writes .env from .env.example, with random keys and the caller as the owner of runs/; root has the images' own user
+# write there. Leaves an .env that is there alone.
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p runs
@@ -7,7 +8,12 @@ mkdir -p runs
 
 random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 
+owner=$(id -u):$(id -g)
+if [ "$(id -u)" = 0 ]; then
+    owner=10001:10001
+    chown "$owner" runs
+fi
 umask 077
 sed -e "s/^ADASWITCH_API_KEY=$/&$(random)/" -e "s/^RAY_AUTH_TOKEN=$/&$(random)/" \
-    -e "s/^ADASWITCH_USER=$/&$(id -u):$(id -g)/" .env.example >.env
+    -e "s/^ADASWITCH_USER=$/&$owner/" .env.example >.env
 echo "env: wrote .env"

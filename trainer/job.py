@@ -33,6 +33,7 @@ def prepare(
     data = load_run_data(config)
     run = RunDirectory.create(config)
     learner, start = _learner(config, run)
+    recorder, eval_prompts = Recorder(run, config, start), _eval_prompts(config, data)
     job = Job(
         config=config,
         run=run,
@@ -40,8 +41,8 @@ def prepare(
         tokenizer=data.tokenizer,
         schedule=PromptSchedule.from_config(config, data.train_prompts, data.train_references),
         source=_replay_source(config, data) or connect(),
-        recorder=Recorder(run, config, start),
-        eval_prompts=_eval_prompts(config, data),
+        recorder=recorder,
+        eval_prompts=eval_prompts,
         should_stop=should_stop,
     )
     return job, start

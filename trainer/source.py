@@ -1,5 +1,6 @@
 """Where rollouts come from and weights go: a Protocol for the loop, and the Ray queue and board behind it."""
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from adaswitch.rollout_codec import decode_rollouts
 
 POLL_S = 1.0
 """How often a wait for rollouts looks whether it should end."""
+SIGN_EVERY_S = 5.0
 SAY_EVERY_S = 30.0
 """While rollouts are waited for: how often what is known of them is printed."""
 
@@ -40,6 +42,23 @@ class RolloutSource(Protocol):
         """Tell the students that the run is over."""
 
 
+class _SignsOfLife:
+    """Calls ``give`` every few seconds on a thread of its own, whatever the trainer is busy with."""
+
+    def __init__(self, give: Callable[[], object]) -> None:
+        self._stopped = threading.Event()
+        self._give = give
+        threading.Thread(target=self._work, name="signs-of-life", daemon=True).start()
+
+    def _work(self) -> None:
+        while not self._stopped.wait(SIGN_EVERY_S):
+            self._give()
+
+    def stop(self) -> None:
+        """No more of them."""
+        self._stopped.set()
+
+
 class RaySource:
     """The queue and the weight board of a run, as one attempt at it.
 
@@ -56,6 +75,7 @@ class RaySource:
         self._offered: dict[int, Prompt] = {}
         self._published: tuple[int, Any] = (0, None)
         self._begin()
+        self._signs = _SignsOfLife(lambda: self._queue.trainer_heard.remote(self._attempt))
 
     def _begin(self) -> None:
         ray.get(self._queue.begin.remote(self._attempt, self._config.model_dump_json()))
@@ -78,6 +98,8 @@ class RaySource:
             self._offer_again()
 
     def _offer_again(self) -> None:
+        if ray.get(self._queue.present_attempt.remote()) not in (None, self._attempt):
+            raise QueueError("another trainer has taken this run over: a run directory has room for one")
         self._begin()
         ray.get(self._queue.offer.remote(self._attempt, list(self._offered.values())))
 
@@ -133,6 +155,7 @@ class RaySource:
 
         Not if another trainer has taken the run over: then they are its own.
         """
+        self._signs.stop()
         try:
             ray.get(self._queue.close.remote(self._attempt, reason))
         except StaleAttemptError:

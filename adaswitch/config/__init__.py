@@ -121,6 +121,8 @@ class QueueConfig(Settings):
     """After which a leased prompt whose rollout has not come is given to another student."""
     silence_timeout_s: float = Field(default=30.0, ge=3)
     """The same, for one whose student has given no sign of life, of which there is one a second: its node is lost."""
+    trainer_timeout_s: float = Field(default=600.0, ge=60)
+    """After which a run is over whose trainer has given no sign of life: it was killed, and its students are free."""
 
 
 class RunConfig(Settings):

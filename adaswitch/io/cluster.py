@@ -46,6 +46,11 @@ def this_node() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
+def is_alive(node: str) -> bool:
+    """Whether Ray still counts on the node of this id."""
+    return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())
+
+
 def run_names() -> list[str]:
     """Of the runs that have a queue in this namespace, whether rollouts are wanted for them or not."""
     names = [str(name) for name in ray.util.list_named_actors()]
@@ -63,7 +68,7 @@ def existing(run_name: str) -> tuple[Any, Any] | None:
 def rollout_queue(config: RunConfig) -> Any:  # noqa: ANN401 - Ray's handles have no static type
     """Handle of the run's queue actor, which is started if there is none."""
     queue = config.queue
-    limits = (queue.capacity, queue.lease_timeout_s, queue.silence_timeout_s)
+    limits = (queue.capacity, queue.lease_timeout_s, queue.silence_timeout_s, queue.trainer_timeout_s)
     return _actor(RolloutQueue, config.name + QUEUE, config, *limits)
 
 

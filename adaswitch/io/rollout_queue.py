@@ -9,6 +9,7 @@ holds by value: nothing is lost with the process that put it there.
   ``capacity``. As prompts are leased in their order, the step that the trainer waits for always fits.
 - **Lease and put**: a prompt whose rollout does not come in time, or whose student has fallen silent, is given to
   somebody else. Ids make a repeated call harmless: the first rollout of a prompt is kept, a second one dropped.
+- **Abandoned**: a trainer that gives no sign of life for long is taken for dead, and the run is over.
 - **Attempts**: every start of a trainer is one, and begins with an empty queue. Calls of an earlier attempt
   get ``StaleAttemptError``, and so does everybody after the queue itself was lost and restarted.
 """
@@ -66,11 +67,13 @@ class RolloutQueue:
         capacity: int,
         lease_timeout_s: float,
         silence_timeout_s: float = math.inf,
+        trainer_timeout_s: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._capacity = capacity
         self._lease_timeout_s = lease_timeout_s
         self._silence_timeout_s = silence_timeout_s
+        self._trainer_timeout_s = trainer_timeout_s
         self._clock = clock
         self._changed = asyncio.Condition()
         self._attempt: str | None = None
@@ -78,6 +81,7 @@ class RolloutQueue:
         self._closed_because: str | None = None
         self._gone: set[str] = set()
         self._heard_s: dict[str, float] = {}
+        self._trainer_heard_s = clock()
         self._num_duplicates = 0
         self._num_expired = 0
         self._clear()
@@ -95,10 +99,20 @@ class RolloutQueue:
         ``settings`` are the run's, as JSON, for students that find it by its queue alone.
         """
         async with self._changed:
+            self._trainer_heard_s = self._clock()
             if attempt != self._attempt:
                 self._attempt, self._settings, self._closed_because = attempt, settings, None
                 self._clear()
             self._changed.notify_all()
+
+    async def trainer_heard(self, attempt: str) -> None:
+        """A sign of life: the run is not abandoned."""
+        if attempt == self._attempt:
+            self._trainer_heard_s = self._clock()
+
+    async def present_attempt(self) -> str | None:
+        """None before the first, and in a queue that was lost and restarted."""
+        return self._attempt
 
     async def offer(self, attempt: str, prompts: Sequence[Prompt]) -> None:
         """Let students have ``prompts``. Those that are known already are left as they are."""
@@ -140,15 +154,20 @@ class RolloutQueue:
 
     # The students' side
 
-    async def lease(self, student: str, max_prompts: int, wait_s: float) -> Lease | None:
+    async def lease(
+        self, student: str, max_prompts: int, wait_s: float, settings: str | None = None
+    ) -> Lease | None:
         """Up to ``max_prompts`` prompts, all of the earliest step that has any; None after ``wait_s``.
 
-        A name stands for one student's life: after ``release`` it gets None.
+        A name stands for one student's life: after ``release`` it gets None. ``settings`` are those that the
+        student was made by, if it had them from here: by other ones it must not roll out (``QueueClosedError``).
         """
         deadline_s = self._clock() + wait_s
         async with self._changed:
             while True:
                 self._check_open()
+                if settings is not None and self._attempt is not None and settings != self._settings:
+                    raise QueueClosedError("the run goes on with other settings")
                 if student in self._gone:
                     return None
                 self._expire_leases()
@@ -205,7 +224,7 @@ class RolloutQueue:
     async def open_run(self) -> OpenRun | None:
         """What the trainer began; None before that, and once the run is over."""
         async with self._changed:
-            if self._attempt is None or self._closed_because is not None:
+            if self._attempt is None or self._why_closed() is not None:
                 return None
             return OpenRun(self._attempt, self._settings)
 
@@ -226,8 +245,15 @@ class RolloutQueue:
         self._check_open()
 
     def _check_open(self) -> None:
-        if self._closed_because is not None:
-            raise QueueClosedError(self._closed_because)
+        reason = self._why_closed()
+        if reason is not None:
+            raise QueueClosedError(reason)
+
+    def _why_closed(self) -> str | None:
+        silent_s = self._clock() - self._trainer_heard_s
+        if self._attempt is not None and self._closed_because is None and silent_s > self._trainer_timeout_s:
+            self._closed_because = f"the trainer has given no sign of life for {silent_s:.0f} s"
+        return self._closed_because
 
     def _expire_leases(self) -> None:
         now = self._clock()

@@ -62,7 +62,7 @@ def _serve_one_run(config: Path, overrides: list[str], here: bool) -> None:
 def _serve_all_runs(overrides: list[str], here: bool, ready_file: Path | None) -> None:
     """Until a signal, which ends it well: there is nothing that it would have to complete."""
     from adaswitch.config import RayConfig
-    from adaswitch.errors import ConfigError
+    from adaswitch.errors import ConfigError, EnvironmentProblem
     from adaswitch.io import cluster
     from services.student.host import RayRuns, StudentHost
 
@@ -71,13 +71,16 @@ def _serve_all_runs(overrides: list[str], here: bool, ready_file: Path | None) -
     ray_config = RayConfig()
     cluster.connect(ray_config, show_actor_logs=True)
     should_stop = StopRequest(patient=True).install()
-    host = StudentHost(RayRuns(cluster.this_node() if here else None), lambda line: print(line, flush=True))
+    node = cluster.this_node()
+    host = StudentHost(RayRuns(node if here else None), lambda line: print(line, flush=True))
     where = "on this node" if here else "on the cluster"
     print(f"students: ready {where} for every run in namespace {ray_config.namespace}", flush=True)
     if ready_file is not None:
         ready_file.touch()
     try:
         while not should_stop():
+            if not cluster.is_alive(node):
+                raise EnvironmentProblem("Ray has lost this node; start the service again where it has one")
             host.look()
             time.sleep(LOOK_EVERY_S)
     finally:

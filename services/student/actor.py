@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import Tensor
 
@@ -39,7 +39,8 @@ class RayWeights:
     async def fetch(self) -> dict[str, Tensor]:
         """The tensors, copied out of the object store."""
         try:
-            return blob_to_weights(await self._published.stored)
+            # Off the loop, on which signs of life are given.
+            return await asyncio.to_thread(blob_to_weights, await self._published.stored)
         except ray.exceptions.ObjectLostError as error:
             raise StaleAttemptError("the weight board was lost with the weights") from error
 
@@ -47,21 +48,26 @@ class RayWeights:
 class RaySource:
     """A ``Source`` over the run's queue and weight board."""
 
-    def __init__(self, queue: Any, board: Any, student: str) -> None:  # noqa: ANN401 - Ray handles
+    def __init__(self, queue: Any, board: Any, student: str, settings: str | None) -> None:  # noqa: ANN401
+        """Ray's handles, the student's name, and the settings that it was found by, if it was."""
         self._queue = queue
         self._board = board
         self._student = student
+        self._settings = settings
 
     async def stay_known(self) -> None:
         """Give signs of life until cancelled, or until the run is over."""
         with contextlib.suppress(QueueClosedError):
             while True:
-                await _unless_gone(self._queue.heard.remote(self._student))
+                # A queue that does not answer is asked again: the next sign counts as well as this one.
+                with contextlib.suppress(RayError):
+                    await _unless_gone(self._queue.heard.remote(self._student))
                 await asyncio.sleep(SIGN_EVERY_S)
 
     async def lease(self, max_prompts: int, wait_s: float) -> Lease | None:
         """See ``RolloutQueue.lease``."""
-        lease: Lease | None = await _unless_gone(self._queue.lease.remote(self._student, max_prompts, wait_s))
+        leased = self._queue.lease.remote(self._student, max_prompts, wait_s, self._settings)
+        lease: Lease | None = await _unless_gone(leased)
         return lease
 
     async def newest_weights(self, attempt: str, min_version: int) -> RayWeights:
@@ -88,11 +94,11 @@ async def _unless_gone(call: Any) -> Any:  # noqa: ANN401 - Ray's references
 class StudentActor:
     """Builds a worker from a config, in a process of its own. Undecorated: ``start_actor`` makes it an actor."""
 
-    def __init__(self, config: RunConfig, name: str, queue: Any, board: Any) -> None:  # noqa: ANN401
-        """``queue`` and ``board`` are the service's handles: looked up by name here, they might be a later run's."""
+    def __init__(self, config: RunConfig, source: RaySource) -> None:
+        """``source`` has the service's handles: looked up by name here, they might be a later run's."""
         torch.set_num_threads(config.student.num_threads)
         self._config = config
-        self._source = RaySource(queue, board, name)
+        self._source = source
 
     async def run(self) -> str:
         """Work until the run is over. Returns why it is."""
@@ -107,7 +113,6 @@ class StudentActor:
             return await worker.run()
         finally:
             signs.cancel()
-            # Had it failed, so would everything else that asks the queue.
             await asyncio.gather(signs, return_exceptions=True)
             await client.aclose()
 
@@ -124,7 +129,7 @@ class StudentActor:
         )
 
 
-def start_actor(config: RunConfig, name: str, queue: Any, board: Any, node: str | None) -> Any:  # noqa: ANN401
+def start_actor(config: RunConfig, source: RaySource, node: str | None) -> Any:  # noqa: ANN401 - a Ray handle
     """One actor, on ``node``, or on whichever has most room."""
     options = {
         "num_cpus": config.student.num_threads,
@@ -132,4 +137,4 @@ def start_actor(config: RunConfig, name: str, queue: Any, board: Any, node: str 
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False) if node else "SPREAD",
         "max_concurrency": 16,
     }
-    return ray.remote(StudentActor).options(**options).remote(config, name, queue, board)
+    return ray.remote(StudentActor).options(**options).remote(config, source)

@@ -1,5 +1,6 @@
 """Students for whatever runs there are on a cluster: none has to be told of a run before it begins."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,18 +8,16 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from adaswitch.config import parse_config
 from adaswitch.errors import AdaSwitchError, ConfigError
 from adaswitch.io import cluster
 from adaswitch.io.rollout_queue import OpenRun
-from services.student.service import OVER, StudentService
+from services.student.service import ANSWER_WAIT_S, OVER, StudentService
 
 MAX_RUNS = 64
 """Served at the same time; more wait for one to end."""
-ANSWER_WAIT_S = 10.0
-"""How long a run's queue is waited for when it is asked what it wants."""
 
 
 class Runs(Protocol):
@@ -100,8 +99,9 @@ class RayRuns:
                 continue
             try:
                 run: OpenRun | None = ray.get(handles[0].open_run.remote(), timeout=ANSWER_WAIT_S)
-            except (RayActorError, GetTimeoutError):
-                # It ended just now, or is being restarted: the next look will tell.
+            except (RayError, AttributeError):
+                # It ended just now or is being restarted, which the next look will tell; or it is a queue of other
+                # code, which knows no open_run: that run needs students of its own.
                 continue
             if run is not None:
                 yield name, run
@@ -114,7 +114,9 @@ class RayRuns:
         queue, board = handles
         try:
             config = parse_config(json.loads(run.settings))
-        except ConfigError as error:
-            ray.get(queue.fail.remote(f"the students cannot read the run's settings: {error}"))
-            raise
-        return StudentService(config, queue, board, should_stop, self._node).run()
+        except (ConfigError, ValueError) as error:
+            message = f"the students cannot read the run's settings: {error}"
+            with contextlib.suppress(RayActorError, GetTimeoutError):
+                ray.get(queue.fail.remote(message), timeout=ANSWER_WAIT_S)
+            raise ConfigError(message) from None
+        return StudentService(config, queue, board, should_stop, self._node, run.settings).run()

@@ -6,14 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnschedulableError,
+    GetTimeoutError,
+    RayActorError,
+    RayError,
+)
 
 from adaswitch.config import RunConfig
-from adaswitch.errors import AdaSwitchError
-from services.student.actor import start_actor
+from adaswitch.errors import AdaSwitchError, EnvironmentProblem
+from services.student.actor import RaySource, start_actor
 
 OVER = "the run is over"
 POLL_S = 0.5
+ANSWER_WAIT_S = 10.0
+"""How long a run's queue is waited for where its answer changes nothing."""
 MAX_REPLACEMENTS = 20
 """An actor that keeps dying is a fault that starting it again does not mend."""
 
@@ -28,13 +36,18 @@ class StudentService:
         board: Any,  # noqa: ANN401
         should_stop: Callable[[], bool],
         node: str | None = None,
+        settings: str | None = None,
     ) -> None:
-        """``node`` is the only one that actors may be on, Ray's id of it; None spreads them over the cluster."""
+        """``node`` is the only one that actors may be on, Ray's id of it; None spreads them over the cluster.
+
+        ``settings`` are what the run was found by: actors take no prompts of one that goes on with others.
+        """
         self._config = config
         self._queue = queue
         self._board = board
         self._should_stop = should_stop
         self._node = node
+        self._settings = settings
         self._num_started = 0
         self._names: dict[Any, str] = {}  # by the actor's pending call
         self._actors: dict[str, Any] = {}
@@ -59,7 +72,8 @@ class StudentService:
         # A name is one student's life: none is ever used again, by whoever serves the run next.
         name = f"{self._config.name}-{uuid.uuid4().hex[:8]}"
         self._num_started += 1
-        actor = start_actor(self._config, name, self._queue, self._board, self._node)
+        source = RaySource(self._queue, self._board, name, self._settings)
+        actor = start_actor(self._config, source, self._node)
         self._actors[name] = actor
         self._names[actor.run.remote()] = name
 
@@ -78,6 +92,10 @@ class StudentService:
                 self._fail(f"students died {MAX_REPLACEMENTS} times; see Ray's logs for the cause")
             self._start()
             return None
+        except ActorUnschedulableError as error:
+            self._end_actors()
+            # Others may roll out on their nodes: no reason to end the run.
+            raise EnvironmentProblem(f"the node takes no student: {error}") from None
         except RayError as error:
             cause = getattr(error, "cause", error)
             self._fail(str(cause), cause)
@@ -95,7 +113,9 @@ class StudentService:
     def _end_actors(self) -> None:
         for name, actor in self._actors.items():
             ray.kill(actor)
-            self._release(name)
+            # A queue that does not answer takes the prompts back once the student has been silent for a while.
+            with contextlib.suppress(RayActorError, GetTimeoutError):
+                ray.get(self._queue.release.remote(name), timeout=ANSWER_WAIT_S)
         self._actors.clear()
 
     def _release(self, name: str) -> int | None:

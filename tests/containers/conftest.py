@@ -13,6 +13,12 @@ from tests.containers.stack import Stack
 PARTS = ("docker-compose.yml", "docker", "configs", ".env.example")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def as_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: it gives runs/ away, and kills containers' processes from outside")
+
+
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with an_engine(tmp_path_factory.mktemp("engine")) as engine:

@@ -91,13 +91,16 @@ def an_engine(folder: Path) -> Iterator[Engine]:
     environment = _unpack(folder)
     rules = run("iptables-save", **environment).stdout
     links = _links()
-    daemon = _start(folder, environment)
+    daemon = _launch(folder, environment)
     try:
+        _wait_until_up(daemon, folder, environment)
         _require_base(folder, environment)
         yield Engine(environment, _compose_command(environment))
     finally:
         daemon.send_signal(signal.SIGTERM)
-        daemon.wait(60)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            daemon.wait(60)
+        daemon.kill()
         for link in _links() - links:
             run("ip", "link", "delete", link, check=False)
         subprocess.run(
@@ -134,7 +137,7 @@ def _unpack(folder: Path) -> dict[str, str]:
     }
 
 
-def _start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def _launch(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     tree = folder / "tree"
     options = {
         "data-root": folder / "data",
@@ -145,18 +148,20 @@ def _start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]
         "init-path": tree / "usr/bin/tini-static",
     }
     with (folder / "dockerd.log").open("wb") as log:
-        daemon = subprocess.Popen(
+        return subprocess.Popen(
             ["dockerd", *(f"--{name}={value}" for name, value in options.items())],
             env={**os.environ, **environment},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
+
+
+def _wait_until_up(daemon: subprocess.Popen[bytes], folder: Path, environment: dict[str, str]) -> None:
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while run("docker", "info", check=False, **environment).returncode != 0:
         assert daemon.poll() is None, (folder / "dockerd.log").read_text()[-3000:]
         assert time.monotonic() < deadline_s, "dockerd does not answer"
         time.sleep(0.2)
-    return daemon
 
 
 def _links() -> set[str]:

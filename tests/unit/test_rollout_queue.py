@@ -239,3 +239,32 @@ def test_every_prompt_is_delivered_exactly_once_whatever_happens(events: list[tu
         assert delivered == [b"%d" % i for i in range(12)]
 
     asyncio.run(scenario())
+
+
+async def test_a_run_whose_trainer_falls_silent_is_over_and_the_next_attempt_opens_it() -> None:
+    clock = FakeClock()
+    queue = await started(trainer_timeout_s=60, clock=clock)
+    await queue.offer("a", prompts(0))
+    clock.now_s = 50.0
+    await queue.trainer_heard("another")
+    await queue.trainer_heard("a")
+    clock.now_s = 110.0
+    assert await queue.open_run() is not None
+    clock.now_s = 110.1
+    assert await queue.open_run() is None
+    with pytest.raises(QueueClosedError, match="no sign of life for 60 s"):
+        await queue.lease("s", 1, 0)
+    await queue.begin("b")
+    assert await queue.open_run() is not None
+    assert await queue.present_attempt() == "b"
+
+
+async def test_a_student_of_other_settings_gets_no_prompts() -> None:
+    queue = RolloutQueue(10, 10)
+    assert await queue.lease("early", 1, 0, "{}") is None
+    await queue.begin("a", "{}")
+    await queue.offer("a", prompts(0))
+    assert ids_of(await queue.lease("fits", 1, 0, "{}")) == [0]
+    assert ids_of(await queue.lease("was told", 1, 0)) == [1]
+    with pytest.raises(QueueClosedError, match="other settings"):
+        await queue.lease("stale", 1, 0, '{"seed": 1}')
