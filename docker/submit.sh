@@ -1,6 +1,13 @@
 #!/bin/sh
-# Hands the trainer in as a job, follows its log, and ends as it does. Arguments are the trainer's.
+# Hands the trainer in as a job, follows its log, and ends as it does, with the cause as the last line if it failed.
+# Arguments are the trainer's.
 set -eu
 : "${RAY_AUTH_TOKEN:?is not set: every member of the cluster needs the same one}"
-exec ray job submit --address="${RAY_JOBS:?is not set: http://HOST:PORT of the job server}" --log-color=false -- \
-    python -m trainer "$@"
+: "${RAY_JOBS:?is not set: http://HOST:PORT of the job server}"
+{
+    ray job submit --address="$RAY_JOBS" --log-color=false -- python -m trainer "$@" && code=0 || code=$?
+    echo "$code" >/tmp/exit-code
+} 2>&1 | tee /tmp/submit.log
+code=$(cat /tmp/exit-code)
+[ "$code" = 0 ] || grep '^error: ' /tmp/submit.log | tail -n 1
+exit "$code"
