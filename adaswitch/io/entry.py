@@ -24,7 +24,8 @@ def one_line_errors() -> Iterator[None]:
     except AdaSwitchError as error:
         if os.environ.get("ADASWITCH_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        # An error that crossed Ray says where it was raised as well; what was raised is its cause.
+        print(f"error: {getattr(error, 'cause', error)}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None

@@ -24,6 +24,16 @@ def test_an_error_of_ours_is_one_line(
     assert capsys.readouterr().err == f"error: {error}\n"
 
 
+def test_of_an_error_that_crossed_ray_the_cause_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    class FromRay(ConfigError):
+        cause = ConfigError("a: b")
+
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        raise FromRay("ray::RolloutQueue.take()\n  File ...")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: a: b\n"
+
+
 def test_with_the_variable_set_the_trace_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADASWITCH_TRACEBACK", "1")
     with pytest.raises(ConfigError), one_line_errors():
