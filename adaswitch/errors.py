@@ -19,9 +19,21 @@ AdaSwitchError                   anything that this project raises on purpose
 
 
 class AdaSwitchError(Exception):
-    """Base of everything that this project raises on purpose."""
+    """Base of everything that this project raises on purpose. All of them cross from process to process."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Python's own way makes them anew from the message alone, which those with more arguments refuse.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[AdaSwitchError], arguments: tuple[object, ...], state: dict[str, object]
+) -> AdaSwitchError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class UserError(AdaSwitchError):
