@@ -15,11 +15,11 @@ LOOK_EVERY_S = 1.0
 
 
 def main(
-    overrides: Annotated[list[str] | None, typer.Argument(help="Settings as key.path=value.")] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="One run's settings, a YAML file. Without: serve every run that is begun."),
     ] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings as key.path=value.")] = None,
     here: Annotated[
         bool, typer.Option("--here", help="Actors on this node only, student.num_actors of each run.")
     ] = False,
