@@ -36,6 +36,12 @@ def _restored(
     return error
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """What was raised, of an error that crossed Ray, whose own form says where as well; else the error itself."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else error
+
+
 class UserError(AdaSwitchError):
     """Bad input. The message is one line: what is wrong, and what to do about it."""
 

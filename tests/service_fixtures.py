@@ -5,7 +5,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import yaml
 from adaswitch.io.config_files import read_yaml
 from adaswitch.io.processes import ManagedProcess, wait_for_file
 from adaswitch.io.run_directory import RunDirectory, read_shard
+from tests.waiting import wait_until
 
 COMMAND_TIMEOUT_S = 300
 ConfigWriter = Callable[..., Path]
@@ -125,22 +125,26 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-def wait_for_records(path: Path, number: int, process: ManagedProcess) -> None:
-    """Until ``number`` lines are in ``path``; looks often, as nothing tells."""
-    deadline_s = time.monotonic() + 120
-    while not path.is_file() or len(path.read_text().splitlines()) < number:
+def _runs(process: ManagedProcess) -> Callable[[], None]:
+    def check() -> None:
         assert process.exit_code is None, process.last_error()
-        assert time.monotonic() < deadline_s, f"{path} has not {number} lines after two minutes"
-        time.sleep(0.05)
+
+    return check
+
+
+def num_lines(path: Path) -> int:
+    """None of a file that is not there."""
+    return len(path.read_text().splitlines()) if path.is_file() else 0
+
+
+def wait_for_records(path: Path, number: int, process: ManagedProcess) -> None:
+    """Until ``number`` lines are in ``path``."""
+    wait_until(lambda: num_lines(path) >= number, f"{number} lines in {path}", _runs(process))
 
 
 def wait_for_line(path: Path, words: str, process: ManagedProcess) -> None:
     """Until ``words`` are in ``path``."""
-    deadline_s = time.monotonic() + 60
-    while words not in path.read_text():
-        assert process.exit_code is None, process.last_error()
-        assert time.monotonic() < deadline_s, f"{path} says nothing of {words!r} after a minute"
-        time.sleep(0.05)
+    wait_until(lambda: words in path.read_text(), f"{words!r} in {path}", _runs(process))
 
 
 @contextmanager

@@ -1,17 +1,18 @@
 """The teacher service as a process of its own, as a user starts it."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import psutil
 
 from adaswitch.wire import SAFETENSORS_TYPE, SequenceAnswer, answers_from_safetensors
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,16 +48,17 @@ class TeacherProcess:
         self.http = httpx.Client(base_url=self.url, timeout=60.0)
 
     def wait_until_ready(self, timeout_s: float = 110.0) -> "TeacherProcess":
-        deadline_s = time.monotonic() + timeout_s
-        while time.monotonic() < deadline_s:
+        def check() -> None:
             assert self.process.poll() is None, self.log.read_text()
-            try:
-                if self.http.get("/readyz").status_code == 200:
-                    return self
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-        raise AssertionError(f"not ready: {self.log.read_text()}")
+
+        wait_until(self._is_ready, f"{self.log}: a ready service", check, timeout_s)
+        return self
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.http.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
 
     def ask(self, path: str, body: dict[str, object]) -> list[SequenceAnswer]:
         response = self.http.post(path, json=body, headers={"Accept": SAFETENSORS_TYPE})
@@ -102,7 +104,6 @@ def session_members(session: int) -> list[int]:
 
 def wait_until_gone(session: int, timeout_s: float = 10.0) -> list[int]:
     """Those of a session that are still there after ``timeout_s``: none, it is hoped."""
-    deadline_s = time.monotonic() + timeout_s
-    while (members := session_members(session)) and time.monotonic() < deadline_s:
-        time.sleep(0.05)
-    return members
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: not session_members(session), "their end", timeout_s=timeout_s)
+    return session_members(session)

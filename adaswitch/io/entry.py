@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from adaswitch.errors import AdaSwitchError
+from adaswitch.errors import AdaSwitchError, cause_of
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C or SIGTERM, by the shell's convention."""
@@ -24,8 +24,7 @@ def one_line_errors() -> Iterator[None]:
     except AdaSwitchError as error:
         if os.environ.get("ADASWITCH_TRACEBACK"):
             raise
-        # An error that crossed Ray says where it was raised as well; what was raised is its cause.
-        print(f"error: {getattr(error, 'cause', error)}", file=sys.stderr, flush=True)
+        print(f"error: {cause_of(error)}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None

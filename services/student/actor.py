@@ -11,7 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import Tensor
 
 from adaswitch.config import RunConfig
-from adaswitch.errors import QueueClosedError, StaleAttemptError
+from adaswitch.errors import QueueClosedError, StaleAttemptError, cause_of
 from adaswitch.io.rollout_queue import Lease
 from adaswitch.io.teachers import connect_teacher
 from adaswitch.io.weight_board import PublishedWeights, blob_to_weights
@@ -87,8 +87,7 @@ async def _unless_gone(call: Any) -> Any:  # noqa: ANN401 - Ray's references
     except ActorDiedError:
         raise QueueClosedError("the run is over") from None
     except QueueClosedError as closed:
-        # Ray's own form of it says where it was raised as well.
-        raise QueueClosedError(str(getattr(closed, "cause", closed))) from None
+        raise QueueClosedError(str(cause_of(closed))) from None
 
 
 class StudentActor:

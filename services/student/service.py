@@ -15,7 +15,7 @@ from ray.exceptions import (
 )
 
 from adaswitch.config import RunConfig
-from adaswitch.errors import AdaSwitchError, EnvironmentProblem
+from adaswitch.errors import AdaSwitchError, EnvironmentProblem, cause_of
 from services.student.actor import RaySource, start_actor
 
 OVER = "the run is over"
@@ -97,7 +97,7 @@ class StudentService:
             # Others may roll out on their nodes: no reason to end the run.
             raise EnvironmentProblem(f"the node takes no student: {error}") from None
         except RayError as error:
-            cause = getattr(error, "cause", error)
+            cause = cause_of(error)
             self._fail(str(cause), cause)
             raise
 

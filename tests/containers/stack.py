@@ -7,13 +7,14 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from tests.containers.engine import ROOT, Engine, run
+from tests.service_fixtures import num_lines
+from tests.waiting import wait_until
 
 SUBMIT = [
     *(sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", "http://127.0.0.1:8265"),
@@ -70,12 +71,14 @@ class Stack:
         return self.compose("logs", "--no-color", service).stdout
 
     def wait_for_records(self, run_name: str, number: int, timeout_s: float = 300.0) -> None:
-        """Until a run has so many steps behind it; looks often, as nothing tells."""
+        """Until a run has so many steps behind it."""
         path = self.folder / "runs" / run_name / "metrics.jsonl"
-        deadline_s = time.monotonic() + timeout_s
-        while not path.is_file() or len(path.read_text().splitlines()) < number:
-            assert time.monotonic() < deadline_s, self.log("trainer")[-3000:]
-            time.sleep(0.2)
+        try:
+            wait_until(
+                lambda: num_lines(path) >= number, f"{number} steps of {run_name}", timeout_s=timeout_s
+            )
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self.log('ray-head')[-3000:]}") from None
 
     def wait_for_end(self, service: str, timeout_s: float) -> int:
         """The exit code of a service's container."""
@@ -92,14 +95,13 @@ class Stack:
         self, *arguments: str, token: str | None = None, timeout_s: float = 300.0
     ) -> subprocess.CompletedProcess[str]:
         """``ray job submit`` of this repository's trainer, from outside."""
-        variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token or self.token}
-        return run(*SUBMIT, *arguments, timeout_s=timeout_s, check=False, **variables)
+        return run(*SUBMIT, *arguments, timeout_s=timeout_s, check=False, **ray_token(token or self.token))
 
     @contextlib.contextmanager
     def submitting(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         """The same in the background, for as long as the block lasts."""
-        variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
-        process = subprocess.Popen([*SUBMIT, *arguments], cwd=ROOT, env={**os.environ, **variables})
+        environment = {**os.environ, **ray_token(self.token)}
+        process = subprocess.Popen([*SUBMIT, *arguments], cwd=ROOT, env=environment)
         try:
             yield process
         finally:
@@ -118,6 +120,11 @@ class Stack:
             for what in (("ps", "-a"), ("network", "ls"), ("volume", "ls"))
         ]
         return "".join(listed).split()
+
+
+def ray_token(token: str) -> dict[str, str]:
+    """The environment of a command that the cluster is to let in."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
 
 
 def published() -> set[tuple[str, int]]:

@@ -18,6 +18,7 @@ import yaml
 from adaswitch.io.config_files import read_yaml
 from tests.teacher_models import make_model
 from tests.teacher_process import ROOT, TeacherProcess, session_members, wait_until_gone
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -103,12 +104,12 @@ def test_a_service_with_a_key_from_its_ready_line_to_sigterm(start, model):
 
 def logged_codes(process: TeacherProcess, number: int) -> list[int]:
     """Of the requests in the access log, once there are so many: a line is written after its answer is on its way."""
-    deadline_s = time.monotonic() + 10
-    while True:
-        lines = [line for line in process.log.read_text().splitlines() if line.startswith("{")]
-        if len(lines) >= number or time.monotonic() > deadline_s:
-            return [json.loads(line)["code"] for line in lines]
-        time.sleep(0.02)
+
+    def lines() -> list[str]:
+        return [line for line in process.log.read_text().splitlines() if line.startswith("{")]
+
+    wait_until(lambda: len(lines()) >= number, f"{number} requests in the log", timeout_s=10.0)
+    return [json.loads(line)["code"] for line in lines()]
 
 
 def test_a_file_of_keys_is_read_again_on_sighup(start, tmp_path):
@@ -123,10 +124,7 @@ def test_a_file_of_keys_is_read_again_on_sighup(start, tmp_path):
     for content, line in (("new\n", "keys read again: 1"), ("", "keys are left as they were: ")):
         keys.write_text(content)
         process.process.send_signal(signal.SIGHUP)
-        deadline_s = time.monotonic() + 10
-        while line not in process.log.read_text():
-            assert time.monotonic() < deadline_s
-            time.sleep(0.02)
+        wait_until(lambda line=line: line in process.log.read_text(), line, timeout_s=10.0)
         assert (status("old"), status("new")) == (401, 200)
     assert logged_codes(process, 6) == [200, 401, 401, 200, 401, 200]
 
@@ -265,11 +263,8 @@ def test_an_engine_that_is_killed_ends_the_service_with_an_error(start):
 @pytest.mark.needs_vllm
 def test_sigterm_while_the_engine_starts_leaves_no_process(start):
     process = start()
-    deadline_s = time.monotonic() + 60
     # The engine's process is there, and far from ready.
-    while len(session_members(process.process.pid)) < 2:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
+    wait_until(lambda: len(session_members(process.process.pid)) >= 2, "an engine's process")
     assert process.signal_and_wait(signal.SIGTERM) == 0
     assert wait_until_gone(process.process.pid) == []
     assert "Traceback" not in process.log.read_text()

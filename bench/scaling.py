@@ -1,0 +1,72 @@
+"""``python -m bench.scaling``: how throughput grows with students, teachers and trainers; constants and checks.
+
+One JSON object a line on standard output. Students whose models only take their time show how far queue, weights
+and trainer carry (``crowd``), and how large weights travel (``weights``). With ``--run``, a finished run's parts are
+measured each by itself, and the step that follows from them is put beside the one that was recorded (``run``).
+
+Example:
+
+    python -m bench.scaling --students 1 10 100 --run runs/demo > results.jsonl
+"""
+
+import argparse
+import asyncio
+import json
+import os
+from dataclasses import asdict
+
+from adaswitch.io.entry import one_line_errors
+
+
+def main() -> None:
+    """Measure, and print a line for each."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.scaling",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--students", type=int, nargs="+", default=[1, 10, 30, 100], help="in a crowd, one row each"
+    )
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long a crowd is measured (30)")
+    parser.add_argument(
+        "--weights-mib", type=int, default=1024, help="size of the weights that travel (1024)"
+    )
+    parser.add_argument("--run", help="a run directory, on the machine that it ran on")
+    arguments = parser.parse_args()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    with one_line_errors():
+        measure(arguments.students, arguments.seconds, arguments.weights_mib, arguments.run)
+
+
+def measure(students: list[int], seconds: float, weights_mib: int, run_folder: str | None) -> None:
+    """All rows. The queue's pace, for the run's row, is that of the largest crowd."""
+    from bench.scaling_crowd import a_cluster, hold, travel
+    from bench.scaling_model import Fleet, bound, stage_seconds, synchronous_step_s
+    from bench.scaling_parts import RecordedRun, measure_paces
+
+    run = RecordedRun(run_folder) if run_folder else None
+    with a_cluster(weights_mib):
+        for number in students:
+            row = hold(number, seconds)
+            _print("crowd", **asdict(row))
+        _print("weights", **asdict(travel(weights_mib)))
+    if run is not None:
+        paces = asyncio.run(measure_paces(run, 1 / row.queue_cpu_s))
+        fleet = Fleet(run.config.student.num_actors)
+        predicted_s = synchronous_step_s(
+            run.work, paces, fleet, run.config.trainer.prompts_per_step, run.median_s("publish_s")
+        )
+        stage, rollouts_s = bound(run.work, paces, fleet)
+        _print("run", **asdict(run.work), **{f"{name}_pace": pace for name, pace in asdict(paces).items()})
+        _print("run", **stage_seconds(run.work, paces, fleet), slowest=stage, rollouts_s=rollouts_s)
+        _print("run", predicted_step_s=predicted_s, step_s=run.median_s("step_s"))
+
+
+def _print(row: str, **values: object) -> None:
+    rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
+    print(json.dumps({"row": row, **rounded}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""Many students on one machine: real workers on a real queue, whose models and teacher only take their time."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from torch import Tensor
+
+from adaswitch.config import OnPolicyConfig, RunConfig, StudentConfig, TeacherConfig, parse_config
+from adaswitch.io import cluster
+from adaswitch.roles import Chunk
+from adaswitch.rollout import Prompt
+from adaswitch.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from services.student.actor import RaySource as StudentSource
+from services.student.engine import WriteRequest
+from services.student.teacher_calls import TeacherCalls
+from services.student.worker import StudentWorker
+from trainer.source import RaySource as TrainerSource
+
+VOCAB_SIZE = 1024
+TOP_K = 64
+NUM_TOKENS = 256
+"""Of a completion: with 64 candidates a token, a rollout is as large as one of a real pair."""
+WRITE_S, SCORE_S = 4.0, 3.0
+"""A group's writing, and its scores, for which the other group is not held up."""
+GROUP_SIZE = 8
+PACE = GROUP_SIZE / WRITE_S
+"""Rollouts a second of one student that never waits for anything else."""
+NUM_PROCESSES = 2
+STEPS_AHEAD = 4
+NUM_TRIPS = 5
+
+
+@dataclass(frozen=True)
+class CrowdRow:
+    """What so many students came to: rollouts a second, and CPU seconds a rollout by who spent them.
+
+    ``bound`` is what they would come to if they never waited for queue, trainer or each other.
+    """
+
+    students: int
+    rollouts_s: float
+    bound: float
+    student_cpu_s: float
+    queue_cpu_s: float
+    trainer_cpu_s: float
+
+
+@dataclass(frozen=True)
+class WeightsRow:
+    """Weights on their way: from the trainer to the board, and from there to a student on the same node."""
+
+    mib: int
+    publish_s: float
+    fetch_s: float
+
+
+class SlowEngine:
+    """A ``StudentEngine`` that takes as long as a model would."""
+
+    def __init__(self) -> None:
+        self._token_ids = list(range(NUM_TOKENS))
+        self._logprobs = torch.zeros(NUM_TOKENS, VOCAB_SIZE).log_softmax(-1)
+
+    def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
+        """The same tokens for everyone."""
+        time.sleep(WRITE_S)
+        return [Chunk(self._token_ids, self._logprobs) for _ in requests]
+
+    def forget(self, prompt_ids: Sequence[int]) -> None:
+        """Nothing is kept."""
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """There is no model."""
+
+
+class SlowTeacher:
+    """A ``Client`` that answers with random distributions, after as long as a service would take."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        logits = np.sort(rng.normal(size=(NUM_TOKENS, TOP_K)).astype(np.float32))[:, ::-1]
+        logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True)) - 0.1
+        ids = np.argsort(rng.random((NUM_TOKENS, VOCAB_SIZE)))[:, :TOP_K].astype(np.int32)
+        tokens = np.arange(NUM_TOKENS - 1, dtype=np.int32)
+        self._answer = SequenceAnswer(tokens, np.zeros(len(tokens), np.float32), ids, logprobs)
+
+    async def score(self, sequences: list[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
+        """See ``Client``."""
+        await asyncio.sleep(SCORE_S)
+        return [self._answer] * len(sequences)
+
+    async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
+        """Students that never switch do not ask for it."""
+        raise NotImplementedError
+
+
+class Crowd:
+    """A process full of students."""
+
+    def __init__(self, config: RunConfig, sources: Sequence[StudentSource]) -> None:
+        torch.set_num_threads(1)
+        self._sources = sources
+        self._workers = [_worker(config, source) for source in sources]
+
+    async def run(self) -> None:
+        """Until the queue is closed."""
+        signs = [asyncio.create_task(source.stay_known()) for source in self._sources]
+        try:
+            await asyncio.gather(*(worker.run() for worker in self._workers))
+        finally:
+            for sign in signs:
+                sign.cancel()
+
+    def cpu_s(self) -> float:
+        """CPU seconds of this process so far."""
+        return time.process_time()
+
+
+def _worker(config: RunConfig, source: StudentSource) -> StudentWorker:
+    info = ModelInfo(
+        model="slow",
+        backend="none",
+        dtype="float32",
+        vocab_size=VOCAB_SIZE,
+        max_model_len=2 * NUM_TOKENS,
+        max_top_k=TOP_K,
+        max_request_tokens=65_536,
+        tokenizer_sha256="",
+    )
+    calls = TeacherCalls(SlowTeacher(), info, config.teacher, VOCAB_SIZE, config.seed, [])
+    return StudentWorker(source, SlowEngine(), calls, config.student, config.policy, [], info.max_model_len)
+
+
+@contextmanager
+def a_cluster(weights_mib: int) -> Iterator[None]:
+    """Ray on this machine, with room for two sets of weights and for rollouts."""
+    ray.init(
+        address="local",
+        namespace=crowd_config(1).ray.namespace,
+        num_cpus=NUM_PROCESSES,
+        object_store_memory=(2 * weights_mib + 1024) * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def travel(mib: int) -> WeightsRow:
+    """Publish weights of this size, and fetch them as a student does; medians of rounds after the first."""
+    config = crowd_config(1)
+    source = TrainerSource(cluster.rollout_queue(config), cluster.weight_board(config), config)
+    weights = {"weight": torch.zeros(mib * 2**20 // 2, dtype=torch.bfloat16)}
+    student = StudentSource(None, cluster.weight_board(config), "student", None)
+    attempt = ray.get(cluster.rollout_queue(config).present_attempt.remote())
+    times = []
+    for version in range(NUM_TRIPS + 1):
+        started_s = time.perf_counter()
+        source.publish(version, weights)
+        published_s = time.perf_counter()
+        asyncio.run(_fetch(student, attempt, version))
+        times.append((published_s - started_s, time.perf_counter() - published_s))
+    source.close("measured")
+    publish_s, fetch_s = (median(seconds) for seconds in zip(*times[1:], strict=True))
+    return WeightsRow(mib, publish_s, fetch_s)
+
+
+async def _fetch(student: StudentSource, attempt: str, version: int) -> None:
+    await (await student.newest_weights(attempt, version)).fetch()
+
+
+def crowd_config(num_students: int) -> RunConfig:
+    """A run's settings, with nothing in them that is loaded."""
+    return parse_config(
+        {
+            "name": f"crowd-{num_students}",
+            "task": {"kind": "chain"},
+            "teacher": TeacherConfig.model_validate({"url": "http://127.0.0.1:1"}).model_dump(),
+            "student": StudentConfig(
+                model="none", group_size=GROUP_SIZE, max_new_tokens=NUM_TOKENS
+            ).model_dump(),
+            "policy": OnPolicyConfig().model_dump(),
+        }
+    )
+
+
+def hold(num_students: int, seconds: float) -> CrowdRow:
+    """Let ``num_students`` roll out for ``seconds`` after their first two rounds, the trainer only taking.
+
+    Ray must be running.
+    """
+    config = crowd_config(num_students)
+    queue, board = cluster.rollout_queue(config), cluster.weight_board(config)
+    source = TrainerSource(queue, board, config)
+    source.publish(0, {"weight": torch.zeros(1)})
+    names = [f"student-{number}" for number in range(num_students)]
+    remote = ray.remote(Crowd).options(num_cpus=0, max_concurrency=4)
+    crowds: list[Any] = [
+        remote.remote(
+            config, [StudentSource(queue, board, name, None) for name in names[part::NUM_PROCESSES]]
+        )
+        for part in range(NUM_PROCESSES)
+    ]
+    running = [crowd.run.remote() for crowd in crowds]
+    try:
+        return _measure(source, queue, crowds, num_students, seconds)
+    finally:
+        source.close("measured")
+        ray.get(running)
+        for crowd in crowds:
+            ray.kill(crowd)
+
+
+def _measure(
+    source: TrainerSource,
+    queue: Any,  # noqa: ANN401
+    crowds: Sequence[Any],
+    num_students: int,
+    seconds: float,
+) -> CrowdRow:
+    def clocks() -> np.ndarray:
+        students = sum(ray.get([crowd.cpu_s.remote() for crowd in crowds]))
+        in_queue = ray.get(queue.__ray_call__.remote(lambda _: time.process_time()))
+        return np.array([time.perf_counter(), students, in_queue, time.process_time()])
+
+    size = GROUP_SIZE * num_students
+    steps = [_step(number, size) for number in range(STEPS_AHEAD)]
+    for step in steps:
+        source.offer(step)
+    before, number = clocks(), 0
+    while number < 2 * STEPS_AHEAD or time.perf_counter() - before[0] < seconds:
+        if number == STEPS_AHEAD:
+            before = clocks()
+        source.take(steps[number], lambda: False)
+        steps.append(_step(len(steps), size))
+        source.offer(steps[-1])
+        number += 1
+    spent = clocks() - before
+    num_rollouts = size * (number - STEPS_AHEAD)
+    return CrowdRow(
+        num_students,
+        float(num_rollouts / spent[0]),
+        PACE * num_students,
+        *(spent[1:] / num_rollouts).tolist(),
+    )
+
+
+def _step(step: int, size: int) -> list[Prompt]:
+    return [Prompt(id=step * size + place, token_ids=(1, 2, 3), step=step) for place in range(size)]

@@ -1,0 +1,131 @@
+"""What each part of a run does in a second by itself, on this machine, with the run's own models and rollouts."""
+
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from statistics import fmean, median
+
+import torch
+
+from adaswitch.config import TeacherServiceConfig
+from adaswitch.errors import DataError
+from adaswitch.io.config_files import load_config
+from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
+from adaswitch.io.teachers import connect_teacher
+from adaswitch.rollout import Rollout
+from bench.scaling_model import Paces, Work
+from bench.servers import our_service, say
+from services.student.engine import WriteRequest
+from services.student.parts import StudentParts, build_student
+from services.student.teacher_calls import TeacherRequest
+from trainer.learner import Learner
+
+NUM_ROUNDS = 7
+CHUNK = 16
+"""Tokens that a student writes at a time, and has scored."""
+
+
+class RecordedRun:
+    """A finished run whose parts are measured again: its settings, its last rollouts, its mean work."""
+
+    def __init__(self, folder: str) -> None:
+        """Raises ``DataError`` where the run has not left what is needed."""
+        run = RunDirectory.open(folder)
+        self.config = load_config(run.path / "config.yaml")
+        self._records = list(read_records(run.metrics))
+        if not self._records or not run.shards():
+            raise DataError("the run has no steps, or no rollouts (trainer.save_rollouts)", source=folder)
+        if self.config.teacher.serve is None:
+            raise DataError(
+                "the run's config does not say what its teacher is (teacher.serve)", source=folder
+            )
+        self.serve: TeacherServiceConfig = self.config.teacher.serve
+        self.rollouts = read_shard(run.shards()[-1])
+
+    @property
+    def work(self) -> Work:
+        """Of its mean rollout."""
+        names = ("student_tokens", "scored_tokens", "teacher_tokens", "num_tokens")
+        num = self.config.trainer.prompts_per_step
+        return Work(*(fmean(record[name] for record in self._records) / num for name in names))
+
+    def median_s(self, name: str) -> float:
+        """Of all steps' ``name``: ``step_s``, ``publish_s`` and what else there is."""
+        return float(median(record[name] for record in self._records))
+
+
+async def measure_paces(run: RecordedRun, queue: float) -> Paces:
+    """Each part alone: a teacher service over HTTP, an actor's engine, a trainer. ``queue`` is handed through."""
+    options = ("--no-access-log", "--dtype", run.serve.dtype, "--engine", run.serve.engine)
+    lengths = {"max_model_len": run.serve.max_model_len} if run.serve.max_model_len else {}
+    say("the run's teacher ...")
+    with (
+        tempfile.TemporaryDirectory() as logs,
+        our_service(Path(run.serve.model), Path(logs), *options, **lengths) as server,
+    ):
+        teacher = run.config.teacher.model_copy(update={"url": server.url})
+        config = run.config.model_copy(update={"teacher": teacher})
+        client = connect_teacher(config)
+        try:
+            parts = build_student(config, client, await client.model_info())
+            group = run.rollouts[: config.student.group_size]
+            torch.set_num_threads(config.student.num_threads)
+            student = await _student(parts, group)
+            scoring, writing = await _scoring(parts, group), await _writing(parts, group)
+        finally:
+            await client.aclose()
+    say("the run's trainer ...")
+    return Paces(student, scoring, writing, await _training(run), queue)
+
+
+async def _student(parts: StudentParts, group: Sequence[Rollout]) -> float:
+    async def work() -> int:
+        parts.engine.forget([rollout.prompt.id for rollout in group])
+        chunks = parts.engine.write([WriteRequest(rollout.prompt, (), CHUNK) for rollout in group])
+        return sum(len(chunk.token_ids) for chunk in chunks)
+
+    return await _pace(work)
+
+
+async def _scoring(parts: StudentParts, group: Sequence[Rollout]) -> float:
+    requests = [TeacherRequest(each.prompt, each.completion_token_ids[:CHUNK]) for each in group]
+
+    async def work() -> int:
+        return sum(len(rows) for rows in await parts.teacher.score(requests))
+
+    return await _pace(work)
+
+
+async def _writing(parts: StudentParts, group: Sequence[Rollout]) -> float:
+    """As after a switch in the middle of each completion."""
+    requests = []
+    for rollout in group:
+        half = rollout.num_tokens // 2
+        start = rollout.completion_token_ids[:half]
+        requests.append(TeacherRequest(rollout.prompt, start, num_tokens=max(1, rollout.num_tokens - half)))
+
+    async def work() -> int:
+        return sum(len(each.token_ids) for each in await parts.teacher.generate(requests))
+
+    return await _pace(work)
+
+
+async def _training(run: RecordedRun) -> float:
+    torch.set_num_threads(run.config.trainer.num_threads)
+    learner = Learner.from_folder(run.config.student.model, run.config.trainer, "cpu")
+
+    async def work() -> int:
+        return learner.update(run.rollouts, 0).num_tokens
+
+    return await _pace(work)
+
+
+async def _pace(work: Callable[[], Awaitable[int]]) -> float:
+    """Tokens a second, as the median of rounds after one that does not count."""
+    paces = []
+    for _ in range(NUM_ROUNDS + 1):
+        started_s = time.perf_counter()
+        num_tokens = await work()
+        paces.append(num_tokens / (time.perf_counter() - started_s))
+    return median(paces[1:])
