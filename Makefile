@@ -20,7 +20,7 @@ test-unit: setup  ## run the unit tests: seconds, no Ray, no vLLM
 	$(BIN)/python -m pytest tests/unit
 
 test-containers: setup  ## build the images and test docker-compose.yml; gets a container engine if none is running
-	$(BIN)/python -m pytest tests/containers
+	$(BIN)/python -m pytest -rP tests/containers
 
 lint: setup  ## check style, format and types, the images' files too
 	$(BIN)/ruff check .

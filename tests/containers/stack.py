@@ -1,26 +1,21 @@
 """docker-compose.yml as a test uses it."""
 
-import contextlib
 import json
 import os
 import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-from tests.containers.engine import ROOT, Engine, run
+from tests.containers.engine import Engine, run
 from tests.service_fixtures import num_lines
 from tests.waiting import wait_until
 
-SUBMIT = [
-    *(sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", "http://127.0.0.1:8265"),
-    *("--working-dir", ".", "--", "python", "-m", "trainer"),
-]
-"""To be followed by the trainer's arguments."""
+RAY = "http://127.0.0.1:8265"
 
 
 class Stack:
@@ -91,22 +86,20 @@ class Stack:
         assert isinstance(pid, int)
         os.kill(pid, signal.SIGKILL)
 
-    def submit(
-        self, *arguments: str, token: str | None = None, timeout_s: float = 300.0
+    def job(
+        self, verb: str, *arguments: str, token: str | None = None, timeout_s: float = 300.0
     ) -> subprocess.CompletedProcess[str]:
-        """``ray job submit`` of this repository's trainer, from outside."""
-        return run(*SUBMIT, *arguments, timeout_s=timeout_s, check=False, **ray_token(token or self.token))
+        """``ray job verb arguments...``, from outside."""
+        command = (sys.executable, "-m", "ray.scripts.scripts", "job", verb, "--address", RAY)
+        environment = ray_token(token or self.token)
+        return run(*command, *arguments, timeout_s=timeout_s, check=False, **environment)
 
-    @contextlib.contextmanager
-    def submitting(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        """The same in the background, for as long as the block lasts."""
-        environment = {**os.environ, **ray_token(self.token)}
-        process = subprocess.Popen([*SUBMIT, *arguments], cwd=ROOT, env=environment)
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+    def submit(
+        self, *arguments: str, options: Sequence[str] = (), token: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """``ray job submit`` of this repository's trainer."""
+        trainer = ("--working-dir", ".", *options, "--", "python", "-m", "trainer", *arguments)
+        return self.job("submit", *trainer, token=token)
 
     def down(self) -> None:
         """Stop everything and remove it."""
