@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationInfo, field_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
@@ -34,6 +34,8 @@ MAX_TEMPERATURE = 2.0
 """The highest that vLLM takes."""
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+TokenIds = Annotated[list[TokenId], FailFast()]
+"""The first wrong one is the finding: to collect a million takes minutes."""
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 TopKCount = Annotated[int, Field(ge=-1, lt=2**31)]
 
@@ -45,7 +47,7 @@ class _Schema(BaseModel):
 class ScoreSequence(_Schema):
     """One sequence to score. Row j of its answer is the distribution after ``token_ids[: start + j]``."""
 
-    token_ids: list[TokenId] = Field(min_length=1)
+    token_ids: TokenIds = Field(min_length=1)
     start: Count
 
     @field_validator("start")
@@ -61,23 +63,23 @@ class ScoreSequence(_Schema):
 class ScoreRequest(_Schema):
     """``POST /v1/score``. ``top_k`` -1 asks for the whole vocabulary."""
 
-    sequences: list[ScoreSequence] = Field(min_length=1)
+    sequences: Annotated[list[ScoreSequence], FailFast()] = Field(min_length=1)
     top_k: TopKCount
 
 
 class GeneratePrompt(_Schema):
     """One prompt to continue, by at most ``max_tokens`` tokens; ``seed`` fixes what is drawn."""
 
-    token_ids: list[TokenId] = Field(min_length=1)
+    token_ids: TokenIds = Field(min_length=1)
     max_tokens: Count
     seed: int = Field(ge=0, lt=2**63)
-    stop_token_ids: list[TokenId] = []
+    stop_token_ids: TokenIds = []
 
 
 class GenerateRequest(_Schema):
     """``POST /v1/generate``. Temperature 0 is greedy; ``top_k`` counts the log-probabilities of a row."""
 
-    prompts: list[GeneratePrompt] = Field(min_length=1)
+    prompts: Annotated[list[GeneratePrompt], FailFast()] = Field(min_length=1)
     temperature: float = Field(default=1.0, ge=0.0, le=MAX_TEMPERATURE, allow_inf_nan=False)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0, allow_inf_nan=False)
     top_k: TopKCount
@@ -101,6 +103,10 @@ class ModelInfo(_Schema):
     max_top_k: int
     max_request_tokens: int
     tokenizer_sha256: str
+    max_request_sequences: int = 128
+    """Sequences or prompts in one request; services that do not say take as many."""
+    max_request_logprobs: int | None = None
+    """Rows times ``top_k`` + 1 in one request, for which the service has memory; None where it does not say."""
 
 
 class ErrorDetail(_Schema):

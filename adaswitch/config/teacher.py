@@ -32,6 +32,14 @@ class TeacherServiceConfig(Settings):
     """A longer request body is answered with 413."""
     body_timeout_s: float = Field(default=30.0, gt=0)
     """A body that has not come by then is answered with 408."""
+    body_memory_mib: int = Field(default=256, ge=1)
+    """Memory for all bodies that are being read: one more byte is answered with 429. One body always fits."""
+    header_timeout_s: float = Field(default=10.0, gt=0)
+    """A connection whose request's headers have not come by then is closed, with 408."""
+    send_timeout_s: float = Field(default=60.0, gt=0)
+    """An answer that the client has not taken by then is cut off, and its connection dropped."""
+    max_connections: int = Field(default=4096, ge=1)
+    """More are dropped; fewer where the process may not open so many files."""
     max_queued_requests: int = Field(default=256, ge=1)
     """Requests in the house at once; one more is answered with 429."""
     logprob_memory_gib: float = Field(default=2.0, gt=0)

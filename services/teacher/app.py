@@ -1,37 +1,32 @@
 """The teacher's REST contract as a FastAPI app around any engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
-import orjson
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel
 
 from adaswitch.config.teacher import TeacherServiceConfig
-from adaswitch.wire import (
-    JSON_TYPE,
-    SAFETENSORS_TYPE,
-    ErrorBody,
-    GenerateRequest,
-    ModelInfo,
-    ScoreRequest,
-    SequenceAnswer,
-    answers_to_safetensors,
-)
+from adaswitch.wire import ErrorBody, GenerateRequest, ModelInfo, ScoreRequest, SequenceAnswer
+from services.teacher.answer import HeldAnswer, encoded
 from services.teacher.auth import BearerAuthMiddleware
 from services.teacher.deadline import Deadline
+from services.teacher.documented import documented
 from services.teacher.engine import TeacherEngine
 from services.teacher.errors import install_handlers
 from services.teacher.keys import KeyRing
 from services.teacher.lifecycle import Service
-from services.teacher.limits import check_generate, check_score, parse, read_body
+from services.teacher.limits import Schema, check_generate, check_score, parse, read_body
 from services.teacher.metrics import TeacherMetrics
 from services.teacher.observe import ObserveMiddleware
 
 router = APIRouter()
+# For the document: BearerAuthMiddleware is what asks for the key.
+with_key = [Depends(HTTPBearer(auto_error=False))]
+Work = Callable[[AsyncExitStack, Deadline], Awaitable[list[SequenceAnswer]]]
+"""A request's own part. What it enters into the stack is held until the client has the answer."""
 
 
 def create_app(
@@ -101,7 +96,9 @@ async def metrics(request: Request) -> Response:
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-@router.get("/v1/model", responses={401: {"model": ErrorBody}, 503: {"model": ErrorBody}})
+@router.get(
+    "/v1/model", dependencies=with_key, responses={401: {"model": ErrorBody}, 503: {"model": ErrorBody}}
+)
 async def model(request: Request) -> ModelInfo:
     """What is served, and its limits."""
     service = _service(request.app)
@@ -109,60 +106,53 @@ async def model(request: Request) -> ModelInfo:
     return service.engine.info
 
 
-def _documented(path: str, schema: type[BaseModel]) -> dict[str, Any]:
-    """For the OpenAPI document, since the routes read their bodies themselves."""
-    here = f"#/paths/{path.replace('/', '~1')}/post/requestBody/content/{JSON_TYPE.replace('/', '~1')}/schema"
-    return {
-        "responses": {status: {"model": ErrorBody} for status in (400, 401, 408, 413, 422, 429, 503, 504)},
-        "openapi_extra": {
-            "requestBody": {
-                "required": True,
-                "content": {
-                    JSON_TYPE: {"schema": schema.model_json_schema(ref_template=here + "/$defs/{model}")}
-                },
-            }
-        },
-        "response_class": Response,
-    }
-
-
-@router.post("/v1/score", **_documented("/v1/score", ScoreRequest))
+@router.post("/v1/score", dependencies=with_key, **documented("/v1/score", ScoreRequest))
 async def score(request: Request) -> Response:
     """The teacher's distributions after given tokens: ``len - start + 1`` rows a sequence."""
     service = _service(request.app)
-    deadline = Deadline.of(request, service.config.request_timeout_s)
-    async with service.place():
-        body = parse(ScoreRequest, await read_body(request, service.config))
+
+    async def work(stay: AsyncExitStack, deadline: Deadline) -> list[SequenceAnswer]:
+        body = await _body(ScoreRequest, request, deadline)
         checked = check_score(body, service.engine.info, service.config)
         num_rows = sum(len(sequence.token_ids) for sequence in checked.sequences)
-        with service.memory(num_rows, checked.top_k):
-            work = service.engine.score(checked.sequences, checked.top_k)
-            answers = await service.run(work, request.receive, deadline)
-    service.metrics.scored_tokens.inc(sum(len(answer.token_ids) for answer in answers))
-    return _encoded(answers, request)
+        stay.enter_context(service.memory(num_rows, checked.top_k))
+        scoring = service.engine.score(checked.sequences, checked.top_k)
+        answers = await service.run(scoring, request.receive, deadline)
+        service.metrics.scored_tokens.inc(sum(len(answer.token_ids) for answer in answers))
+        return answers
+
+    return await _answered(request, work)
 
 
-@router.post("/v1/generate", **_documented("/v1/generate", GenerateRequest))
+@router.post("/v1/generate", dependencies=with_key, **documented("/v1/generate", GenerateRequest))
 async def generate(request: Request) -> Response:
     """The teacher's own tokens, each with the distribution that it was drawn from."""
     service = _service(request.app)
-    deadline = Deadline.of(request, service.config.request_timeout_s)
-    async with service.place():
-        body = parse(GenerateRequest, await read_body(request, service.config))
+
+    async def work(stay: AsyncExitStack, deadline: Deadline) -> list[SequenceAnswer]:
+        body = await _body(GenerateRequest, request, deadline)
         checked = check_generate(body, service.engine.info, service.config)
         num_rows = sum(prompt.max_tokens for prompt in checked.prompts)
-        with service.memory(num_rows, checked.top_k):
-            answers = await service.run(service.engine.generate(checked), request.receive, deadline)
-    service.metrics.generated_tokens.inc(sum(len(answer.token_ids) for answer in answers))
-    return _encoded(answers, request)
+        stay.enter_context(service.memory(num_rows, checked.top_k))
+        answers = await service.run(service.engine.generate(checked), request.receive, deadline)
+        service.metrics.generated_tokens.inc(sum(len(answer.token_ids) for answer in answers))
+        return answers
+
+    return await _answered(request, work)
 
 
-def _encoded(answers: Sequence[SequenceAnswer], request: Request) -> Response:
-    for part in request.headers.get("accept", "").lower().split(","):
-        kind, *parameters = (piece.strip() for piece in part.split(";"))
-        if kind == SAFETENSORS_TYPE:
-            half = "logprobs=float16" in parameters
-            body = answers_to_safetensors(answers, "float16" if half else "float32")
-            return Response(body, media_type=SAFETENSORS_TYPE)
-    document = {"sequences": [answer.to_json() for answer in answers]}
-    return Response(orjson.dumps(document), media_type=JSON_TYPE)
+async def _answered(request: Request, work: Work) -> Response:
+    """What ``work`` comes to, with the request's place and all that it entered held until the client has it."""
+    service = _service(request.app)
+    deadline = Deadline.of(request, service.config.request_timeout_s)
+    async with AsyncExitStack() as stay:
+        await stay.enter_async_context(service.place())
+        content, media_type = encoded(await work(stay, deadline), request)
+        cut_off = service.metrics.cancelled.labels("slow_reader").inc
+        return HeldAnswer(content, media_type, stay.pop_all(), service.config.send_timeout_s, cut_off)
+
+
+async def _body(schema: type[Schema], request: Request, deadline: Deadline) -> Schema:
+    service = _service(request.app)
+    with service.reading() as take:
+        return parse(schema, await read_body(request, service.config, deadline, take), service.config)

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Mapping
 
 from starlette.requests import Request
 
@@ -36,6 +37,7 @@ class Deadline:
         """Seconds, 0 once it has passed."""
         return max(0.0, self._end_s - asyncio.get_running_loop().time())
 
-    def passed(self) -> ApiError:
+    def passed(self, headers: Mapping[str, str] | None = None) -> ApiError:
         """504."""
-        return ApiError(504, "deadline_exceeded", f"not answered within {self.timeout_s:g} s")
+        message = f"not answered within {self.timeout_s:g} s"
+        return ApiError(504, "deadline_exceeded", message, headers=headers)

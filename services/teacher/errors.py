@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 CLIENT_CLOSED_REQUEST = 499
 """What the metrics count a request as whose client hung up; nobody receives it."""
 RETRY_AFTER_S = 1
+MAX_FIELD_CHARACTERS = 200
+"""Of a field's name in an error: clients may make up long ones."""
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -54,6 +56,11 @@ def busy(code: str, message: str) -> ApiError:
     return ApiError(429, code, message, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
+def internal() -> ApiError:
+    """500: a fault of the service's own, which is logged where it is caught."""
+    return ApiError(500, "internal", "an error in the service; its log has it under the request's id")
+
+
 def out_of_range(field: str, message: str) -> ApiError:
     """422 for ``field``."""
     return ApiError(422, "out_of_range", message, field=field)
@@ -65,7 +72,7 @@ def from_validation(error: ValidationError) -> ApiError:
     message = finding["msg"].removeprefix("Value error, ")
     if finding["type"] == "json_invalid":
         return ApiError(400, "not_json", message)
-    field = ".".join(str(part) for part in finding["loc"])
+    field = ".".join(str(part) for part in finding["loc"])[:MAX_FIELD_CHARACTERS]
     return ApiError(422, "invalid_field", f"{field or 'body'}: {message}", field=field or None)
 
 
@@ -85,7 +92,6 @@ def install_handlers(app: FastAPI) -> None:
         NonFiniteError,
         EngineFaultError,
         EngineLostError,
-        Exception,
     ):
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(ClientDisconnect, hung_up)
@@ -107,5 +113,4 @@ def _as_api_error(error: Exception) -> ApiError:
         case EngineLostError():
             return unavailable("engine_lost", str(error))
         case _:
-            logger.error("unexpected %r", error)
-            return ApiError(500, "internal", "an error in the service; its log says more")
+            return internal()

@@ -1,7 +1,7 @@
 """The service's life, and the place of each request in it: admission, hanging up, draining."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -50,6 +50,7 @@ class Service:
         """Set once the engine has died after it was ready."""
         self._num_in_flight = 0
         self._num_bytes = 0
+        self._num_body_bytes = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._work: set[asyncio.Future[Any]] = set()
@@ -117,6 +118,24 @@ class Service:
             yield
         finally:
             self._use(-num_bytes)
+
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[int], None]]:
+        """While a body is read: to be told of its bytes, and 429 where all bodies together are too many."""
+        taken = 0
+        budget = max(self.config.body_memory_mib * 2**20, self.config.max_body_bytes)
+
+        def take(num_bytes: int) -> None:
+            nonlocal taken
+            if self._num_body_bytes + num_bytes > budget:
+                raise busy("bodies_full", "the bodies of requests that are being read take all their memory")
+            taken += num_bytes
+            self._num_body_bytes += num_bytes
+
+        try:
+            yield take
+        finally:
+            self._num_body_bytes -= taken
 
     def _use(self, change: int) -> None:
         self._num_bytes += change

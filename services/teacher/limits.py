@@ -1,7 +1,7 @@
 """What a request may be: its size, its lengths and its numbers, checked before the engine sees it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -10,30 +10,41 @@ from pydantic import BaseModel, ValidationError
 
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.wire import GenerateRequest, ModelInfo, ScoreRequest
+from services.teacher.deadline import Deadline
 from services.teacher.errors import ApiError, from_validation, out_of_range
 
+SLACK = 10_000
+"""Of a body's characters beyond those of the largest request: so many wrong ones are read in no time."""
 MAX_DIGITS = 18
 """Of a Content-Length."""
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
-async def read_body(request: Request, config: TeacherServiceConfig) -> bytes:
-    """The whole body: 413 as soon as it is known to be too long, 408 where it is too slow in coming."""
+async def read_body(
+    request: Request, config: TeacherServiceConfig, deadline: Deadline, take: Callable[[int], None]
+) -> bytes:
+    """The whole body: 413 as soon as it is known to be too long, 408 where it is too slow in coming.
+
+    504 where the request's own deadline comes first. ``take`` is told of every part's bytes, and may refuse.
+    """
     declared = request.headers.get("content-length", "")
     # A number of more digits than this is too large whatever it is, and slow to read.
     if declared.isdecimal() and (len(declared) > MAX_DIGITS or int(declared) > config.max_body_bytes):
         raise _too_large(config.max_body_bytes)
     try:
-        async with asyncio.timeout(config.body_timeout_s):
-            return await _whole_body(request, config.max_body_bytes)
+        async with asyncio.timeout(min(config.body_timeout_s, deadline.left_s)):
+            return await _whole_body(request, config.max_body_bytes, take)
     except TimeoutError:
+        if not deadline.left_s:
+            raise deadline.passed({"Connection": "close"}) from None
         message = f"the body did not come within {config.body_timeout_s:g} s"
         raise ApiError(408, "body_timeout", message, headers={"Connection": "close"}) from None
 
 
-async def _whole_body(request: Request, max_bytes: int) -> bytes:
+async def _whole_body(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:
     body = bytearray()
     async for part in request.stream():
+        take(len(part))
         body += part
         if len(body) > max_bytes:
             raise _too_large(max_bytes)
@@ -46,12 +57,32 @@ def _too_large(max_bytes: int) -> ApiError:
     return ApiError(413, "body_too_large", message, headers={"Connection": "close"})
 
 
-def parse(schema: type[Schema], body: bytes) -> Schema:
+def parse(schema: type[Schema], body: bytes, config: TeacherServiceConfig) -> Schema:
     """``body`` as ``schema``: 400 where it is not JSON, 422 with the field where it does not fit."""
+    _check_structure(body, config)
     try:
         return schema.model_validate_json(body)
     except ValidationError as error:
         raise from_validation(error) from None
+
+
+def _check_structure(body: bytes, config: TeacherServiceConfig) -> None:
+    """422 for more of anything than the largest request has: reading it would take long, and much memory.
+
+    No right body has strings for values, so all of these characters are JSON's own.
+    """
+    num_sequences = config.max_request_sequences
+    most = {
+        b"{": 2 * num_sequences + SLACK,
+        b"[": 4 * num_sequences + SLACK,
+        b":": 8 * num_sequences + SLACK,
+        b",": 4 * config.max_request_tokens + 8 * num_sequences + SLACK,
+    }
+    for mark, limit in most.items():
+        count = body.count(mark)
+        if count > limit:
+            message = f"the body has {count} times {mark.decode()!r}, and no request that is taken more than {limit}"
+            raise ApiError(422, "out_of_range", message)
 
 
 def check_score(request: ScoreRequest, info: ModelInfo, config: TeacherServiceConfig) -> ScoreRequest:

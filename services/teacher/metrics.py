@@ -36,7 +36,7 @@ class TeacherMetrics:
         )
         self.cancelled = Counter(
             "adaswitch_teacher_requests_cancelled",
-            "Requests given up: the client hung up, the deadline passed, or the service ended.",
+            "Requests given up: the client hung up or did not take its answer, the deadline passed, the service ended.",
             ("reason",),
             registry=self._registry,
         )

@@ -78,6 +78,7 @@ def _check(facts: ModelFacts, config: TeacherServiceConfig, max_positions: int) 
 def model_info(config: TeacherServiceConfig, facts: ModelFacts) -> "ModelInfo":
     """The answer of ``GET /v1/model``."""
     from adaswitch.wire import ModelInfo
+    from services.teacher.lifecycle import BYTES_PER_LOGPROB
 
     return ModelInfo(
         model=config.model,
@@ -88,4 +89,6 @@ def model_info(config: TeacherServiceConfig, facts: ModelFacts) -> "ModelInfo":
         max_top_k=min(config.max_top_k, facts.vocab_size),
         max_request_tokens=config.max_request_tokens,
         tokenizer_sha256=facts.tokenizer_sha256,
+        max_request_sequences=config.max_request_sequences,
+        max_request_logprobs=int(config.logprob_memory_gib * 2**30) // BYTES_PER_LOGPROB,
     )

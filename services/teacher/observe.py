@@ -1,6 +1,8 @@
 """What operators see of each request: its id, a line in the log, and the metrics."""
 
+import contextlib
 import json
+import logging
 import re
 import time
 import uuid
@@ -10,10 +12,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adaswitch.wire import REQUEST_ID_HEADER
+from services.teacher.errors import internal
 from services.teacher.metrics import TeacherMetrics
 
 QUIET_ROUTES = {"/healthz", "/readyz", "/metrics"}
 """Asked by machines every few seconds: counted, and not logged."""
+ROUTES = {*QUIET_ROUTES, "/openapi.json", "/v1/model", "/v1/score", "/v1/generate"}
+"""So that made-up paths make no new series."""
+logger = logging.getLogger(__name__)
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -35,7 +41,7 @@ class ObserveMiddleware:
             return
         start_s = time.perf_counter()
         request_id = _request_id(scope)
-        code, num_bytes = 500, 0
+        code, num_bytes = 0, 0
 
         async def send_and_note(message: Message) -> None:
             nonlocal code, num_bytes
@@ -47,14 +53,25 @@ class ObserveMiddleware:
 
         try:
             await self._app(scope, receive, send_and_note)
+        except Exception:
+            logger.exception("request %s", request_id)
+            if code:
+                raise
+            await internal().response()(scope, receive, send_and_note)
         finally:
             seconds = time.perf_counter() - start_s
-            # The router has noted the route that it chose, so that made-up paths make no new series.
-            route = getattr(scope.get("route"), "path", "other")
+            route = _route(scope)
             self._metrics.requests.labels(route, str(code)).inc()
             self._metrics.latency.labels(route).observe(seconds)
             if route not in QUIET_ROUTES:
-                self._log(_line(scope, request_id, route, code, seconds, num_bytes))
+                # Whoever read the log may be gone, and requests go on.
+                with contextlib.suppress(OSError):
+                    self._log(_line(scope, request_id, route, code, seconds, num_bytes))
+
+
+def _route(scope: Scope) -> str:
+    """The path if it is a route's, even where the request came no further than to its key; else one for all."""
+    return scope["path"] if scope["path"] in ROUTES else "other"
 
 
 def _request_id(scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import time
@@ -15,8 +16,11 @@ from adaswitch.errors import AdaSwitchError, ConfigError
 from services.teacher.engine import EngineLostError
 from services.teacher.keys import KeyRing
 from services.teacher.lifecycle import Phase, Service
+from services.teacher.protocol import ConnectionLimits, guarded
 
 KEEP_ALIVE_S = 75
+OTHER_FILES = 64
+"""Of the process: libraries, the engine's sockets, logs."""
 GRACE_S = 2
 """For connections that are left after draining: those whose request never came to its end."""
 
@@ -51,6 +55,8 @@ async def serve(
             log_config=None,
             access_log=False,
             server_header=False,
+            http=guarded(_connection_limits(config)),
+            ws="none",
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
         )
@@ -68,6 +74,14 @@ async def serve(
     await serving
     if not stopped:
         _raise_failure(service)
+
+
+def _connection_limits(config: TeacherServiceConfig) -> ConnectionLimits:
+    """With some of the files that the process may open left for everything else."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return ConnectionLimits(
+        max(1, min(config.max_connections, allowed - OTHER_FILES)), config.header_timeout_s
+    )
 
 
 def _raise_failure(service: Service) -> None:

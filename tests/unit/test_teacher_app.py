@@ -119,7 +119,8 @@ WRONG_BODIES = [
     ("/v1/score", b"", 400, "not_json", None),
     ("/v1/score", b'{"sequences": [', 400, "not_json", None),
     ("/v1/score", b"\xff\xfe", 400, "not_json", None),
-    ("/v1/score", b"[" * 100_000, 400, "not_json", None),
+    ("/v1/score", b"[" * 9_000, 400, "not_json", None),
+    ("/v1/score", b"[" * 100_000, 422, "out_of_range", None),
     ("/v1/score", b"[]", 422, "invalid_field", None),
     ("/v1/score", b"{}", 422, "invalid_field", "sequences"),
     ("/v1/score", {**SCORE, "top_p": 1.0}, 422, "invalid_field", "top_p"),
@@ -313,6 +314,7 @@ async def test_what_the_engine_raises_becomes_an_error_of_the_contract(client, e
     engine.error = error
     response = await client.post("/v1/score", json=SCORE)
     assert (response.status_code, error_of(response)["code"]) == (status, code)
+    assert response.headers["x-request-id"]
     engine.error = None
     assert (await client.post("/v1/score", json=SCORE)).status_code == 200
     assert await metric(client, f'adaswitch_teacher_requests_total{{code="{status}",route="/v1/score"}}') == 1

@@ -88,7 +88,7 @@ async def test_a_request_keeps_its_id_and_is_a_line_in_the_log() -> None:
     assert (first["request_id"], first["route"], first["code"]) == ("step-7/prompt-3", "/v1/score", 200)
     assert first["bytes"] == len(answered.content)
     assert first["seconds"] > 0
-    assert (second["code"], second["route"]) == (401, "other")
+    assert (second["code"], second["route"]) == (401, "/v1/score")
     assert second["request_id"] == refused.headers["x-request-id"]
     assert "secret" not in "".join(lines)
 
