@@ -51,6 +51,9 @@ class Service:
         self._num_in_flight = 0
         self._num_bytes = 0
         self._num_body_bytes = 0
+        self._logprob_budget = int(config.logprob_memory_gib * 2**30)
+        metrics.logprob_bytes_limit.set(self._logprob_budget)
+        metrics.requests_limit.set(config.max_queued_requests)
         self._idle = asyncio.Event()
         self._idle.set()
         self._work: set[asyncio.Future[Any]] = set()
@@ -101,7 +104,7 @@ class Service:
     def memory(self, num_rows: int, top_k: int) -> Iterator[None]:
         """Memory for ``num_rows`` of ``top_k`` log-probabilities: 422 where it is never enough, 429 where not now."""
         num_bytes = num_rows * (top_k + 1) * BYTES_PER_LOGPROB
-        budget = int(self.config.logprob_memory_gib * 2**30)
+        budget = self._logprob_budget
         if num_bytes > budget:
             raise out_of_range(
                 "top_k",

@@ -45,6 +45,16 @@ class TeacherMetrics:
             "Memory set aside for the log-probabilities of requests under way.",
             registry=self._registry,
         )
+        self.requests_limit = Gauge(
+            "adaswitch_teacher_requests_limit",
+            "How many requests may be in the house.",
+            registry=self._registry,
+        )
+        self.logprob_bytes_limit = Gauge(
+            "adaswitch_teacher_logprob_bytes_limit",
+            "Memory that may be set aside for log-probabilities.",
+            registry=self._registry,
+        )
         self.engine_up = Gauge(
             "adaswitch_teacher_engine_up", "1 while the engine runs, else 0.", registry=self._registry
         )

@@ -143,6 +143,7 @@ async def test_memory_for_log_probabilities_is_shared_out() -> None:
         first = asyncio.create_task(client.post("/v1/score", json=SCORE))
         await engine.entered.wait()
         assert await metric(client, "adaswitch_teacher_logprob_bytes_in_flight") == num_bytes
+        assert await metric(client, "adaswitch_teacher_logprob_bytes_limit") == int(1.5 * num_bytes)
         second = await client.post("/v1/score", json=SCORE)
         assert (second.status_code, error_of(second)["code"]) == (429, "memory_full")
         assert second.headers["retry-after"]
