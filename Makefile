@@ -13,11 +13,11 @@ help:  ## list the targets
 demo: setup  ## distil a small student on this machine in minutes, and look at the result
 	@$(BIN)/adaswitch demo
 
-test: setup  ## run the unit, the integration and the chaos tests
-	$(BIN)/python -m pytest tests --ignore tests/containers
+test: setup test-unit  ## run the unit, the integration and the chaos tests
+	$(BIN)/python -m pytest tests/integration tests/chaos
 
 test-unit: setup  ## run the unit tests: seconds, no Ray, no vLLM
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest -n logical --dist loadfile tests/unit
 
 test-containers: setup  ## build the images and test docker-compose.yml; gets a container engine if none is running
 	$(BIN)/python -m pytest -rP tests/containers

@@ -8,7 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from adaswitch.config import AdaSwitchPolicyConfig, PolicyConfig, ThresholdPolicyConfig
+from adaswitch.config import (
+    AdaSwitchPolicyConfig,
+    PolicyConfig,
+    SharedScalePolicyConfig,
+    ThresholdPolicyConfig,
+)
 
 Record = Mapping[str, float | int | None]
 """One step, by the names of ``adaswitch.metrics``."""
@@ -52,7 +57,7 @@ def signatures(policy: PolicyConfig, steps: Sequence[Record]) -> list[Signature]
 
 def not_judged(policy: PolicyConfig, steps: Sequence[Record]) -> str | None:
     """Why nothing can be said of the switch; None if something can."""
-    if not isinstance(policy, AdaSwitchPolicyConfig | ThresholdPolicyConfig):
+    if not isinstance(policy, AdaSwitchPolicyConfig | ThresholdPolicyConfig | SharedScalePolicyConfig):
         return f"the policy {policy.kind} has no threshold"
     if len(steps) < MIN_STEPS:
         return f"{len(steps)} steps say too little, {MIN_STEPS} are needed"
@@ -63,6 +68,8 @@ def _threshold_settings(policy: PolicyConfig) -> tuple[str, int]:
     """The settings that set the threshold, as a user writes them, and the first place where a switch can come."""
     if isinstance(policy, AdaSwitchPolicyConfig):
         return "policy.factor or policy.floor", policy.window
+    if isinstance(policy, SharedScalePolicyConfig):
+        return "policy.factor or policy.floor", 0
     return "policy.tau", 0
 
 

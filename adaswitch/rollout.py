@@ -3,6 +3,7 @@
 Shapes: T tokens in a completion, k candidates in a row, V tokens in the vocabulary.
 """
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -34,6 +35,8 @@ class Prompt:
     """How many tokens the teacher may write in this rollout; None is as many as it takes."""
     coin: float | None = None
     """A number in [0, 1) for what a policy draws once a rollout (see ``adaswitch.sampling.prompt_coin``)."""
+    divergence_scale: float | None = None
+    """In nats, for a threshold on a scale that a step's prompts share (see ``adaswitch.schedule``); None without."""
 
     def __post_init__(self) -> None:
         if self.max_teacher_tokens is not None and self.max_teacher_tokens < 1:
@@ -42,6 +45,10 @@ class Prompt:
             )
         if self.coin is not None and not 0 <= self.coin < 1:
             raise ValueError(f"prompt {self.id}: the coin {self.coin} is not in [0, 1)")
+        if self.divergence_scale is not None and not 0 <= self.divergence_scale < math.inf:
+            raise ValueError(
+                f"prompt {self.id}: divergence_scale is {self.divergence_scale}, must be finite, 0 or more"
+            )
 
 
 class Ending(StrEnum):

@@ -77,6 +77,7 @@ def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
             "min_version": r.prompt.min_version,
             "max_teacher_tokens": r.prompt.max_teacher_tokens,
             "coin": r.prompt.coin,
+            "divergence_scale": r.prompt.divergence_scale,
             "ending": r.ending.value,
             "weights_version": r.weights_version,
             "costs": asdict(r.costs),
@@ -157,11 +158,13 @@ def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -
 
 
 def _prompt(record: dict, token_ids: NDArray, reference: NDArray) -> Prompt:  # type: ignore[type-arg]
-    limit, coin = record.get("max_teacher_tokens"), record.get("coin")
+    # Not in the records of older versions.
+    limit, coin, scale = (record.get(name) for name in ("max_teacher_tokens", "coin", "divergence_scale"))
     if limit is not None and type(limit) is not int:
         raise TypeError("max_teacher_tokens of a record must be a whole number or null")
-    if coin is not None and type(coin) is not float:
-        raise TypeError("coin of a record must be a number with a point or null")
+    for name, value in (("coin", coin), ("divergence_scale", scale)):
+        if value is not None and type(value) is not float:
+            raise TypeError(f"{name} of a record must be a number with a point or null")
     return Prompt(
         id=record["id"],
         token_ids=tuple(token_ids.tolist()),
@@ -171,6 +174,7 @@ def _prompt(record: dict, token_ids: NDArray, reference: NDArray) -> Prompt:  # 
         reference_token_ids=tuple(reference.tolist()),
         max_teacher_tokens=limit,
         coin=coin,
+        divergence_scale=scale,
     )
 
 

@@ -1,8 +1,9 @@
 """Which prompt comes when, and at which learning rate: both follow from the step alone, so that a run resumes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -51,12 +52,13 @@ class PromptSchedule:
         shares = TeacherShares(config.teacher_budget, trainer.prompts_per_step, trainer.num_steps)
         return cls(prompts, trainer.prompts_per_step, trainer.max_staleness, config.seed, references, shares)
 
-    def step(self, step: int) -> list[Prompt]:
-        """The prompts of one optimizer step, by rising id."""
+    def step(self, step: int, divergence_scale: float | None = None) -> list[Prompt]:
+        """The prompts of one optimizer step, by rising id; ``divergence_scale`` goes with each, as it is."""
         first = step * self._prompts_per_step
-        return [self._draw(prompt_id, step) for prompt_id in range(first, first + self._prompts_per_step)]
+        ids = range(first, first + self._prompts_per_step)
+        return [self._draw(prompt_id, step, divergence_scale) for prompt_id in ids]
 
-    def _draw(self, prompt_id: int, step: int) -> Prompt:
+    def _draw(self, prompt_id: int, step: int, divergence_scale: float | None) -> Prompt:
         epoch, place = divmod(prompt_id, len(self._prompts))
         index = self._epoch_order(epoch)[place]
         return Prompt(
@@ -68,6 +70,7 @@ class PromptSchedule:
             reference_token_ids=self._references[index] if self._references else (),
             max_teacher_tokens=self._teacher_shares.of(prompt_id) if self._teacher_shares else None,
             coin=prompt_coin(self._seed, prompt_id),
+            divergence_scale=divergence_scale,
         )
 
     def _epoch_order(self, epoch: int) -> list[int]:
@@ -102,6 +105,22 @@ class TeacherShares:
 def _share(total: int, place: int, num_places: int) -> int:
     """Of ``total``, what falls to ``place``; over all places they add up to it, and differ by one at most."""
     return (place + 1) * total // num_places - place * total // num_places
+
+
+def divergence_scale(
+    mean_divergences: Mapping[int, float | None], step: int, window_steps: int, max_staleness: int
+) -> float | None:
+    """In nats: the scale that the prompts of ``step`` share, from the ``mean_divergences`` on record by step.
+
+    The mean over the ``window_steps`` steps before ``step - max_staleness``, as far as there are any; None if not.
+    A step may be offered as early as that, and newer records, which may be there, are left out: so the scale
+    follows from the records, and is the same after a resume.
+    """
+    end = step - max_staleness
+    known = (mean_divergences.get(earlier) for earlier in range(end - window_steps, end))
+    means = [mean for mean in known if mean is not None]
+    # A divergence near 0 may be rounded to below it.
+    return max(0.0, fmean(means)) if means else None
 
 
 def learning_rate(config: OptimizerConfig, step: int, num_steps: int) -> float:

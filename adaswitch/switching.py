@@ -68,6 +68,23 @@ class FixedThreshold:
 
 
 @dataclass(frozen=True)
+class SharedScaleThreshold:
+    """Ours, not the paper's: ``factor`` times a ``scale`` in nats that all sequences of a step share.
+
+    The sequence's own divergences do not count. While there is no scale (None) there is no switch. ``floor`` is
+    the least threshold.
+    """
+
+    factor: float
+    scale: float | None
+    floor: float = 0.0
+
+    def threshold(self, earlier: Sequence[float]) -> float:
+        """The same at every step."""
+        return math.inf if self.scale is None else max(self.factor * self.scale, self.floor)
+
+
+@dataclass(frozen=True)
 class SwitchAt:
     """A switch at one place, counted from 0, whatever the divergence; a control, not the paper's."""
 

@@ -60,7 +60,7 @@ def _run(plan: "Plan", local: LocalEngine | None, jobs: int) -> bool:
     from experiments.work import all_work
 
     work = all_work(plan, cells(plan), local)
-    require_data(cells(plan))
+    require_data(plan, cells(plan), local)
     should_stop = StopRequest(patient=True).install()
     columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as progress:

@@ -1,15 +1,20 @@
 """``python -m experiments.cell``: one run of a comparison, in a process of its own."""
 
 import json
-import resource
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
 from experiments.engines import LocalEngine
+
+if TYPE_CHECKING:
+    from adaswitch.config import RunConfig
+    from experiments.cpu import CpuMeter
 
 
 def main(
@@ -21,35 +26,50 @@ def main(
 ) -> None:
     """Run one cell to its end, or on from its newest checkpoint."""
     with one_line_errors():
+        started_s = time.perf_counter()
         from adaswitch.io.config_files import load_config
-        from adaswitch.io.run_directory import append_record, read_records, write_atomically
+        from adaswitch.io.run_directory import read_records, write_atomically
+        from experiments.lock import held
         from experiments.work import ATTEMPTS_FILE, FINISHED_FILE
 
-        started_s = time.perf_counter()
-        settings = load_config(config)
-        should_stop = StopRequest(patient=local is None).install()
-        if local is not None:
-            from experiments.local import train_locally
-
-            complete = train_locally(settings, should_stop, local)
-        else:
-            from adaswitch.io.launch import LocalRun
-
-            run = LocalRun(settings, lambda line: print(line, flush=True))
-            complete = run.execute(should_stop, lambda: None)
-        attempt = {"wall_s": time.perf_counter() - started_s, "cpu_s": _cpu_seconds()}
-        append_record(config.parent / ATTEMPTS_FILE, attempt)
-        if not complete:
-            raise SystemExit(INTERRUPTED)
-        attempts = list(read_records(config.parent / ATTEMPTS_FILE))
-        record = {name: sum(attempt[name] for attempt in attempts) for name in ("wall_s", "cpu_s")}
-        write_atomically(config.parent / FINISHED_FILE, json.dumps(record).encode())
+        settings, attempts = load_config(config), config.parent / ATTEMPTS_FILE
+        with held(config.parent):
+            should_stop = StopRequest(patient=local is None).install()
+            with _on_record(attempts, started_s) as cpu:
+                complete = _run(settings, local, should_stop, cpu)
+            if not complete:
+                raise SystemExit(INTERRUPTED)
+            records = list(read_records(attempts))
+            total = {name: sum(record[name] for record in records) for name in ("wall_s", "cpu_s")}
+            write_atomically(config.parent / FINISHED_FILE, json.dumps(total).encode())
 
 
-def _cpu_seconds() -> float:
-    """Of this process, and of the ones that it started and has waited for."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+@contextmanager
+def _on_record(attempts: Path, started_s: float) -> "Iterator[CpuMeter]":
+    """Write down what this attempt took, however it ends short of being killed."""
+    from adaswitch.io.run_directory import append_record
+    from experiments.cpu import CpuMeter
+
+    cpu = CpuMeter()
+    try:
+        yield cpu
+    finally:
+        took = {"wall_s": time.perf_counter() - started_s, "cpu_s": cpu.total_s()}
+        append_record(attempts, took)
+
+
+def _run(
+    settings: "RunConfig", local: LocalEngine | None, should_stop: Callable[[], bool], cpu: "CpuMeter"
+) -> bool:
+    """Whether the run is complete."""
+    if local is not None:
+        from experiments.local import train_locally
+
+        return train_locally(settings, should_stop, local, before_close=cpu.look)
+    from adaswitch.io.launch import LocalRun
+
+    # Ended last, and then waited for by nobody: the workers of Ray and of the teacher.
+    return LocalRun(settings, lambda line: print(line, flush=True)).execute(should_stop, cpu.look)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""What an evaluation of a trained cell kept: each prompt's marks and divergences."""
+"""What an evaluation of a trained cell kept: each prompt's marks and divergences, and what had no mark."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +9,52 @@ from adaswitch.errors import DataError
 from adaswitch.io.eval_report import COMPLETIONS
 from adaswitch.io.run_directory import read_records
 
-Evaluated = dict[tuple[str, str], dict[int, tuple[float, int]]]
-"""By (split, figure), then by the prompt's record: a sum, and over how many completions or tokens it is."""
+
+@dataclass(frozen=True)
+class Unmarked:
+    """Completions that could not be marked, which are in no mean."""
+
+    unmarked: int
+    of: int
+    """All completions, marked or not."""
+
+    def __add__(self, other: "Unmarked") -> "Unmarked":
+        return Unmarked(self.unmarked + other.unmarked, self.of + other.of)
+
+
+NONE_UNMARKED = Unmarked(0, 0)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation of one cell."""
+
+    figures: dict[tuple[str, str], dict[int, tuple[float, int]]] = field(default_factory=dict)
+    """By (split, figure), then by the prompt's record: a sum, and over how many completions or tokens it is."""
+    unmarked: dict[str, Unmarked] = field(default_factory=dict)
+    """By split."""
 
 
 def read_evaluated(folder: Path) -> Evaluated:
-    """Marks count a completion, divergences in nats a token; what could not be marked is left out."""
-    found: Evaluated = {}
+    """Marks count a completion, divergences in nats a token; what could not be marked has no mark, and is counted."""
+    found = Evaluated()
     try:
         for row in read_records(folder / COMPLETIONS):
-            for figure, value, count in _figures(row):
-                prompts = found.setdefault((row["split"], figure), {})
-                total, before = prompts.get(row["record"], (0.0, 0))
-                prompts[row["record"]] = (total + value, before + count)
+            _add(found, row)
     except (KeyError, TypeError):
         raise DataError(
             "damaged; remove the folder, and it is made again", source=str(folder / COMPLETIONS)
         ) from None
     return found
+
+
+def _add(found: Evaluated, row: dict[str, Any]) -> None:
+    split = row["split"]
+    for figure, value, count in _figures(row):
+        prompts = found.figures.setdefault((split, figure), {})
+        total, before = prompts.get(row["record"], (0.0, 0))
+        prompts[row["record"]] = (total + value, before + count)
+    found.unmarked[split] = found.unmarked.get(split, NONE_UNMARKED) + Unmarked(int(row["marks"] is None), 1)
 
 
 def _figures(row: dict[str, Any]) -> Iterable[tuple[str, float, int]]:

@@ -12,13 +12,13 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from adaswitch.config import RunConfig, TeacherServiceConfig
-from adaswitch.errors import ConfigError
+from adaswitch.config import RunConfig
 from adaswitch.io.recorded import resolve_config
 from adaswitch.roles import Budget, Chunk
 from adaswitch.rollout import Prompt, Rollout
 from adaswitch.wire import ModelInfo
 from experiments.engines import LocalEngine
+from experiments.one_process import local_teacher, require_one_process
 from services.student.engine import WriteRequest
 from services.student.group import Group
 from services.student.parts import build_student
@@ -88,17 +88,17 @@ class LocalSource:
 
 
 def train_locally(
-    config: RunConfig, should_stop: Callable[[], bool], engine: LocalEngine = "transformers"
+    config: RunConfig,
+    should_stop: Callable[[], bool],
+    engine: LocalEngine = "transformers",
+    before_close: Callable[[], None] = lambda: None,
 ) -> bool:
     """Train by ``config`` in this process, or go on where it was. Whether the run is complete.
 
     The teacher's ``engine`` is transformers, for the numbers of a served run and no start-up time, or vllm, whose
-    engine is a process of its own: for a teacher that is worth it.
+    engine is a process of its own: for a teacher that is worth it. ``before_close`` is called while that is there.
     """
-    if config.trainer.max_staleness:
-        raise ConfigError(
-            "trainer.max_staleness: in one process nothing runs ahead; set it to 0, or leave out --local"
-        )
+    require_one_process(config)
     config = resolve_config(config)
     teachers: list[TeacherEngine] = []
     # One loop for all steps: vLLM's client belongs to the loop that it was started in.
@@ -106,7 +106,7 @@ def train_locally(
 
         def start_teacher() -> LocalSource:
             """Called for a policy that needs one, which ``replay`` does not."""
-            teacher = make_engine(_teacher_settings(config, engine))
+            teacher = make_engine(local_teacher(config, engine))
             teachers.append(teacher)
             runner.run(teacher.start())
             return LocalSource(config, teacher, teacher.info, runner.run)
@@ -118,14 +118,6 @@ def train_locally(
             finally:
                 job.recorder.close()
         finally:
+            before_close()
             for teacher in teachers:
                 runner.run(teacher.close())
-
-
-def _teacher_settings(config: RunConfig, engine: LocalEngine) -> TeacherServiceConfig:
-    if config.teacher.serve is None:
-        raise ConfigError(
-            "teacher.serve: needed to run without services: say which model the teacher is, "
-            "or leave out --local"
-        )
-    return config.teacher.serve.model_copy(update={"engine": engine})

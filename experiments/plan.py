@@ -38,6 +38,15 @@ class FinalEvaluation(Settings):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of both models."""
 
+    @model_validator(mode="after")
+    def _samples_that_differ(self) -> Self:
+        if self.num_samples > 1 and self.temperature == 0:
+            raise ValueError(
+                f"num_samples {self.num_samples}: at temperature 0 all of a prompt's completions are the same; "
+                "set temperature, as in temperature: 1.0"
+            )
+        return self
+
 
 class Plan(Settings):
     """What is compared. Values may hold ``{seed}``, which each cell fills in."""

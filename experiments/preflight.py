@@ -1,28 +1,151 @@
-"""What can be known to be wrong with a comparison before its first cell starts: models and data of all of them."""
+"""What can be known to be wrong with a comparison before its first cell starts.
 
-from collections.abc import Sequence
+Models, data, lengths and recorded runs, of all cells and of the evaluations of them. Each complaint names its method,
+and its evaluation.
+"""
 
-from adaswitch.config import RunConfig, needs_reference
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from transformers import PreTrainedTokenizerBase
+
+from adaswitch.config import (
+    ChainTaskConfig,
+    ReplayPolicyConfig,
+    RunConfig,
+    accepted_candidates,
+    needs_reference,
+)
+from adaswitch.errors import ConfigError, ModelError, UserError
+from adaswitch.fingerprint import tokenizer_sha256
+from adaswitch.io.eval_command import load_prompts
+from adaswitch.io.eval_request import EvalRequest
+from adaswitch.io.models import load_tokenizer, max_positions
 from adaswitch.io.preflight import load_run_data
-from experiments.plan import Cell
+from adaswitch.io.recorded import resolve_config
+from adaswitch.io.run_directory import RunDirectory
+from experiments.engines import LocalEngine
+from experiments.one_process import require_one_process
+from experiments.plan import Cell, FinalEvaluation, Plan
 from experiments.runner import is_complete
-from experiments.work import Training
+from experiments.work import Evaluating, Training, source_of
+from services.teacher.model_folder import read_model_folder
 
 
-def require_data(cells: Sequence[Cell]) -> None:
-    """Raises ``UserError`` for the first model, file, record or length that does not fit.
+def require_data(plan: Plan, cells: Sequence[Cell], local: LocalEngine | None = None) -> None:
+    """Raises ``UserError`` for the first model, file, record, length or recorded run that does not fit.
 
-    Cells that are complete are left out, and those that differ in their method alone are looked at once.
+    What is complete is left out, and files that several cells share are read once. ``local`` is the teacher's engine
+    where cells have no services.
     """
+    incomplete = [cell for cell in cells if not is_complete(Training(cell))]
     seen: set[str] = set()
+    for cell in incomplete:
+        with _naming(f"method {cell.method}"):
+            if local is not None:
+                require_one_process(cell.config)
+            _require_source(cell, incomplete)
+            if _is_new(_what_is_read(cell.config), seen):
+                _require_models_and_data(cell.config)
     for cell in cells:
-        key = _what_is_read(cell.config)
-        if key not in seen and not is_complete(Training(cell)):
-            load_run_data(cell.config)
-        seen.add(key)
+        for label, settings in plan.evaluations.items():
+            key = f"{label} {cell.config.task} {cell.config.student} {cell.config.trainer.eval_prompts}"
+            if not is_complete(Evaluating(cell, label, settings)) and _is_new(key, seen):
+                with _naming(f"method {cell.method}: evaluations.{label}"):
+                    _require_evaluation(cell.config, settings)
+
+
+@contextmanager
+def _naming(whose: str, separator: str = ": ") -> Iterator[None]:
+    """Put ``whose`` before the message of a ``UserError``, which keeps its kind."""
+    try:
+        yield
+    except UserError as error:
+        error.args = (f"{whose}{separator}{error}",)
+        raise
+
+
+def _is_new(key: str, seen: set[str]) -> bool:
+    """Whether ``key`` was not ``seen``; from now on it was."""
+    was_there = key in seen
+    seen.add(key)
+    return not was_there
 
 
 def _what_is_read(config: RunConfig) -> str:
-    serve = "" if config.teacher.serve is None else config.teacher.serve.model_dump_json()
-    parts = (config.task.model_dump_json(), config.student.model_dump_json(), serve)
-    return " ".join([*parts, str(needs_reference(config.policy))])
+    """Everything by which one cell's data, models and checks of them can differ from another's."""
+    policy, trainer = config.policy, config.trainer
+    kind = (needs_reference(policy), accepted_candidates(policy), isinstance(policy, ReplayPolicyConfig))
+    held_out = (trainer.eval_every > 0, trainer.eval_prompts)
+    return f"{config.task} {config.student} {config.teacher.serve} {kind} {held_out}"
+
+
+def _require_source(cell: Cell, incomplete: Sequence[Cell]) -> None:
+    """Raises ``UserError`` unless the run that the policy reads is there, or will be made by another cell."""
+    source = source_of(cell.config)
+    if source is None:
+        return
+    setting = "policy.run" if isinstance(cell.config.policy, ReplayPolicyConfig) else "policy.from_run"
+    for other in incomplete:
+        if other.folder.resolve() == source:
+            _require_recording(setting, other, cell)
+            return
+    with _naming(setting):
+        RunDirectory.open(source)
+    resolve_config(cell.config)
+
+
+def _require_recording(setting: str, source: Cell, cell: Cell) -> None:
+    """Raises ``ConfigError`` where ``source``, once complete, will not hold what ``cell`` reads."""
+    if source == cell:
+        raise ConfigError(f"{setting}: {cell.folder} is this run itself: name another")
+    if not source.config.trainer.save_rollouts:
+        raise ConfigError(
+            f"{setting}: method {source.method} keeps no rollouts: leave its trainer.save_rollouts at true"
+        )
+
+
+def _require_models_and_data(config: RunConfig) -> None:
+    """Raises ``UserError`` for data, a student, or a teacher that is to be served, which do not fit each other."""
+    serve, student = config.teacher.serve, config.student.model
+    if serve is None or isinstance(config.policy, ReplayPolicyConfig):
+        load_run_data(config)
+        return
+    with _naming("teacher.serve", separator="."):
+        facts = read_model_folder(serve)
+    # By default the length is the model's own.
+    served = config.teacher.model_copy(
+        update={"serve": serve.model_copy(update={"max_model_len": facts.max_model_len})}
+    )
+    tokenizer = load_run_data(config.model_copy(update={"teacher": served})).tokenizer
+    _require_tokenizer(f"teacher.serve.model: {serve.model!r}", facts.tokenizer_sha256, student, tokenizer)
+
+
+def _require_evaluation(config: RunConfig, settings: FinalEvaluation) -> None:
+    """Raises ``UserError`` for held-out data or a teacher that the evaluation could not use."""
+    if not isinstance(config.task, ChainTaskConfig) and config.task.eval is None:
+        raise ConfigError("task.eval: there is no held-out data: name it in the plan's settings")
+    limit = config.trainer.eval_prompts if settings.limit is None else settings.limit
+    student, budget = config.student.model, config.student.max_new_tokens
+    prompts = load_prompts(EvalRequest(student, config.task, limit, budget))
+    if (teacher := settings.teacher) is None:
+        return
+    sha256 = tokenizer_sha256(load_tokenizer(teacher, "teacher").get_vocab())
+    _require_tokenizer(f"teacher: {teacher!r}", sha256, student, prompts.tokenizer)
+    longest = max_positions(teacher, "teacher")
+    for example, token_ids in zip(prompts.examples, prompts.prompt_token_ids, strict=True):
+        if len(token_ids) + budget > longest:
+            raise ModelError(
+                f"{example.place}: the prompt has {len(token_ids)} tokens; with student.max_new_tokens {budget} that "
+                f"is more than the {longest} that the teacher takes: lower it, or leave the record out"
+            )
+
+
+def _require_tokenizer(teacher: str, sha256: str, student: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ``ModelError`` unless ``sha256``, the teacher's, is that of the student's tokenizer."""
+    own = tokenizer_sha256(tokenizer.get_vocab())
+    if sha256 != own:
+        raise ModelError(
+            f"{teacher} and the student {student!r} have different tokenizers ({sha256[:12]} and {own[:12]}): "
+            "token ids would not mean the same; take a pair of one model family"
+        )

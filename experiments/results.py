@@ -11,7 +11,7 @@ import numpy as np
 
 from adaswitch.errors import DataError
 from adaswitch.io.run_directory import RunDirectory, read_records
-from experiments.evaluated import Evaluated, read_evaluated
+from experiments.evaluated import Evaluated, Unmarked, read_evaluated
 from experiments.plan import Cell, Plan
 from experiments.work import FINISHED_FILE, Evaluating, Training
 
@@ -27,6 +27,8 @@ class CellResult:
     folder: Path
     """Its run directory."""
     curves: dict[tuple[str, str], list[tuple[int, float]]]
+    unmarked: dict[str, dict[int, Unmarked]]
+    """By split, then by the step of the evaluation."""
     tokens: dict[str, int]
     tokens_by_step: list[int]
     """``[steps + 1]``: tokens that the teacher worked on up to a step, those generated and those scored."""
@@ -38,14 +40,16 @@ class CellResult:
     """Seconds of all steps, without evaluations."""
     evaluations: dict[str, Evaluated]
     """By the plan's name."""
+    wall_s: float
+    """Seconds of all attempts but those that were killed, with start and evaluations on the way."""
     cpu_s: float
-    """Of all attempts but those that were killed, with evaluations and start: of their processes, and of those that
-    they waited for."""
+    """Of the same attempts: of their processes, and of those that they started."""
 
     def final(self, split: str, metric: str) -> float | None:
-        """The value after the last step, None where it was never measured."""
+        """The value after the last step, None where it was never measured, or nothing could be marked."""
         curve = self.curves.get((split, metric))
-        return curve[-1][1] if curve else None
+        # An earlier evaluation's value is not the last one's.
+        return curve[-1][1] if curve and curve[-1][0] == max(self.unmarked[split]) else None
 
     def at_teacher_tokens(self, split: str, metric: str, num_tokens: float) -> float | None:
         """The value once the teacher had worked on ``num_tokens``, on the line between two evaluations."""
@@ -64,11 +68,9 @@ class Results:
     cells: dict[str, dict[int, CellResult]] = field(default_factory=dict)
 
     def measured(self) -> list[tuple[str, str]]:
-        """The splits and metrics that there are, in the order of the first cell's record."""
-        for by_seed in self.cells.values():
-            for cell in by_seed.values():
-                return list(cell.curves)
-        return []
+        """The splits and metrics that any cell has a value of, in the order of the first cell's record."""
+        cells = [cell for by_seed in self.cells.values() for cell in by_seed.values()]
+        return list(dict.fromkeys(key for cell in cells for key in cell.curves))
 
     def values(self, method: str, value: Callable[[CellResult], float | None]) -> dict[int, float]:
         """``value`` of each of the method's cells that has one, by seed."""
@@ -106,19 +108,23 @@ def _read(plan: Plan, cell: Cell) -> CellResult:
 def _read_whole(plan: Plan, cell: Cell) -> CellResult:
     run = RunDirectory.open(cell.folder)
     steps = list(read_records(run.metrics))
+    evals = list(read_records(run.evals))
     spent = [step["teacher_tokens"] + step["scored_tokens"] for step in steps]
+    wall_s, cpu_s = _whole_cost(cell.folder / FINISHED_FILE)
     return CellResult(
         method=cell.method,
         seed=cell.seed,
         folder=cell.folder,
-        curves=_curves(list(read_records(run.evals))),
+        curves=_curves(evals),
+        unmarked=_unmarked(evals),
         tokens={name: sum(step[name] for step in steps) for name in TOKENS},
         tokens_by_step=list(accumulate(spent, initial=0)),
         switch_rates=[step["switch_rate"] for step in steps],
         switch_positions=[step["mean_switch_position"] for step in steps],
         train_s=sum(step["step_s"] for step in steps),
         evaluations=_evaluations(plan, cell),
-        cpu_s=_cpu_seconds(cell.folder / FINISHED_FILE),
+        wall_s=wall_s,
+        cpu_s=cpu_s,
     )
 
 
@@ -133,9 +139,11 @@ def _evaluations(plan: Plan, cell: Cell) -> dict[str, Evaluated]:
     return found
 
 
-def _cpu_seconds(finished: Path) -> float:
+def _whole_cost(finished: Path) -> tuple[float, float]:
+    """Wall and CPU seconds of all attempts."""
     try:
-        return float(json.loads(finished.read_text(encoding="utf-8"))["cpu_s"])
+        record = json.loads(finished.read_text(encoding="utf-8"))
+        return float(record["wall_s"]), float(record["cpu_s"])
     except (ValueError, KeyError, TypeError):
         raise DataError("damaged; remove it, and the run is looked at again", source=str(finished)) from None
 
@@ -147,3 +155,13 @@ def _curves(records: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[tup
             curve = curves.setdefault((record["split"], record["metric"]), [])
             curve.append((record["step"], record["value"]))
     return curves
+
+
+def _unmarked(records: Sequence[dict[str, Any]]) -> dict[str, dict[int, Unmarked]]:
+    """The same for each of a split's metrics: a completion is marked by all or by none. Older runs do not say."""
+    found: dict[str, dict[int, Unmarked]] = {}
+    for record in records:
+        unmarked = record.get("unmarked") or 0
+        of_step = Unmarked(unmarked, record["n"] + unmarked)
+        found.setdefault(record["split"], {})[record["step"]] = of_step
+    return found

@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.intervals import Interval, Sums, interval, over_prompts, paired, paired_over_prompts
 from experiments.results import TOKENS, CellResult, Results
+from experiments.unmarked import unmarked_note, unmarked_of
 
 
 def as_json(results: Results, machine: str) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def as_json(results: Results, machine: str) -> dict[str, Any]:
             for split, figure in _evaluated(results, label)
             for row in _evaluation_rows(results, label, split, figure)
         ],
+        "unmarked": unmarked_of(results),
         "costs": [_cost(results, method) for method in results.cells if results.cells[method]],
     }
 
@@ -71,14 +73,20 @@ def _rows_of(
 def _evaluated(results: Results, label: str) -> list[tuple[str, str]]:
     """The splits and figures of the evaluation ``label``, in the order of their first record."""
     cells = [cell for by_seed in results.cells.values() for cell in by_seed.values()]
-    return list(dict.fromkeys(key for cell in cells for key in cell.evaluations.get(label, {})))
+    return list(dict.fromkeys(key for cell in cells for key in _sums_of(cell, label)))
+
+
+def _sums_of(cell: CellResult, label: str) -> Mapping[tuple[str, str], Sums]:
+    """By (split, figure); none where the evaluation ``label`` is not complete."""
+    found = cell.evaluations.get(label)
+    return {} if found is None else found.figures  # type: ignore[return-value]
 
 
 def _evaluation_rows(results: Results, label: str, split: str, figure: str) -> list[dict[str, Any]]:
     """A row a method. The spread is over seeds; where the plan has one seed, over its held-out prompts."""
 
     def sums(cell: CellResult | None) -> Sums:
-        return {} if cell is None else cell.evaluations.get(label, {}).get((split, figure), {})  # type: ignore[return-value]
+        return {} if cell is None else _sums_of(cell, label).get((split, figure), {})
 
     named = {"split": f"{label}, {split}", "metric": figure}
     rows = _rows_of(results, lambda cell: over_prompts(sums(cell)).mean if sums(cell) else None, **named)
@@ -112,6 +120,7 @@ def _cost(results: Results, method: str) -> dict[str, Any]:
     names: dict[str, Callable[[CellResult], float]] = {
         "steps": lambda cell: len(cell.switch_rates),
         "train_s": lambda cell: cell.train_s,
+        "wall_s": lambda cell: cell.wall_s,
         "cpu_s": lambda cell: cell.cpu_s,
         **{name: (lambda cell, name=name: cell.tokens[name]) for name in TOKENS},  # type: ignore[misc]
         "switch_rate_first": lambda cell: _edge(cell.switch_rates, first=True),
@@ -139,19 +148,28 @@ def as_markdown(document: Mapping[str, Any], title: str) -> str:
         f"**bold**: the paired difference from {reference} excludes zero. Machine: {document['machine']}.",
         "",
     ]
-    if document["rows"]:
-        lines += ["After the last step:", "", *_marks(document["rows"], reference), ""]
-    if document["equal_teacher_tokens"]:
-        lines += [
+    lines += _tables(document)
+    return "\n".join([*lines, "What it cost, a run:", "", *_costs(document["costs"]), ""])
+
+
+def _tables(document: Mapping[str, Any]) -> list[str]:
+    """Each with what could not be marked under it; one with neither is left out."""
+    reference, unmarked = document["reference"], document["unmarked"]
+    tables = {
+        "rows": ("After the last step:", ""),
+        "equal_teacher_tokens": (
             f"Once the teacher has worked on {document['common_teacher_tokens']:,.0f} tokens (generated and "
             "scored), read off the line between two evaluations:",
-            "",
-            *_marks(document["equal_teacher_tokens"], reference),
-            "",
-        ]
-    if document["evaluations"]:
-        lines += ["Evaluated once trained:", "", *_marks(document["evaluations"], reference), ""]
-    return "\n".join([*lines, "What it cost, a run:", "", *_costs(document["costs"]), ""])
+            " in all evaluations on the way",
+        ),
+        "evaluations": ("Evaluated once trained:", ""),
+    }
+    lines: list[str] = []
+    for name, (head, during) in tables.items():
+        marks = ["", *_marks(document[name], reference)] if document[name] else []
+        note = unmarked_note(unmarked[name], during)
+        lines += [head, *marks, *note, ""] if marks or note else []
+    return lines
 
 
 def _seeds(seeds: Sequence[int]) -> str:
@@ -188,23 +206,32 @@ def _difference(figures: Mapping[str, Any] | None) -> str:
     return f"**{_text(figures, '+')}**" if figures["excludes_zero"] else _text(figures, "+")
 
 
+COST_COLUMNS = {
+    "steps": "steps",
+    "train_s": "seconds of training",
+    "wall_s": "seconds in all",
+    "cpu_s": "CPU seconds in all",
+    "student_tokens": "student tokens",
+    "wasted_tokens": "of these wasted",
+    "teacher_tokens": "teacher tokens",
+    "scored_tokens": "scored tokens",
+}
+COST_DEFINITIONS = (
+    "Means over a method's runs. Seconds of training: of all steps, without start and evaluations. Seconds in all "
+    "and CPU seconds in all: wall and processor time of a run's processes from start to end, with loading and with "
+    "the evaluations on the way, over all attempts but those that were killed; evaluations once trained are in "
+    "neither. Student tokens: written by the student; wasted: of these, what is in no completion. Teacher tokens: "
+    "written by the teacher; scored tokens: written by others, and given probabilities by the teacher. Switch rate: "
+    "the share of rollouts with a token that is not the student's, in the first and the last tenth of the steps."
+)
+
+
 def _costs(costs: list[dict[str, Any]]) -> list[str]:
-    lines = [
-        "| method | steps | seconds of training | CPU seconds | student tokens | of these wasted | teacher tokens | "
-        "scored tokens | switch rate, first → last tenth |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    names = (
-        "steps",
-        "train_s",
-        "cpu_s",
-        "student_tokens",
-        "wasted_tokens",
-        "teacher_tokens",
-        "scored_tokens",
-    )
+    """A line a method, and under the table what its columns are."""
+    heads = ["method", *COST_COLUMNS.values(), "switch rate, first → last tenth"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for cost in costs:
-        cells = [cost["method"], *(f"{cost[name]:,.0f}" for name in names)]
+        cells = [cost["method"], *(f"{cost[name]:,.0f}" for name in COST_COLUMNS)]
         cells.append(f"{cost['switch_rate_first']:.2f} → {cost['switch_rate_last']:.2f}")
         lines.append(f"| {' | '.join(cells)} |")
-    return lines
+    return [*lines, "", COST_DEFINITIONS]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from adaswitch.config import RandomSwitchPolicyConfig, ReplayPolicyConfig
+from adaswitch.config import RandomSwitchPolicyConfig, ReplayPolicyConfig, RunConfig
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.io.config_files import load_config, read_yaml, write_config
 from adaswitch.io.eval_report import RESULTS
@@ -68,7 +68,7 @@ class Training:
         self.folder = cell.folder
         self.num_threads = cell.config.trainer.num_threads
         self.result = cell.folder / FINISHED_FILE
-        self.source = _source(cell)
+        self.source = source_of(cell.config)
         self._config = cell.config
         self._local = local
 
@@ -88,9 +88,9 @@ class Training:
         return "experiments.cell", ["--config", str(config), *local]
 
 
-def _source(cell: Cell) -> Path | None:
-    """The run directory that the cell's policy reads."""
-    match cell.config.policy:
+def source_of(config: RunConfig) -> Path | None:
+    """The run directory that the run's policy reads."""
+    match config.policy:
         case RandomSwitchPolicyConfig(from_run=str(source)) | ReplayPolicyConfig(run=source):
             return Path(source).resolve()
         case _:

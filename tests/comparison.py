@@ -17,8 +17,8 @@ PLAN = {
 }
 
 
-def complete(cell: Cell, values: list[float], teacher_tokens: int = 100) -> None:
-    """Write what a run of two steps leaves behind."""
+def complete(cell: Cell, values: list[float | None], teacher_tokens: int = 100, unmarked: int = 0) -> None:
+    """Write what a run of two steps leaves behind; of 10 prompts ``unmarked`` are, and all where the value is None."""
     run = RunDirectory.create(cell.config)
     write_config(cell.config, run.path / CELL_FILE)
     for step in range(2):
@@ -29,5 +29,6 @@ def complete(cell: Cell, values: list[float], teacher_tokens: int = 100) -> None
             run.save_rollouts(step, [random_rollout(seed, num_student=3 + seed % 4) for seed in range(10)])
     for step, value in enumerate(values):
         record = {"step": step, "task": "chain", "split": "eval", "metric": "exact_match", "value": value}
-        append_record(run.evals, {**record, "n": 10})
-    (run.path / FINISHED_FILE).write_text(json.dumps({"wall_s": 1.0, "cpu_s": 2.0}))
+        without = 10 if value is None else unmarked
+        append_record(run.evals, {**record, "n": 10 - without, "unmarked": without})
+    (run.path / FINISHED_FILE).write_text(json.dumps({"wall_s": 7.0, "cpu_s": 2.0}))

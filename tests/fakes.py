@@ -127,6 +127,7 @@ def random_rollout(
             reference_token_ids=tuple(range(num_reference)),
             max_teacher_tokens=seed % 3 or None,
             coin=seed % 5 / 5 if seed % 2 else None,
+            divergence_scale=seed % 11 / 7 if seed % 3 else None,
         ),
         completion_token_ids=tuple(rng.integers(0, vocab_size, num_tokens).tolist()),
         by_teacher=np.arange(num_tokens) >= num_student,

@@ -125,13 +125,6 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-def _runs(process: ManagedProcess) -> Callable[[], None]:
-    def check() -> None:
-        assert process.exit_code is None, process.last_error()
-
-    return check
-
-
 def num_lines(path: Path) -> int:
     """None of a file that is not there."""
     return len(path.read_text().splitlines()) if path.is_file() else 0
@@ -139,12 +132,22 @@ def num_lines(path: Path) -> int:
 
 def wait_for_records(path: Path, number: int, process: ManagedProcess) -> None:
     """Until ``number`` lines are in ``path``."""
-    wait_until(lambda: num_lines(path) >= number, f"{number} lines in {path}", _runs(process))
+    _wait_with(process, lambda: num_lines(path) >= number, f"{number} lines in {path}")
 
 
 def wait_for_line(path: Path, words: str, process: ManagedProcess) -> None:
     """Until ``words`` are in ``path``."""
-    wait_until(lambda: words in path.read_text(), f"{words!r} in {path}", _runs(process))
+    _wait_with(process, lambda: words in path.read_text(), f"{words!r} in {path}")
+
+
+def _wait_with(process: ManagedProcess, condition: Callable[[], bool], what: str) -> None:
+    def check() -> None:
+        assert process.exit_code is None, process.last_error()
+
+    try:
+        wait_until(condition, what, check)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{process.name}:\n{process.log.read_text()[-3000:]}") from None
 
 
 @contextmanager

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from adaswitch.config import RunConfig
+from adaswitch.config import RunConfig, SharedScalePolicyConfig
 from adaswitch.io.evaluation import EvalPrompts, evaluate
 from adaswitch.io.run_directory import RunDirectory
 from adaswitch.metrics import rollout_metrics
-from adaswitch.rollout import Rollout
-from adaswitch.schedule import PromptSchedule
+from adaswitch.rollout import Prompt, Rollout
+from adaswitch.schedule import PromptSchedule, divergence_scale
 from trainer.checkpoint import save_checkpoint
 from trainer.learner import Learner, Update
 from trainer.recorder import Recorder
@@ -41,10 +41,10 @@ def train(job: Job, start: int) -> int:
     while not is_complete(job, step) and not job.should_stop():
         evaluate_if_due(job, step)
         while admitted <= min(step + config.max_staleness, config.num_steps - 1):
-            job.source.offer(job.schedule.step(admitted))
+            job.source.offer(prompts_of(job, admitted))
             admitted += 1
         waited_since = time.perf_counter()
-        rollouts = job.source.take(job.schedule.step(step), job.should_stop)
+        rollouts = job.source.take(prompts_of(job, step), job.should_stop)
         if rollouts is None:
             break
         updated_since = time.perf_counter()
@@ -64,6 +64,15 @@ def train(job: Job, start: int) -> int:
         evaluate_if_due(job, step)
     checkpoint(job, step)
     return step
+
+
+def prompts_of(job: Job, step: int) -> list[Prompt]:
+    """The prompts of ``step``, with the scale of the divergences before it where the policy needs one."""
+    policy = job.config.policy
+    if not isinstance(policy, SharedScalePolicyConfig):
+        return job.schedule.step(step)
+    means, max_staleness = job.recorder.mean_divergences, job.config.trainer.max_staleness
+    return job.schedule.step(step, divergence_scale(means, step, policy.window_steps, max_staleness))
 
 
 def is_complete(job: Job, step: int) -> bool:

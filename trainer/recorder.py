@@ -10,13 +10,23 @@ from torch.utils.tensorboard import SummaryWriter
 from adaswitch.config import RunConfig
 from adaswitch.health import MAX_STEPS, signatures
 from adaswitch.io.evaluation import Evaluation
-from adaswitch.io.run_directory import RunDirectory, append_record, read_records
+from adaswitch.io.run_directory import (
+    NUMBER,
+    NUMBER_OR_NONE,
+    Fields,
+    RunDirectory,
+    append_record,
+    read_records,
+)
 from adaswitch.scores import ALL_SPLITS, MAIN_SPLIT, Score, describe
 from trainer.learner import Update
 
 MAX_UNMARKED_LINES = 5
 HEALTH_EVERY = 25
 """Steps between two looks for the failure signatures of switching."""
+
+STEP_FIELDS: Fields = {"step": NUMBER, "step_s": NUMBER, "mean_divergence": NUMBER_OR_NONE}
+"""What is read of an earlier attempt's steps."""
 
 
 class Recorder:
@@ -29,8 +39,13 @@ class Recorder:
         self._num_steps = config.trainer.num_steps
         self._recent: deque[Mapping[str, float | int | None]] = deque(maxlen=MAX_STEPS)
         self._named: set[str] = set()
-        self.steps_s = sum(record["step_s"] for record in read_records(run.metrics))
+        steps = list(read_records(run.metrics, STEP_FIELDS))
+        self.steps_s = sum(record["step_s"] for record in steps)
         """Seconds of all steps on record, those of earlier attempts too; evaluations are left out."""
+        self.mean_divergences: dict[int, float | None] = {
+            record["step"]: record.get("mean_divergence") for record in steps
+        }
+        """In nats by step, those of earlier attempts too; None where no divergence was seen."""
         self._evaluated = {record["step"] for record in read_records(run.evals)}
         self._events = SummaryWriter(str(run.tensorboard), purge_step=start)
         self._last_s = time.perf_counter()
@@ -56,6 +71,7 @@ class Recorder:
         }
         self._last_s = now_s
         self.steps_s += step_s
+        self.mean_divergences[step] = metrics["mean_divergence"]
         append_record(self._run.metrics, record)
         for name, value in record.items():
             if value is not None and name != "step":

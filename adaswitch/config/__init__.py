@@ -23,6 +23,7 @@ from adaswitch.config.policy import (
     RandomSwitchPolicyConfig,
     RelayPolicyConfig,
     ReplayPolicyConfig,
+    SharedScalePolicyConfig,
     SKDPolicyConfig,
     ThresholdPolicyConfig,
     accepted_candidates,
@@ -85,6 +86,7 @@ __all__ = [
     "ReverseKLConfig",
     "RunConfig",
     "SKDPolicyConfig",
+    "SharedScalePolicyConfig",
     "SkewedKLConfig",
     "SkewedReverseKLConfig",
     "StudentConfig",
@@ -258,9 +260,22 @@ def _path(finding: ErrorDetails, model: type[Settings]) -> str:
     """The key as it is written in a document: without the ``kind``s that pydantic puts between."""
     last = finding["loc"][len(finding["loc"]) - 1 :] if finding["type"] == "extra_forbidden" else ()
     inner = finding["loc"][: len(finding["loc"]) - len(last)]
-    known = _known_keys(model)
-    kept = [str(part) for part in inner if isinstance(part, int) or part in known]
+    known, by_name = _known_keys(model), _mapping_keys(model)
+    kept = [
+        str(part)
+        for before, part in zip(("", *inner), inner, strict=False)
+        if isinstance(part, int) or part in known or before in by_name
+    ]
     return ".".join([*kept, *map(str, last)])
+
+
+def _mapping_keys(model: type[Settings]) -> set[str]:
+    """The keys anywhere under ``model`` that hold a mapping, whose own keys are names that somebody chose."""
+    keys: set[str] = set()
+    for definition in [model.model_json_schema(), *model.model_json_schema().get("$defs", {}).values()]:
+        properties = definition.get("properties", {})
+        keys |= {key for key, schema in properties.items() if schema.get("type") == "object"}
+    return keys
 
 
 def _known_keys(model: type[Settings]) -> set[str]:

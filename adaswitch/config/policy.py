@@ -38,6 +38,22 @@ class ThresholdPolicyConfig(Settings):
     """Tokens that the student writes between two looks at the teacher. Changes the cost, never the result."""
 
 
+class SharedScalePolicyConfig(Settings):
+    """Ours, apart from the paper: as AdaSwitch, with the mean over all rollouts of the last steps as the scale."""
+
+    kind: Literal["shared_scale"] = "shared_scale"
+    factor: float = Field(default=10.0, gt=0)
+    """The threshold is so many times the scale."""
+    window_steps: int = Field(default=8, ge=1)
+    """Over how many optimizer steps the scale is taken; until there is one on record nothing switches."""
+    floor: float = Field(default=0.0, ge=0)
+    """In nats: the threshold is never below it."""
+    metric: DivergenceName = "forward_kl"
+    """The divergence between the teacher's and the student's next-token distributions."""
+    chunk_size: int = Field(default=16, ge=1)
+    """Tokens that the student writes between two looks at the teacher. Changes the cost, never the result."""
+
+
 class OnPolicyConfig(Settings):
     """The student writes all of it."""
 
@@ -144,6 +160,7 @@ class ReplayPolicyConfig(Settings):
 PolicyConfig = Annotated[
     AdaSwitchPolicyConfig
     | ThresholdPolicyConfig
+    | SharedScalePolicyConfig
     | OnPolicyConfig
     | OffPolicyConfig
     | DatasetPolicyConfig

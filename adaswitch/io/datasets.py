@@ -1,11 +1,13 @@
 """Examples of a task, from JSON-lines files, the Hugging Face hub or a generator; and their token ids."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 from adaswitch.config import ChainTaskConfig, DataSource, TaskConfig
 from adaswitch.errors import ConfigError, DataError, EnvironmentProblem, ModelError
+from adaswitch.scores import MAIN_SPLIT
 from adaswitch.tasks import Example, Task, chain_examples, make_record_task
 from adaswitch.tasks.chain import MAX_LONGER, answer_length
 
@@ -44,7 +46,7 @@ def load_examples(settings: TaskConfig, split: Split) -> list[Example]:
     training prompts themselves, which are drawn around them; the extra splits follow behind. A task without
     an ``eval`` source has no held-out examples: the list is empty. Raises ``DataError`` or
     ``EnvironmentProblem`` as ``load_records`` does, and ``DataError`` with the line for a record that cannot be
-    used.
+    used, or that is of another data set than the held-out ones before it.
     """
     if isinstance(settings, ChainTaskConfig):
         return _chain_split(settings, split)
@@ -53,7 +55,26 @@ def load_examples(settings: TaskConfig, split: Split) -> list[Example]:
         return []
     task = make_record_task(settings)
     name = source_name(source)
-    return [task.example(record, number, name) for number, record in load_records(source)]
+    examples = [task.example(record, number, name) for number, record in load_records(source)]
+    if split == "eval":
+        _refuse_mixture(examples)
+    return examples
+
+
+def _refuse_mixture(examples: Sequence[Example]) -> None:
+    """Raises ``DataError`` where some held-out examples are of a kind of their own and some are of none.
+
+    Then no score would stand for the whole.
+    """
+    first = examples[0]
+    for example in examples:
+        if (example.split == MAIN_SPLIT) != (first.split == MAIN_SPLIT):
+            raise DataError(
+                f"held-out records must be all of one data set: this one is reported under {example.split!r}, "
+                f"that of line {first.number} under {first.split!r}: make a file of each",
+                source=example.source,
+                line=example.number,
+            )
 
 
 def eval_examples(settings: TaskConfig, limit: int) -> list[Example]:
@@ -126,7 +147,7 @@ def read_jsonl(path: Path, limit: int | None = None) -> list[tuple[int, Record]]
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    records.append((number, _parsed(line, number, str(path))))
+                    records.append((number, parse_record(line, number, str(path))))
                 if len(records) == limit:
                     break
     except FileNotFoundError:
@@ -138,7 +159,8 @@ def read_jsonl(path: Path, limit: int | None = None) -> list[tuple[int, Record]]
     return records
 
 
-def _parsed(line: bytes, number: int, source: str) -> Record:
+def parse_record(line: bytes, number: int, source: str) -> Record:
+    """The JSON object in ``line``. Raises ``DataError`` with ``source`` and the line ``number`` for anything else."""
     try:
         record = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError:
@@ -187,7 +209,7 @@ def encode_prompt(tokenizer: Tokenizer, task: Task, example: Example) -> list[in
     there is no chat template or the vocabulary cannot spell the prompt.
     """
     if not task.chat_template:
-        return _encoded(tokenizer, example.prompt, example.number, add_special_tokens=True)
+        return _encoded(tokenizer, example.prompt, example, add_special_tokens=True)
     if tokenizer.chat_template is None:
         raise ModelError(
             "task.chat_template: the tokenizer has no chat template; set it to false, or use a chat model"
@@ -195,7 +217,7 @@ def encode_prompt(tokenizer: Tokenizer, task: Task, example: Example) -> list[in
     messages = [{"role": "user", "content": example.prompt}]
     # The template writes the special tokens itself: as text first, so that none is added twice.
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return _encoded(tokenizer, str(text), example.number, add_special_tokens=False)
+    return _encoded(tokenizer, str(text), example, add_special_tokens=False)
 
 
 def encode_reference(tokenizer: Tokenizer, example: Example) -> list[int]:
@@ -205,17 +227,15 @@ def encode_reference(tokenizer: Tokenizer, example: Example) -> list[int]:
     vocabulary cannot spell the text.
     """
     if not example.reference.strip():
-        raise DataError(
-            "the reference is empty: fill it in, or leave the record out", source=f"record {example.number}"
-        )
+        raise DataError("the reference is empty: fill it in, or leave the record out", source=example.place)
     if tokenizer.eos_token_id is None:
         raise ModelError("the tokenizer has no end-of-sequence token: set eos_token in its folder")
-    token_ids = _encoded(tokenizer, example.reference, example.number, add_special_tokens=False)
+    token_ids = _encoded(tokenizer, example.reference, example, add_special_tokens=False)
     return [*token_ids, tokenizer.eos_token_id]
 
 
-def _encoded(tokenizer: Tokenizer, text: str, number: int, *, add_special_tokens: bool) -> list[int]:
+def _encoded(tokenizer: Tokenizer, text: str, example: Example, *, add_special_tokens: bool) -> list[int]:
     try:
         return tokenizer.encode(text, add_special_tokens=add_special_tokens)
     except Exception as error:  # A vocabulary without an unknown token raises no narrower type.
-        raise ModelError(f"record {number}: the tokenizer cannot spell {text[:40]!r}: {error}") from None
+        raise ModelError(f"{example.place}: the tokenizer cannot spell {text[:40]!r}: {error}") from None

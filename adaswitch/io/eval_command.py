@@ -73,7 +73,7 @@ def _check_lengths(prompts: EvalPrompts, longest: int, whose: str) -> None:
     for example, token_ids in zip(prompts.examples, prompts.prompt_token_ids, strict=True):
         if len(token_ids) + prompts.max_new_tokens > longest:
             raise ModelError(
-                f"record {example.number} ({example.split}): the prompt has {len(token_ids)} tokens; with "
+                f"{example.place}: the prompt has {len(token_ids)} tokens; with "
                 f"--max-new-tokens {prompts.max_new_tokens} that is more than the {longest} that {whose} takes: "
                 "lower it, or leave the record out"
             )

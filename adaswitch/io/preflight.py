@@ -5,17 +5,16 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from adaswitch.config import ChainTaskConfig, RunConfig, TaskConfig, accepted_candidates, needs_reference
-from adaswitch.errors import ConfigError, DataError
+from adaswitch.config import RunConfig, accepted_candidates, needs_reference
+from adaswitch.errors import ConfigError, DataError, ModelError
 from adaswitch.io.datasets import (
     check_chain_budget,
     encode_prompt,
     encode_reference,
     eval_examples,
     load_examples,
-    source_name,
 )
-from adaswitch.io.models import check_lengths, load_tokenizer, max_positions
+from adaswitch.io.models import load_tokenizer, max_positions
 from adaswitch.tasks import Example, Task, make_task
 
 
@@ -43,12 +42,30 @@ def load_run_data(config: RunConfig) -> RunData:
     examples = _eval_examples(config)
     held_out = [tuple(encode_prompt(tokenizer, task, example)) for example in examples]
     budget, longest = config.student.max_new_tokens, max_positions(config.student.model)
-    check_lengths(train, budget, longest, "the student")
-    check_lengths(held_out, budget, longest, "the student")
+    _check_lengths(train_examples, train, budget, longest, "the student")
+    _check_lengths(examples, held_out, budget, longest, "the student")
     serve = config.teacher.serve
     if serve is not None and serve.max_model_len is not None:
-        check_lengths(train, budget, serve.max_model_len, "the teacher (teacher.serve.max_model_len)")
+        whose = "the teacher (teacher.serve.max_model_len)"
+        _check_lengths(train_examples, train, budget, serve.max_model_len, whose)
     return RunData(task, tokenizer, train, references, examples, held_out)
+
+
+def _check_lengths(
+    examples: Sequence[Example],
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    max_tokens: int,
+    whose: str,
+) -> None:
+    """Raises ``ModelError`` for the first prompt that leaves no room for the whole completion budget."""
+    for example, prompt in zip(examples, prompts, strict=True):
+        if len(prompt) + max_new_tokens > max_tokens:
+            raise ModelError(
+                f"{example.place}: the prompt has {len(prompt)} tokens; with student.max_new_tokens "
+                f"{max_new_tokens} that is more than the {max_tokens} that {whose} takes: lower the budget, or "
+                "leave the record out"
+            )
 
 
 def _check_candidates(config: RunConfig, vocab_size: int) -> None:
@@ -74,14 +91,9 @@ def _references(
             raise DataError(
                 f"no reference answer, which policy.kind {config.policy.kind} trains on: add one, leave the "
                 "record out, or take another policy",
-                source=_train_source(config.task),
-                line=example.number,
+                source=example.place,
             )
     return [tuple(encode_reference(tokenizer, example)) for example in examples]
-
-
-def _train_source(task: TaskConfig) -> str:
-    return "chain prompts" if isinstance(task, ChainTaskConfig) else source_name(task.train)
 
 
 def _eval_examples(config: RunConfig) -> list[Example]:

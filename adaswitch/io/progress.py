@@ -7,11 +7,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from adaswitch.config import RunConfig
+from adaswitch.health import signatures
 from adaswitch.io.launch import LocalRun
-from adaswitch.io.run_directory import RunDirectory, read_records
-from adaswitch.io.summary import print_summary, summarise
+from adaswitch.io.run_directory import NUMBER, Fields, RunDirectory, read_records
+from adaswitch.io.run_health import HEALTH_FIELDS, print_signatures
+from adaswitch.io.summary import EVAL_FIELDS, print_summary, summarise
 from adaswitch.scores import describe
 
+STEP_FIELDS: Fields = dict.fromkeys(("step", "loss", "switch_rate", "step_s"), NUMBER)
 PLAIN_EVERY_S = 5.0
 """Where there is no terminal: how often a line is printed."""
 
@@ -35,6 +38,8 @@ def follow_local_run(config: RunConfig, should_stop: Callable[[], bool]) -> bool
     summary = summarise(local.run)
     if summary is not None:
         print_summary(local.run, summary, local.seconds, console)
+        steps = list(read_records(local.run.metrics, HEALTH_FIELDS))
+        print_signatures(signatures(config.policy, steps), console)
     console.print(f"total {time.monotonic() - started_s:.0f} s", highlight=False)
     return complete
 
@@ -60,16 +65,22 @@ class _Display:
         self._progress = progress
         self._console = console
         self._task = progress.add_task("training", total=num_steps, figures="waiting for the first step")
-        self._num_evals = len(list(read_records(run.evals)))
+        self._num_evals = len(list(read_records(run.evals, EVAL_FIELDS)))
         self._metrics_size = -1
         self._printed_s = 0.0
 
     def refresh(self) -> None:
         """Show what is new."""
-        evals = list(read_records(self._run.evals))
+        evals = list(read_records(self._run.evals, EVAL_FIELDS))
         for record in evals[self._num_evals :]:
-            words = describe(*(record[name] for name in ("split", "metric", "value", "n")))
-            self._console.print(f"after {record['step']} steps: {words}", highlight=False)
+            words = describe(
+                record["split"],
+                record["metric"],
+                record.get("value"),
+                record["n"],
+                record.get("unmarked") or 0,
+            )
+            self._console.print(f"after {record['step']} steps: {words}", highlight=False, markup=False)
         self._num_evals = len(evals)
         size = self._run.metrics.stat().st_size if self._run.metrics.is_file() else -1
         if size == self._metrics_size:
@@ -78,7 +89,7 @@ class _Display:
         self._show_steps()
 
     def _show_steps(self) -> None:
-        records = list(read_records(self._run.metrics))
+        records = list(read_records(self._run.metrics, STEP_FIELDS))
         if not records:
             return
         newest = records[len(records) - 1]

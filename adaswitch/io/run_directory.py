@@ -11,15 +11,26 @@ tensorboard/           the same numbers as events
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType, UnionType
 from typing import Any
 
 from adaswitch.config import RunConfig
 from adaswitch.errors import DataError, EnvironmentProblem
 from adaswitch.io.config_files import write_config
+from adaswitch.io.datasets import parse_record
 from adaswitch.rollout import Rollout
 from adaswitch.rollout_codec import decode_rollouts, encode_rollouts
+
+NUMBER = int | float
+NUMBER_OR_NONE = int | float | None
+TEXT = str
+_KIND_NAMES = {NUMBER: "a number", NUMBER_OR_NONE: "a number or null", TEXT: "a string"}
+Fields = Mapping[str, type | UnionType]
+"""What a reader needs of a record, by name: each ``NUMBER``, ``TEXT``, or ``NUMBER_OR_NONE``, which may be absent."""
+NO_FIELDS: Fields = MappingProxyType({})
 
 _CHECKPOINT = re.compile(r"^step-(\d+)$")
 
@@ -98,7 +109,10 @@ class RunDirectory:
         return self.checkpoints / f"step-{step}"
 
     def drop_records_from(self, step: int) -> None:
-        """Forget metrics of step ``step`` and later, and evaluations after it: they will be made again."""
+        """Forget metrics of step ``step`` and later, and evaluations after it: they will be made again.
+
+        Raises ``DataError`` as ``read_records`` does.
+        """
         _filter_records(self.metrics, lambda record: record["step"] < step)
         _filter_records(self.evals, lambda record: record["step"] <= step)
 
@@ -115,18 +129,40 @@ def append_record(path: Path, record: Mapping[str, object]) -> None:
         file.write(line + "\n")
 
 
-def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a record file, none if there is no file."""
+def read_records(path: Path, fields: Fields = NO_FIELDS) -> Iterator[dict[str, Any]]:
+    """The objects of a record file, none if there is no file.
+
+    Raises ``DataError`` with the line for one that is no JSON object or lacks one of ``fields``, and for a file
+    that cannot be read.
+    """
     if not path.is_file():
         return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"not JSON: {error}", source=str(path), line=number) from None
-        if not isinstance(record, dict):
-            raise DataError("not an object: the file is damaged", source=str(path), line=number)
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", source=str(path)) from None
+    for number, line in enumerate(lines, start=1):
+        record = parse_record(line, number, str(path))
+        _require_fields(record, fields, number, str(path))
         yield record
+
+
+def _require_fields(record: Mapping[str, object], fields: Fields, number: int, source: str) -> None:
+    """Raises ``DataError`` for the first of ``fields`` that ``record`` lacks or that is not what it should be."""
+    for name, kind in fields.items():
+        value = record.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool) or _is_infinite(value):
+            problem = f'no field "{name}"' if name not in record else f'field "{name}" is {value!r:.40}'
+            raise DataError(
+                f"{problem}, where {_KIND_NAMES[kind]} is expected: the file is damaged; remove the line",
+                source=source,
+                line=number,
+            )
+
+
+def _is_infinite(value: object) -> bool:
+    """Whether it is NaN, or beyond what a float holds: JSON as Python reads it has such numbers."""
+    return isinstance(value, int | float) and not abs(value) <= sys.float_info.max
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -137,6 +173,6 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _filter_records(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    kept = [record for record in read_records(path) if keep(record)]
+    kept = [record for record in read_records(path, {"step": NUMBER}) if keep(record)]
     if path.is_file():
         write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())

@@ -6,10 +6,11 @@ from statistics import fmean
 from typing import Any
 
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from adaswitch.io.run_directory import RunDirectory, read_records
+from adaswitch.io.run_directory import NUMBER, NUMBER_OR_NONE, TEXT, Fields, RunDirectory, read_records
 from adaswitch.scores import ALL_SPLITS, MAIN_SPLIT
 
 TOKEN_NAMES = {
@@ -29,6 +30,21 @@ ROLLOUT_NAMES = {
     "generate_s": "teacher writing",
 }
 
+STEP_FIELDS: Fields = {
+    **dict.fromkeys(("loss", "switch_rate", *TOKEN_NAMES, *PHASE_NAMES, *ROLLOUT_NAMES), NUMBER),
+    "mean_switch_position": NUMBER_OR_NONE,
+}
+EVAL_FIELDS: Fields = {
+    "step": NUMBER,
+    "split": TEXT,
+    "metric": TEXT,
+    "value": NUMBER_OR_NONE,
+    "n": NUMBER,
+    "unmarked": NUMBER_OR_NONE,
+    "eval_s": NUMBER,
+}
+"""Records of older runs lack ``unmarked``."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -45,13 +61,13 @@ class Summary:
 
 
 def summarise(run: RunDirectory) -> Summary | None:
-    """The figures of ``run``; None if it has not done a step."""
-    metrics = list(read_records(run.metrics))
+    """The figures of ``run``; None if it has not done a step. Raises ``DataError`` for a damaged record."""
+    metrics = list(read_records(run.metrics, STEP_FIELDS))
     if not metrics:
         return None
     tenth = max(1, len(metrics) // 10)
     first, last = metrics[:tenth], metrics[len(metrics) - tenth :]
-    evals = list(read_records(run.evals))
+    evals = list(read_records(run.evals, EVAL_FIELDS))
     return Summary(
         num_steps=len(metrics),
         evals=evals,
@@ -71,7 +87,7 @@ def _eval_seconds(evals: Sequence[dict[str, Any]]) -> float:
 
 
 def _mean(records: Sequence[dict[str, Any]], name: str) -> float | None:
-    values = [record[name] for record in records if record[name] is not None]
+    values = [record[name] for record in records if record.get(name) is not None]
     return fmean(values) if values else None
 
 
@@ -89,7 +105,7 @@ def print_summary(
 def _results(summary: Summary) -> Table:
     table = _table("result", "before", "after")
     for label, before, after in _eval_rows(summary.evals):
-        table.add_row(label, _share(before), f"[bold green]{_share(after)}[/bold green]")
+        table.add_row(escape(label), _share(before), f"[bold green]{_share(after)}[/bold green]")
     table.add_row("loss, nats a token", *(f"{value:.3f}" for value in summary.loss))
     table.add_row("rollouts that switched", *(f"{value:.0%}" for value in summary.switch_rate))
     table.add_row(
@@ -104,19 +120,27 @@ def _eval_rows(evals: Sequence[dict[str, Any]]) -> list[tuple[str, float | None,
     if not evals:
         return []
     first = {
-        (record["split"], record["metric"]): record["value"]
-        for record in evals
-        if record["step"] == evals[0]["step"]
+        (record["split"], record["metric"]): record for record in evals if record["step"] == evals[0]["step"]
     }
     rows = []
     for record in evals:
         if record["step"] != evals[len(evals) - 1]["step"]:
             continue
-        split, metric = record["split"], record["metric"]
-        name = "held-out prompts" if split in (MAIN_SPLIT, ALL_SPLITS) else f"prompts: {split}"
-        label = f"{metric.replace('_', ' ')} on {record['n']} {name}"
-        rows.append((label, first.get((split, metric)), record["value"]))
+        before = first.get((record["split"], record["metric"]))
+        value_before = None if before is None else before.get("value")
+        rows.append((_eval_label(before or record, record), value_before, record.get("value")))
     return rows
+
+
+def _eval_label(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """What was marked, by the evaluation ``after``, and how much could not be, in either of both."""
+    split = after["split"]
+    name = "held-out prompts" if split in (MAIN_SPLIT, ALL_SPLITS) else f"prompts: {split}"
+    label = f"{after['metric'].replace('_', ' ')} on {after['n']} {name}"
+    unmarked_before, unmarked_after = (record.get("unmarked") or 0 for record in (before, after))
+    if unmarked_before != unmarked_after:
+        return f"{label} (unmarked: {unmarked_before} before, {unmarked_after} after)"
+    return f"{label} ({unmarked_after} unmarked)" if unmarked_after else label
 
 
 def _share(value: float | None) -> str:

@@ -13,12 +13,13 @@ from adaswitch.config.policy import (
     RandomSwitchPolicyConfig,
     RelayPolicyConfig,
     ReplayPolicyConfig,
+    SharedScalePolicyConfig,
     SKDPolicyConfig,
     ThresholdPolicyConfig,
 )
 from adaswitch.errors import ConfigError
 from adaswitch.policies.adaptive import adaswitch
-from adaswitch.policies.controls import random_switch, threshold
+from adaswitch.policies.controls import random_switch, shared_scale, threshold
 from adaswitch.policies.hand_back import relay, skd
 from adaswitch.policies.one_writer import dataset, mixed, off_policy, on_policy
 from adaswitch.roles import Budget, Student, Teacher
@@ -33,6 +34,7 @@ __all__ = [
     "random_switch",
     "relay",
     "run_policy",
+    "shared_scale",
     "skd",
     "threshold",
 ]
@@ -47,6 +49,8 @@ async def run_policy(
             return await adaswitch(prompt, student, teacher, budget, config)
         case ThresholdPolicyConfig():
             return await threshold(prompt, student, teacher, budget, config)
+        case SharedScalePolicyConfig():
+            return await shared_scale(prompt, student, teacher, budget, config)
         case OnPolicyConfig():
             return await on_policy(prompt, student, teacher, budget, config)
         case OffPolicyConfig():

@@ -1,13 +1,17 @@
-"""AdaSwitch with another rule in its place: a fixed threshold, a place that was drawn."""
+"""AdaSwitch with another rule in its place: a fixed threshold, one on a shared scale (ours), a place that was drawn."""
 
-from adaswitch.config.policy import RandomSwitchPolicyConfig, ThresholdPolicyConfig
+from adaswitch.config.policy import (
+    RandomSwitchPolicyConfig,
+    SharedScalePolicyConfig,
+    ThresholdPolicyConfig,
+)
 from adaswitch.draft import RolloutDraft
 from adaswitch.policies.coins import coin_of
 from adaswitch.policies.stages import explore, guide
 from adaswitch.roles import Budget, Student, Teacher
 from adaswitch.rollout import Prompt, Rollout
 from adaswitch.sampling import switch_place
-from adaswitch.switching import FixedThreshold, NeverSwitch, SwitchAt
+from adaswitch.switching import FixedThreshold, NeverSwitch, SharedScaleThreshold, SwitchAt
 
 
 async def threshold(
@@ -16,6 +20,17 @@ async def threshold(
     """The student explores until its divergence exceeds a fixed tau, then the teacher guides to the end."""
     draft = RolloutDraft(prompt, budget)
     rule = FixedThreshold(config.tau)
+    if await explore(draft, student, teacher, rule, config.metric, config.chunk_size):
+        await guide(draft, teacher)
+    return draft.finish()
+
+
+async def shared_scale(
+    prompt: Prompt, student: Student, teacher: Teacher, budget: Budget, config: SharedScalePolicyConfig
+) -> Rollout:
+    """Ours: the threshold is on the scale that the prompt comes with, which all prompts of its step share."""
+    draft = RolloutDraft(prompt, budget)
+    rule = SharedScaleThreshold(config.factor, prompt.divergence_scale, config.floor)
     if await explore(draft, student, teacher, rule, config.metric, config.chunk_size):
         await guide(draft, teacher)
     return draft.finish()

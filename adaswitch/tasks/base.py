@@ -29,6 +29,13 @@ class Example:
     """All gold answers, where the data set has several for one prompt."""
     record: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
     """The record as it was read, for a metric of one's own; empty for generated prompts."""
+    source: str = field(default="", compare=False)
+    """The file or data set that it comes from; empty for generated prompts."""
+
+    @property
+    def place(self) -> str:
+        """Where it is found, for messages: ``train.jsonl, line 3``, or ``record 3 (longer)`` if generated."""
+        return f"{self.source}, line {self.number}" if self.source else f"record {self.number} ({self.split})"
 
     @property
     def all_references(self) -> tuple[str, ...]:
@@ -82,16 +89,24 @@ def text_field(
 
     Raises ``DataError`` with ``source`` and the line ``number`` where it is missing, no text, or blank.
     """
-    value = any_field(record, field, number, source)
+    text = require_text(any_field(record, field, number, source), f'field "{field}"', number, source)
+    if not may_be_blank and not text.strip():
+        raise DataError(f'field "{field}" is empty', source=source, line=number)
+    return text
+
+
+def require_text(value: object, name: str, number: int, source: str) -> str:
+    """``value``, which messages call ``name``, if it is text that can be written down.
+
+    Raises ``DataError`` with ``source`` and the line ``number`` otherwise.
+    """
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
-        raise DataError(f'field "{field}" must be a string, and is {kind}', source=source, line=number)
+        raise DataError(f"{name} must be a string, and is {kind}", source=source, line=number)
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise DataError(
-            f'field "{field}" holds half of a surrogate pair, which is no text', source=source, line=number
+            f"{name} holds half of a surrogate pair, which is no text", source=source, line=number
         )
-    if not may_be_blank and not value.strip():
-        raise DataError(f'field "{field}" is empty', source=source, line=number)
     return value
 
 

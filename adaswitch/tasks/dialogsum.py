@@ -35,7 +35,7 @@ class DialogsumTask:
         fields = _TEST_FIELDS if "summary1" in record else ("summary",)
         summaries = tuple(text_field(record, name, number, source, may_be_blank=True) for name in fields)
         prompt = f"{self.prompt_prefix}{dialogue}{self.prompt_suffix}"
-        return Example(prompt, summaries[0], number, references=summaries, record=record)
+        return Example(prompt, summaries[0], number, references=summaries, record=record, source=source)
 
     def mark(self, completion: str, example: Example) -> Marks:
         """ROUGE of ``completion`` against every summary."""

@@ -42,9 +42,15 @@ def apply_metric(function: MetricFunction, completion: str, record: Mapping[str,
         raise UnmarkedError(f"the metric raised {_reason(error)}") from error
     # NaN is in no range, and comparing cannot overflow as a conversion can.
     if not isinstance(value, int | float | np.integer | np.floating | np.bool_) or not 0 <= value <= 1:
-        raise UnmarkedError(f"the metric gave {value!r:.60}, which is no number from 0 to 1")
+        shown = _writable(f"{value!r:.60}")
+        raise UnmarkedError(f"the metric gave {shown}, which is no number from 0 to 1")
     return float(value)
 
 
 def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
+    return _writable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": "))
+
+
+def _writable(text: str) -> str:
+    """``text`` with halves of surrogate pairs escaped, which no file and no terminal takes."""
+    return text.encode("utf-8", "backslashreplace").decode()

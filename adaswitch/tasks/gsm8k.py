@@ -41,4 +41,4 @@ def example_from_record(
     answer = text_field(record, "answer", number, source, may_be_blank=True)
     if answer.strip() and final_number(answer) is None:
         raise DataError('field "answer" holds no number to mark by', source=source, line=number)
-    return Example(question + prompt_suffix, answer, number, record=record)
+    return Example(question + prompt_suffix, answer, number, record=record, source=source)

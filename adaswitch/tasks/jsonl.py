@@ -4,7 +4,15 @@ import re
 from collections.abc import Callable, Mapping
 
 from adaswitch.errors import ConfigError, DataError
-from adaswitch.tasks.base import Example, Marks, any_field, exact_match, require_references, text_field
+from adaswitch.tasks.base import (
+    Example,
+    Marks,
+    any_field,
+    exact_match,
+    require_references,
+    require_text,
+    text_field,
+)
 from adaswitch.tasks.functions import apply_metric, load_metric
 from adaswitch.tasks.rouge import METRICS, Rouge
 
@@ -40,22 +48,28 @@ class JsonlTask:
         """
         prompt = text_field(record, self.prompt_field, number, source)
         if not self._needs_reference and self.reference_field not in record:
-            return Example(prompt, "", number, record=record)
+            return Example(prompt, "", number, record=record, source=source)
         references = self._references(record, number, source)
         several = references if len(references) > 1 else ()
-        return Example(prompt, references[0], number, references=several, record=record)
+        return Example(prompt, references[0], number, references=several, record=record, source=source)
 
     def _references(self, record: Mapping[str, object], number: int, source: str) -> tuple[str, ...]:
-        value = any_field(record, self.reference_field, number, source)
+        value, name = (
+            any_field(record, self.reference_field, number, source),
+            f'field "{self.reference_field}"',
+        )
         if not isinstance(value, list):
-            return (text_field(record, self.reference_field, number, source, may_be_blank=True),)
-        if not value or not all(isinstance(reference, str) for reference in value):
+            return (require_text(value, name, number, source),)
+        if not value:
             raise DataError(
-                f'field "{self.reference_field}" must be a string or a list of strings',
+                f"{name} must be a string or a list of strings, and is an empty list",
                 source=source,
                 line=number,
             )
-        return tuple(value)
+        return tuple(
+            require_text(element, f"{name}, element {place}", number, source)
+            for place, element in enumerate(value, start=1)
+        )
 
     def mark(self, completion: str, example: Example) -> Marks:
         """The marks by this task's metric."""

@@ -10,7 +10,11 @@ _DECIMAL = r"(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
 _RATIO = r"(?:(?<![\d/])(?:\d+ )?\d+/\d+(?![\d/]|\.\d))"
 _NUMBER = rf"{_SIGN}(?:{_RATIO}|{_DECIMAL})"
 _ANY_NUMBER = re.compile(_NUMBER, re.ASCII)
-_FINAL_NUMBER = re.compile(rf"####[\s*_`]*({_NUMBER})", re.ASCII)
+# What stands behind a mark: space and emphasis, which may run over line ends, then the rest of the line.
+_MARKED = re.compile(r"#{4,}([\s*_`]*)((?:(?!####)[^\n])*)")
+_EQUALS = re.compile(rf"=\s*({_NUMBER})", re.ASCII)
+# Markdown headings have the same mark: "#### Step 1: the price of 3 apples".
+_HEADING = re.compile(r"(?:step|part|case|example|method|problem)\W*\d|question\b", re.ASCII | re.IGNORECASE)
 _LATEX_RATIO = re.compile(r"\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}", re.ASCII)
 _LATEX_SPACING = re.compile(r"\{,\}|\\[!,]")
 _DECORATION = re.compile(r"\*\*|\\(?:boxed|text|mathrm)\s*\{")
@@ -19,12 +23,12 @@ MAX_DIGITS = 1000
 _SYMBOLS = str.maketrans({"$": "", "€": "", "£": "", "\u2212": "-", "\u2044": "/"})
 
 
-def final_number(text: str) -> Fraction | None:
+def final_number(text: str, *, last: bool = False) -> Fraction | None:
     """The final number of ``text``; ``None`` if there is none.
 
-    It is the first number that follows a ``####`` at once, else the last number of the text. Thousands
-    separators, currency, units, percent signs, emphasis and a trailing full stop do not count; a fraction is
-    its value. A fraction over 0 is no number.
+    It is the ``marked_number``, else the last number of the text. Thousands separators, currency, units,
+    percent signs, emphasis and a trailing full stop do not count; a fraction is its value. A fraction over 0 is
+    no number.
 
     >>> final_number("So she has 3 bags.\\n#### $1,200.50")
     Fraction(2401, 2)
@@ -32,17 +36,44 @@ def final_number(text: str) -> Fraction | None:
     Fraction(7, 1)
     """
     plain = _plain(text)
-    final = _FINAL_NUMBER.search(plain)
-    if final is not None:
-        return _value(final[1])
+    marked = _marked(plain, last)
+    if marked is not None:
+        return _value(marked)
     numbers = _ANY_NUMBER.findall(plain)
     return _value(numbers[-1]) if numbers else None
 
 
-def marked_number(text: str) -> Fraction | None:
-    """The number behind the first ``####`` that has one; ``None`` if there is none."""
-    final = _FINAL_NUMBER.search(_plain(text))
-    return _value(final[1]) if final is not None else None
+def marked_number(text: str, *, last: bool = False) -> Fraction | None:
+    """The number behind a ``####``; ``None`` if there is none.
+
+    Of several it is the first that follows its mark at once, else the first of all; with ``last`` the last.
+    Behind a mark it is the number that follows at once, else what follows the line's last ``=``, else the first
+    number of the line, whatever stands before it. Headings such as ``#### Step 1`` do not count.
+    """
+    marked = _marked(_plain(text), last)
+    return _value(marked) if marked is not None else None
+
+
+def _marked(plain: str, last: bool) -> str | None:
+    """The number behind a mark that counts, as it is written."""
+    found = [
+        number for gap, line in _MARKED.findall(plain) if (number := _behind_mark(gap, line)) is not None
+    ]
+    if not found:
+        return None
+    # Of several that are as good, max takes the first.
+    return (found[-1] if last else max(found, key=lambda number: number[0]))[1]
+
+
+def _behind_mark(gap: str, line: str) -> tuple[bool, str] | None:
+    """Whether a number follows the mark at once, and the one that counts."""
+    at_once = _ANY_NUMBER.match(line)
+    if at_once is not None:
+        return True, at_once[0]
+    if "\n" in gap or _HEADING.match(line):
+        return None
+    numbers = _EQUALS.findall(line)[-1:] or _ANY_NUMBER.findall(line)
+    return (False, numbers[0]) if numbers else None
 
 
 def _plain(text: str) -> str:

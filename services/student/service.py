@@ -115,7 +115,9 @@ class StudentService:
             ray.kill(actor)
             # A queue that does not answer takes the prompts back once the student has been silent for a while.
             with contextlib.suppress(RayActorError, GetTimeoutError):
-                ray.get(self._queue.release.remote(name), timeout=ANSWER_WAIT_S)
+                # Once, since a run that is over has no queue that would come back.
+                release = self._queue.release.options(max_task_retries=0)
+                ray.get(release.remote(name), timeout=ANSWER_WAIT_S)
         self._actors.clear()
 
     def _release(self, name: str) -> int | None:

@@ -7,12 +7,11 @@ from typing import ClassVar
 import pytest
 
 from adaswitch.config import OffPolicyConfig
-from adaswitch.errors import ConfigError, DataError, ModelError
+from adaswitch.errors import ConfigError, DataError
 from adaswitch.io.entry import StopRequest
 from experiments import runner
 from experiments.local import train_locally
 from experiments.plan import Plan, cells, load_plan, only
-from experiments.preflight import require_data
 from experiments.results import read_results
 from experiments.runner import WorkFailedError, is_complete, run_all
 from experiments.work import Training
@@ -61,7 +60,11 @@ def test_the_seed_is_filled_in_inside_of_a_method_too(plan):
         ({"reference": "skd"}, "reference: 'skd' is none of the methods"),
         ({"seeds": [1, 1]}, "the same seed twice"),
         ({"sedes": [1]}, "sedes: unknown setting; did you mean seeds"),
-        ({"methods": {"a/b": {}}}, "methods"),
+        ({"methods": {"a/b": {}}}, r"methods\.a/b: "),
+        ({"methods": {"adaswitch": [1]}}, r"methods\.adaswitch: Input should be a valid dictionary"),
+        ({"methods": {"adaswitch": None}}, r"methods\.adaswitch: Input should be a valid dictionary"),
+        ({"evaluations": {"greedy": {"limit": 0}}}, r"evaluations\.greedy\.limit: Input should be greater"),
+        ({"evaluations": {"g": {"num_samples": 2}}}, r"evaluations\.g: num_samples 2: at temperature 0"),
         ({"settings": {"name": "other"}}, "settings: name is each run's own"),
         ({"methods": {"adaswitch": {"seed": 1}}}, "adaswitch: seed is each run's own"),
     ],
@@ -95,19 +98,6 @@ def test_overrides_are_settings_of_every_cell(tmp_path):
     assert [cell.config.trainer.num_steps for cell in cells(found)] == [7] * 4
     with pytest.raises(ConfigError, match="settings: seed is each run's own"):
         load_plan(path, ["seed=7"])
-
-
-def test_models_and_data_of_all_cells_are_looked_at_before_the_first(plan):
-    settings = {"student.model": "models/chain-student", "student.max_new_tokens": 64}
-    good = plan.model_copy(update={"settings": settings})
-    require_data(cells(good))
-    last = {"off_policy": {"student.model": "models/nowhere"}}
-    wrong = good.model_copy(update={"methods": {"adaswitch": {}, **last}})
-    with pytest.raises(ModelError, match=r"student\.model: cannot load 'models/nowhere'"):
-        require_data(cells(wrong))
-    for cell in cells(wrong):
-        complete(cell, [0.5])
-    require_data(cells(wrong))
 
 
 def test_what_is_complete_is_not_run_again(plan):

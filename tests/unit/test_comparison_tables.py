@@ -144,6 +144,53 @@ def test_evaluations_of_trained_cells_have_a_table(plan, seeds, tmp_path):
     assert "| sampled, eval: forward_kl |" in text
 
 
+def test_what_could_not_be_marked_is_said_beside_the_means(plan):
+    plan = Plan.model_validate({**plan.model_dump(), "seeds": [3], "evaluations": EVALUATIONS})
+    for cell in cells(plan):
+        failing = cell.method == "off_policy"
+        complete(cell, [0.5, 1.0], unmarked=2 if failing else 0)
+        marks = [1.0] * 11 + [None if failing else 0.0]
+        rows = [(n, mark, 1.0, 10) for n, mark in enumerate(marks)]
+        evaluated(cell, plan.evaluations["sampled"], rows)
+    document = as_json(read_results(plan, cells(plan)), "a machine")
+    only_off_policy = {"method": "off_policy", "by_seed": {3: 2}, "unmarked": 2}
+    assert document["unmarked"] == {
+        "rows": [{**only_off_policy, "split": "eval", "of": 10}],
+        "equal_teacher_tokens": [
+            {**only_off_policy, "split": "eval", "by_seed": {3: 4}, "unmarked": 4, "of": 20}
+        ],
+        "evaluations": [
+            {**only_off_policy, "split": "sampled, eval", "by_seed": {3: 1}, "unmarked": 1, "of": 12}
+        ],
+    }
+    lines = as_markdown(document, "").splitlines()
+    notes = [line.partition(": ")[2] for line in lines if "Could not be marked" in line]
+    assert notes == [
+        "off_policy 2 of 10 (eval).",
+        "off_policy 4 of 20 (eval).",
+        "off_policy 1 of 12 (sampled, eval).",
+    ]
+
+
+def test_where_all_is_marked_nothing_is_said_of_it(plan):
+    for cell in cells(plan):
+        complete(cell, [0.5])
+    document = as_json(read_results(plan, cells(plan)), "a machine")
+    assert document["unmarked"] == {"rows": [], "equal_teacher_tokens": [], "evaluations": []}
+    assert "marked" not in as_markdown(document, "")
+
+
+def test_an_earlier_mark_does_not_stand_in_for_a_last_one_that_is_missing(plan, tmp_path):
+    for cell in cells(plan):
+        complete(cell, [None, None] if cell.method == "adaswitch" else [0.9, None if cell.seed == 3 else 0.5])
+    results = read_results(plan, cells(plan))
+    document = as_json(results, "a machine")
+    # Not even a metric that the first cell has no mark of is forgotten.
+    assert [(row["method"], row["by_seed"]) for row in document["rows"]] == [("off_policy", {5: 0.5})]
+    note = "adaswitch 20 of 20 (eval); off_policy 10 of 20 (eval)."
+    assert note in write_report(results, tmp_path, "a machine")[0].read_text()
+
+
 def test_an_evaluation_waits_for_its_cell_and_asks_for_what_the_plan_says(plan):
     plan = Plan.model_validate({**plan.model_dump(), "seeds": [3], "evaluations": EVALUATIONS})
     cell = cells(plan)[0]
@@ -200,8 +247,12 @@ def test_tables_at_equal_steps_and_at_equal_teacher_tokens(plan):
     assert document["common_teacher_tokens"] == 200
     assert document["equal_teacher_tokens"][1]["by_seed"] == {3: pytest.approx(0.4), 5: pytest.approx(0.4)}
     assert document["costs"][1]["teacher_tokens"] == 400
-    assert document["costs"][1]["train_s"] == pytest.approx(0.5)
+    costs = document["costs"][1]
+    assert (costs["train_s"], costs["wall_s"], costs["cpu_s"]) == pytest.approx((0.5, 7.0, 2.0))
     text = as_markdown(document, "Title")
+    assert "| seconds of training | seconds in all | CPU seconds in all |" in text
+    assert "| off_policy | 2 | 0 | 7 | 2 | 20 |" in text
+    assert "Seconds of training: of all steps, without start and evaluations." in text.splitlines()[-1]
     assert "Only" not in text
     assert "| off_policy | 0.750 ± 0.635 | **+0.100 ± 0.000** |" in text
     assert "| off_policy | 0.400 ± 0.000 | -0.250 ± 0.635 |" in text

@@ -5,7 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from adaswitch.config import ChainTaskConfig, DataSource, Gsm8kTaskConfig, JsonlTaskConfig
+from adaswitch.config import (
+    ChainTaskConfig,
+    DataSource,
+    Gsm8kTaskConfig,
+    GsmPlusTaskConfig,
+    JsonlTaskConfig,
+)
 from adaswitch.errors import ConfigError, DataError, EnvironmentProblem, ModelError
 from adaswitch.io.datasets import (
     check_chain_budget,
@@ -198,14 +204,39 @@ def test_a_tokenizer_without_a_chat_template_is_refused():
         encode_prompt(LetterTokenizer(chat_template=None), Gsm8kTask(), EXAMPLE)
 
 
-def test_a_prompt_that_cannot_be_spelt_names_its_record():
-    with pytest.raises(ModelError, match="record 5: the tokenizer cannot spell 'aB': no such token"):
-        encode_prompt(LetterTokenizer(), ChainTask(), Example("aB", "c", 5))
+@pytest.mark.parametrize(("source", "place"), [("a.jsonl", r"a\.jsonl, line 5"), ("", r"record 5 \(eval\)")])
+def test_what_cannot_be_put_into_tokens_names_its_place(source, place):
+    with pytest.raises(ModelError, match=f"^{place}: the tokenizer cannot spell 'aB': no such token"):
+        encode_prompt(LetterTokenizer(), ChainTask(), Example("aB", "c", 5, source=source))
+    with pytest.raises(ModelError, match=f"^{place}: the tokenizer cannot spell 'C'"):
+        encode_reference(LetterTokenizer(), Example("ab", "C", 5, source=source))
+    with pytest.raises(DataError, match=f"^{place}: the reference is empty"):
+        encode_reference(LetterTokenizer(), Example("ab", " ", 5, source=source))
 
 
-def test_an_empty_reference_cannot_be_put_into_tokens():
-    with pytest.raises(DataError, match="record 5: the reference is empty"):
-        encode_reference(LetterTokenizer(), Example("ab", " ", 5))
+GSM8K_LINE = b'{"question": "1 + 1?", "answer": "#### 2"}\n'
+GSM_PLUS_LINE = b'{"question": "1 + 1?", "solution": "#### 2", "perturbation_type": "digit expansion"}\n'
+
+
+def gsm_plus(path):
+    return GsmPlusTaskConfig(train=DataSource(path=str(path)), eval=DataSource(path=str(path)))
+
+
+@pytest.mark.parametrize("lines", [(GSM8K_LINE, GSM_PLUS_LINE), (GSM_PLUS_LINE, GSM8K_LINE)])
+def test_held_out_records_of_two_data_sets_are_refused(write, lines):
+    path = write(lines[0] + b"\n" + lines[1])
+    assert len(load_examples(gsm_plus(path), "train")) == 2
+    with pytest.raises(DataError, match=r"data\.jsonl, line 3: held-out records must be all of one data set"):
+        load_examples(gsm_plus(path), "eval")
+
+
+def test_held_out_records_of_several_kinds_are_one_data_set(write):
+    path = write(GSM_PLUS_LINE + GSM_PLUS_LINE.replace(b"digit expansion", b"critical thinking"))
+    assert [e.split for e in load_examples(gsm_plus(path), "eval")] == [
+        "digit expansion",
+        "critical thinking",
+    ]
+    assert len(load_examples(gsm_plus(write(GSM8K_LINE * 2)), "eval")) == 2
 
 
 EXTRA = ChainTaskConfig(num_train=300, num_eval=40, extra_splits=["multiply", "longer"])

@@ -7,6 +7,7 @@ from adaswitch.config import (
     AdaSwitchPolicyConfig,
     OffPolicyConfig,
     OnPolicyConfig,
+    SharedScalePolicyConfig,
     ThresholdPolicyConfig,
 )
 from adaswitch.errors import DataError
@@ -124,6 +125,16 @@ def test_a_fixed_threshold_is_judged_by_its_own_setting():
     assert (found.name, "raise policy.tau" in found.advice) == ("excessive switching", True)
 
 
+def test_a_shared_scale_is_judged_from_the_first_token_on():
+    early = steps(switch_rate=1.0, mean_switch_position=17.0)
+    (found,) = signatures(SharedScalePolicyConfig(), early)
+    assert (found.name, "raise policy.factor or policy.floor" in found.advice) == (
+        "excessive switching",
+        True,
+    )
+    assert signatures(SharedScalePolicyConfig(), steps(switch_rate=1.0, mean_switch_position=19.0)) == []
+
+
 def test_early_is_counted_from_where_a_switch_can_come():
     short = {"switch_rate": 1.0, "mean_completion_tokens": 18.0}
     (found,) = signatures(POLICY, steps(**short, mean_switch_position=10.0))
@@ -134,3 +145,13 @@ def test_early_is_counted_from_where_a_switch_can_come():
 def test_why_nothing_is_said():
     assert not_judged(POLICY, steps(3)) == "3 steps say too little, 10 are needed"
     assert not_judged(OnPolicyConfig(), steps()) == "the policy on_policy has no threshold"
+
+
+def test_a_figure_that_is_none_is_named(tmp_path):
+    run = RunDirectory.create(load_config("configs/demo.yaml", [f"runs_dir={tmp_path}"]))
+    for changes in ({}, {"switch_rate": "x"}):
+        append_record(run.metrics, {"step": 0, **HEALTHY, **changes})
+    with pytest.raises(
+        DataError, match=r"metrics\.jsonl, line 2: field \"switch_rate\" is 'x', where a number"
+    ):
+        check_run(run.path)

@@ -1,5 +1,6 @@
 """What people see of a run: rollouts in colour, and the figures at its end."""
 
+import json
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -8,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from typer.testing import CliRunner
 
+from adaswitch.cli import app
 from adaswitch.config import RunConfig, parse_config
 from adaswitch.distribution import top_k
 from adaswitch.errors import DataError
 from adaswitch.io.inspect import MAX_ROWS, rollout_panel, show_rollouts
 from adaswitch.io.launch import unused_name
-from adaswitch.io.run_directory import RunDirectory, append_record
-from adaswitch.io.summary import print_summary, summarise
+from adaswitch.io.run_directory import RunDirectory, append_record, read_records
+from adaswitch.io.summary import STEP_FIELDS, print_summary, summarise
 from adaswitch.rollout import Ending, Prompt, Rollout
 
 V = 19
@@ -140,6 +143,8 @@ def test_the_summary_compares_first_and_last(run: RunDirectory) -> None:
                     "metric": "exact_match",
                     "value": share,
                     "n": 50,
+                    # Records of older runs do not say it.
+                    **({"unmarked": 2 * step} if split == "longer" else {}),
                     "eval_s": 1.0,
                 },
             )
@@ -155,9 +160,82 @@ def test_the_summary_compares_first_and_last(run: RunDirectory) -> None:
     text = console.file.getvalue()
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "exact match on 50 held-out prompts 20.0% 60.0%" in lines
-    assert "exact match on 50 prompts: longer - 30.0%" in lines
+    assert "exact match on 50 prompts: longer (unmarked: 0 before, 6 after) - 30.0%" in lines
     for words in ("teacher getting ready", "12.0", str(run.path)[:40]):
         assert words in text
+
+
+STEP = dict.fromkeys(STEP_FIELDS, 1.0)
+EVAL = {"step": 0, "split": "eval", "metric": "half", "value": 0.5, "n": 2, "unmarked": 0, "eval_s": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        ({"step": 0}, 'no field "loss", where a number is expected: the file is damaged; remove the line'),
+        (STEP | {"switch_rate": "x"}, "field \"switch_rate\" is 'x', where a number is expected"),
+        (STEP | {"wait_s": None}, 'field "wait_s" is None, where a number'),
+        (STEP | {"loss": True}, 'field "loss" is True, where a number'),
+        (STEP | {"student_tokens": 10**400}, 'field "student_tokens" is 1000'),
+        (STEP | {"mean_switch_position": []}, 'field "mean_switch_position" is [], where a number or null'),
+    ],
+)
+def test_a_step_that_is_no_step_is_named_by_file_line_and_field(run, record, complaint) -> None:
+    append_record(run.metrics, STEP)
+    append_record(run.metrics, record)
+    with pytest.raises(DataError) as caught:
+        summarise(run)
+    assert f"{run.metrics}, line 2: {complaint}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        ({"step": 0}, 'no field "split", where a string'),
+        (EVAL | {"metric": 3}, 'field "metric" is 3'),
+        (EVAL | {"unmarked": "x"}, "field \"unmarked\" is 'x'"),
+    ],
+)
+def test_an_evaluation_that_is_none_is_named_by_file_line_and_field(run, record, complaint) -> None:
+    append_record(run.metrics, STEP)
+    append_record(run.evals, record)
+    with pytest.raises(DataError) as caught:
+        summarise(run)
+    assert f"{run.evals}, line 1: {complaint}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (b'{"loss": "\xff"}', "line 2: not UTF-8 text"),
+        (b'{"loss": ', "line 2: not valid JSON: Expecting value"),
+        (b"[1]", "line 2: a JSON object is expected, not list"),
+        (b'{"loss": NaN}', 'line 2: field "loss" is nan'),
+        (b"[" * 100_000, "line 2: not valid JSON: nested too deeply"),
+    ],
+)
+def test_a_damaged_line_is_named(run, line, complaint) -> None:
+    append_record(run.metrics, STEP)
+    with run.metrics.open("ab") as file:
+        file.write(line + b"\n")
+    for arguments in (["report", str(run.path)], ["doctor", str(run.path)]):
+        if b"NaN" not in line or arguments[0] == "report":
+            result = CliRunner().invoke(app, arguments)
+            assert result.exit_code == 2
+            assert f"error: {run.metrics}, {complaint}" in result.stderr
+
+
+def test_a_line_ends_where_json_ends_it(run) -> None:
+    run.evals.write_text(json.dumps({"text": "a\u2028b\x85c"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert list(read_records(run.evals)) == [{"text": "a\u2028b\x85c"}]
+
+
+def test_a_name_in_brackets_is_shown_as_it_is(run) -> None:
+    append_record(run.metrics, STEP)
+    append_record(run.evals, EVAL | {"split": "[/odd]"})
+    console = Console(file=StringIO(), width=100)
+    print_summary(run, summarise(run), {}, console)
+    assert "half on 2 prompts: [/odd]" in console.file.getvalue()
 
 
 def test_a_new_name_for_every_demo(tmp_path: Path) -> None:

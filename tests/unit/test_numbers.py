@@ -1,5 +1,6 @@
 """Final numbers of worked answers, as GSM8K and GSM-Plus are marked."""
 
+import time
 from fractions import Fraction
 
 import pytest
@@ -38,6 +39,23 @@ def right(completion: str, reference: str) -> bool:
         ("#### 8\n\nQuestion: and 9?\n#### 10", "8"),
         ("#### Step 1\nTake 3.\n#### 12", "12"),
         ("#### so it is 12", "12"),
+        ("#### ~42 of 50", "42"),
+        ("#### (42) of 50", "42"),
+        ("#### (-42) of 50", "-42"),
+        (r"#### \(42\) of 50", "42"),
+        ("#### about 42 of the 50", "42"),
+        ("#### Answer: 42 of 50", "42"),
+        ("#### **Answer: 42** of 50", "42"),
+        ("#### = 42 of 50", "42"),
+        ("#### x = 42\nLet me know if you have 2 more questions.", "42"),
+        ("#### The total is 5 + 37 = 42", "42"),
+        ("#### Answer: 8\n\nQuestion: and 9?\n#### Answer: 10", "8"),
+        ("#### Step 1: 3 and 4\nThat is 12.\n#### Step 2: add 30\nThe answer is 42.", "42"),
+        ("#### Question: of 50, how many?\nThe answer is 42.", "42"),
+        ("Of 50 it is 42 ####", "42"),
+        ("####\nThe other 5 left, so 42", "42"),
+        ("#### #### 42", "42"),
+        ("#####42", "42"),
         ("The answer is 42.", "42"),
         (r"Hence \boxed{42}.", "42"),
         (r"$\boxed{1{,}000}$", "1000"),
@@ -139,6 +157,53 @@ def test_an_answer_or_a_ramble_does_not_decline(completion):
     assert GsmPlusTask().mark(completion, NOT_ANSWERABLE) == {"exact_match": 0.0}
 
 
+@pytest.mark.parametrize(
+    ("completion", "gsm8k", "gsm_plus"),
+    [
+        ("#### 8\nOr rather:\n#### 10", "8", "10"),
+        ("#### about 8\nOr rather:\n#### so it is 10", "8", "10"),
+        ("#### 8\n#### Done", "8", "8"),
+        ("#### 8\n\nQuestion: and 9?\n#### 10", "8", "8"),
+        ("It is 8.\n\nQuestion: and 9?", "9", "8"),
+        ("Question: how many?\nQuestions that are left: 10\n#### 8", "8", "8"),
+    ],
+)
+def test_of_several_marks_each_task_takes_the_one_that_its_public_evaluation_takes(
+    completion, gsm8k, gsm_plus
+):
+    for task, expected in ((Gsm8kTask(), gsm8k), (GsmPlusTask(), gsm_plus)):
+        for answer in ("8", "9", "10"):
+            marks = task.mark(completion, Example("How many?", f"#### {answer}", 1))
+            assert marks == {"exact_match": float(answer == expected)}
+
+
+@pytest.mark.parametrize(
+    ("completion", "declined"),
+    [
+        ("#### 4\nNo, it is not given.\n#### None", True),
+        ("#### None\nOr rather:\n#### 4", False),
+        ("#### None\n#### That is all", True),
+        ("#### None of the 3 women", True),
+        ("#### Answer: None", True),
+        ("It does not say.\n#### about 4", False),
+    ],
+)
+def test_the_last_mark_says_whether_an_answer_is_declined(completion, declined):
+    assert declines(completion) == declined
+    assert GsmPlusTask().mark(completion, NOT_ANSWERABLE) == {"exact_match": float(declined)}
+    four = Example("How many?", "#### 4", 1)
+    assert GsmPlusTask().mark(completion, four) == {"exact_match": float(not declined)}
+
+
+@pytest.mark.parametrize("ramble", ["#", "#### ", "####\n", "*", "** ", "#### none ", "answer is "])
+def test_a_ramble_is_read_in_one_go(ramble):
+    # Some 10,000 characters: a pattern that starts again at every place would take seconds.
+    text = ramble * (10_000 // len(ramble))
+    started_s = time.process_time()
+    GsmPlusTask().mark(text, NOT_ANSWERABLE)
+    assert time.process_time() - started_s < 1.0
+
+
 def test_none_is_not_the_last_number_before_it():
     assert GsmPlusTask().mark("We have 4.\n#### None", Example("?", "#### 4", 1)) == {"exact_match": 0.0}
 
@@ -154,6 +219,14 @@ def test_a_gsm_plus_record_is_reported_under_its_kind():
 def test_gsm8k_can_be_trained_on_before_gsm_plus():
     record = {"question": "How?", "answer": "#### 4"}
     assert GsmPlusTask().example(record, 2, "train.jsonl").split == "eval"
+
+
+@pytest.mark.parametrize("field", ["solution", "seed_question", "seed_solution", "seed_answer"])
+def test_a_gsm_plus_record_without_its_kind_is_not_taken_for_gsm8k(field):
+    record = {"question": "How?", "answer": "4", field: "#### 4"}
+    with pytest.raises(DataError, match=r"plus\.jsonl, line 9: no field \"perturbation_type\"") as caught:
+        GsmPlusTask().example(record, 9, "plus.jsonl")
+    assert f'as this one is by its "{field}"' in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ SMALLEST: list[dict[str, object]] = [
     {"kind": "skd"},
     {"kind": "relay", "tau": 1.0},
     {"kind": "random_switch", "positions": [0.5]},
+    {"kind": "shared_scale"},
     {"kind": "replay", "run": "runs/demo"},
 ]
 POSITIONS_OR_RUN = "policy: set exactly one of positions (probabilities) and from_run (a run directory)"
@@ -74,6 +75,19 @@ def test_each_policy_by_its_kind(settings: dict[str, object]) -> None:
         (
             {"kind": "relay", "judge": "probability", "min_probability": 0.0},
             "policy.min_probability: Input should be greater than 0",
+        ),
+        (
+            {"kind": "shared_scale", "window_steps": 0},
+            "policy.window_steps: Input should be greater than or equal to 1",
+        ),
+        ({"kind": "shared_scale", "factor": 0.0}, "policy.factor: Input should be greater than 0"),
+        (
+            {"kind": "shared_scale", "floor": -1.0},
+            "policy.floor: Input should be greater than or equal to 0",
+        ),
+        (
+            {"kind": "shared_scale", "window_step": 8},
+            "policy.window_step: unknown setting; did you mean window_steps?",
         ),
         ({"kind": "random_switch"}, POSITIONS_OR_RUN),
         ({"kind": "random_switch", "positions": [0.1], "from_run": "runs/demo"}, POSITIONS_OR_RUN),

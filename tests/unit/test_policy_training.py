@@ -28,6 +28,7 @@ POLICIES: list[dict[str, object]] = [
     {"kind": "skd", "accept_top_k": 1},
     {"kind": "relay", "judge": "probability", "min_probability": 0.3, "guide_tokens": 2},
     {"kind": "random_switch", "positions": [0.0, 0.5, 0.2]},
+    {"kind": "shared_scale", "factor": 2.0},
 ]
 
 

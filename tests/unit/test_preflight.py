@@ -97,3 +97,21 @@ def test_accepting_every_token_is_refused() -> None:
     ):
         load_run_data(config(policy={"kind": "skd"}))
     load_run_data(config(policy={"kind": "skd", "accept_top_k": 4}))
+
+
+def test_a_prompt_that_is_too_long_is_named_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text(
+        f'{{"prompt": "1=", "reference": "1"}}\n\n{{"prompt": "{"1+" * 60}1=", "reference": "1"}}\n'
+    )
+    source = {"path": str(path)}
+    for task in ({"train": source}, {"train": {**source, "limit": 1}, "eval": source}):
+        with pytest.raises(ModelError, match=r"train\.jsonl, line 3: the prompt has 12[0-9] tokens; with"):
+            load_run_data(config(task={"kind": "jsonl", **task}))
+
+
+def test_a_prompt_that_cannot_be_spelt_is_named_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"prompt": "1=", "reference": "1"}\n\n{"prompt": "why?", "reference": "1"}\n')
+    with pytest.raises(ModelError, match=r"train\.jsonl, line 3: the tokenizer cannot spell 'why\?'"):
+        load_run_data(config(task={"kind": "jsonl", "train": {"path": str(path)}}))

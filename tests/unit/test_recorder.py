@@ -2,8 +2,9 @@
 
 import pytest
 
+from adaswitch.errors import DataError
 from adaswitch.io.config_files import load_config
-from adaswitch.io.run_directory import RunDirectory, read_records
+from adaswitch.io.run_directory import RunDirectory, append_record, read_records
 from trainer.learner import Update
 from trainer.recorder import HEALTH_EVERY, Recorder
 
@@ -40,3 +41,28 @@ def test_a_healthy_run_is_not_remarked_on(recorder, capsys, tmp_path):
     record(recorder, HEALTH_EVERY, 0.5)
     assert "note:" not in capsys.readouterr().out
     assert len(list(read_records(tmp_path / "demo" / "metrics.jsonl"))) == HEALTH_EVERY
+
+
+STEP = {"step": 0, "step_s": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "complaint"),
+    [
+        ("metrics", {"step_s": 1.0}, 'no field "step"'),
+        ("metrics", {"step": "1", "step_s": 1.0}, "field \"step\" is '1'"),
+        ("metrics", {"step": 1}, 'no field "step_s"'),
+        ("metrics", {"step": 1, "step_s": "x"}, "field \"step_s\" is 'x'"),
+        ("metrics", STEP | {"mean_divergence": "x"}, "field \"mean_divergence\" is 'x'"),
+        ("evals", {"split": "eval"}, 'no field "step"'),
+    ],
+)
+def test_what_an_earlier_attempt_left_damaged_is_named(tmp_path, name, record, complaint):
+    config = load_config("configs/demo.yaml", [f"runs_dir={tmp_path}"])
+    run = RunDirectory.create(config)
+    path = getattr(run, name)
+    for line in (STEP, record):
+        append_record(path, line)
+    with pytest.raises(DataError) as caught:
+        Recorder(run, config, 5)
+    assert f"{path}, line 2: {complaint}, where a number" in str(caught.value)

@@ -83,12 +83,13 @@ def test_what_older_versions_recorded_is_read_with_the_defaults() -> None:
     metadata = safetensors_metadata(blob)
     records = json.loads(metadata["records"])
     for record in records:
-        del record["max_teacher_tokens"], record["coin"]
+        del record["max_teacher_tokens"], record["coin"], record["divergence_scale"]
     arrays = load(blob)
     del arrays["reference_token_ids"], arrays["num_reference_tokens"]
     old = save(arrays, metadata={**metadata, "records": json.dumps(records)})
     for one, two in zip(rollouts, decode_rollouts(old), strict=True):
-        assert_equal(replace(one, prompt=replace(one.prompt, max_teacher_tokens=None, coin=None)), two)
+        defaults = {"max_teacher_tokens": None, "coin": None, "divergence_scale": None}
+        assert_equal(replace(one, prompt=replace(one.prompt, **defaults)), two)
 
 
 @pytest.mark.parametrize("num_reference", [0, 1, 7])
@@ -252,6 +253,9 @@ def test_a_number_that_cannot_be_is_refused(name: str, value: float) -> None:
         [RECORDS[0], RECORDS[1], {**RECORDS[2], "max_teacher_tokens": "3"}],
         [RECORDS[0], RECORDS[1], {**RECORDS[2], "coin": 1.0}],
         [RECORDS[0], RECORDS[1], {**RECORDS[2], "coin": True}],
+        [RECORDS[0], RECORDS[1], {**RECORDS[2], "divergence_scale": "0.5"}],
+        [RECORDS[0], RECORDS[1], {**RECORDS[2], "divergence_scale": -0.5}],
+        [RECORDS[0], RECORDS[1], {**RECORDS[2], "divergence_scale": math.inf}],
         [1, 2, 3],
         {"a": 1, "b": 2, "c": 3},
         "abc",

@@ -17,7 +17,7 @@ from adaswitch.rollout import Prompt
 from adaswitch.rollout_codec import decode_rollouts
 from adaswitch.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from services.student.engine import WriteRequest
-from services.student.teacher_calls import MAX_SEQUENCES, TeacherCalls, TeacherRequest
+from services.student.teacher_calls import TeacherCalls, TeacherRequest
 from services.student.worker import StudentWorker
 
 V = 5
@@ -203,8 +203,8 @@ async def test_what_the_teacher_refuses_ends_the_worker() -> None:
         await setup.worker.run()
 
 
-def calls(client: FakeClient) -> TeacherCalls:
-    return TeacherCalls(client, INFO, TeacherConfig(), V, 0, [0])
+def calls(client: FakeClient, **limits: int) -> TeacherCalls:
+    return TeacherCalls(client, INFO.model_copy(update=limits), TeacherConfig(), V, 0, [0])
 
 
 async def test_scoring_asks_for_just_the_rows_that_are_needed() -> None:
@@ -217,15 +217,47 @@ async def test_scoring_asks_for_just_the_rows_that_are_needed() -> None:
     assert rows.k == V
 
 
-async def test_requests_are_split_by_the_teachers_limits_and_answers_stay_in_order() -> None:
+@pytest.mark.parametrize(
+    ("limits", "num_sequences"),
+    [
+        # Of 30 tokens and more, with V log-probabilities a row and one more.
+        ({}, 3),
+        ({"max_request_tokens": 10_000}, 128),
+        ({"max_request_tokens": 10_000, "max_request_sequences": 2}, 2),
+        ({"max_request_tokens": 10_000, "max_request_sequences": 200}, 133),
+        ({"max_request_tokens": 10_000, "max_request_logprobs": 2 * 32 * (V + 1)}, 2),
+        ({"max_request_tokens": 10_000, "max_request_logprobs": 1}, 1),
+    ],
+)
+async def test_requests_are_split_by_the_teachers_limits_and_answers_stay_in_order(
+    limits: dict[str, int], num_sequences: int
+) -> None:
     client = FakeClient()
-    requests = [
-        TeacherRequest(Prompt(i, (1,) * 30), (1,) * (1 + i % 3), start=0) for i in range(MAX_SEQUENCES + 5)
-    ]
-    rows = await calls(client).score(requests)
+    requests = [TeacherRequest(Prompt(i, (1,) * 30), (1,) * (1 + i % 3), start=0) for i in range(133)]
+    rows = await calls(client, **limits).score(requests)
     assert [len(row) for row in rows] == [1 + i % 3 for i in range(len(requests))]
-    assert all(sum(len(s.token_ids) for s in part) <= 100 for part in client.requests)
-    assert max(len(part) for part in client.requests) == 3
+    assert max(len(part) for part in client.requests) == num_sequences
+    if not limits:
+        assert all(sum(len(s.token_ids) for s in part) <= 100 for part in client.requests)
+
+
+async def test_what_is_to_be_written_is_split_by_its_budget() -> None:
+    class Writer(FakeClient):
+        async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
+            self.written.append([len(prompt.token_ids) for prompt in request.prompts])
+            return [self._answer(prompt.max_tokens + 1, request.top_k) for prompt in request.prompts]
+
+        written: list[list[int]]
+
+    requests = [TeacherRequest(Prompt(i, (1,) * i), (), num_tokens=4) for i in range(1, 6)]
+    for limits, expected in (
+        ({"max_request_logprobs": 3 * 4 * (V + 1)}, [[1, 2, 3], [4, 5]]),
+        ({"max_request_tokens": 17}, [[1, 2], [3, 4], [5]]),
+    ):
+        client = Writer()
+        client.written = []
+        assert len(await calls(client, **limits).generate(requests)) == 5
+        assert client.written == expected
 
 
 async def test_an_id_that_the_tokenizer_does_not_have_is_refused() -> None:

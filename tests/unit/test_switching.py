@@ -16,6 +16,7 @@ from adaswitch.switching import (
     FixedThreshold,
     NeverSwitch,
     ProbableEnough,
+    SharedScaleThreshold,
     SwitchAt,
     first_crossing,
     first_switch,
@@ -109,6 +110,13 @@ def test_the_mean_does_not_depend_on_the_order_of_adding() -> None:
 def test_a_fixed_threshold_is_crossed_from_the_first_step_on() -> None:
     assert first_crossing(FixedThreshold(0.5), [], [0.5, 0.4, 0.6, 9.0]) == (2, [0.5, 0.5, 0.5])
     assert first_crossing(FixedThreshold(0.5), [], [0.6]) == (0, [0.5])
+
+
+def test_a_threshold_on_a_shared_scale_does_not_follow_the_sequence() -> None:
+    assert first_crossing(SharedScaleThreshold(3.0, 0.5), [], [1.5, 0.0, 1.6, 9.0]) == (2, [1.5, 1.5, 1.5])
+    assert first_crossing(SharedScaleThreshold(3.0, 0.5), [9.0, 9.0], [1.6]) == (0, [1.5])
+    assert first_crossing(SharedScaleThreshold(3.0, 0.1, floor=1.0), [], [1.0, 1.1]) == (1, [1.0, 1.0])
+    assert first_crossing(SharedScaleThreshold(3.0, None, floor=1.0), [], [1e9]) == (None, [INF])
 
 
 def test_a_switch_at_a_place_needs_no_divergence() -> None:

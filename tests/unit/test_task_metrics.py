@@ -145,6 +145,24 @@ def test_a_metric_that_raises_is_unmarked_with_its_words(own_metrics):
         own_task().mark("a", Example("?", "", 1))
 
 
+def test_what_a_metric_says_can_be_written_down(own_metrics):
+    class Odd:
+        def __repr__(self):
+            return "odd \ud83d"
+
+    def fail(completion, record):
+        raise ValueError("half of \ud83d\nand more")
+
+    own_metrics.fail, own_metrics.odd = fail, lambda completion, record: Odd()
+    for name, cause in (
+        ("fail", r"the metric raised ValueError: half of \ud83d"),
+        ("odd", r"the metric gave odd \ud83d, which is no number from 0 to 1"),
+    ):
+        with pytest.raises(UnmarkedError) as caught:
+            own_task(name).mark("a", Example("?", "", 1))
+        assert str(caught.value) == cause
+
+
 def test_a_metric_that_cannot_be_had_is_refused(own_metrics):
     own_metrics.number = 3
     for path, complaint in (

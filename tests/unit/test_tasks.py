@@ -224,7 +224,24 @@ def test_one_of_several_references_is_enough_for_an_exact_match():
     assert not right(task, "no", example)
 
 
-@pytest.mark.parametrize("reference", [[], ["a", 1], 7, None])
-def test_a_reference_of_another_type_is_refused(reference):
-    with pytest.raises(DataError, match=r'own\.jsonl, line 4: field "reference" must be a string'):
+@pytest.mark.parametrize(
+    ("reference", "complaint"),
+    [
+        ([], " must be a string or a list of strings, and is an empty list"),
+        (["a", 1], ", element 2 must be a string, and is int"),
+        ([None, "a"], ", element 1 must be a string, and is null"),
+        (7, " must be a string, and is int"),
+        (None, " must be a string, and is null"),
+        ("x\ud83d", " holds half of a surrogate pair, which is no text"),
+        (["a", "x\ud83d"], ", element 2 holds half of a surrogate pair, which is no text"),
+    ],
+)
+def test_a_reference_that_is_no_text_is_refused(reference, complaint):
+    with pytest.raises(DataError) as caught:
         JsonlTask().example({"prompt": "?", "reference": reference}, 4, "own.jsonl")
+    assert str(caught.value) == f'own.jsonl, line 4: field "reference"{complaint}'
+
+
+def test_an_example_says_where_it_was_read():
+    assert Gsm8kTask().example({"question": "?", "answer": "4"}, 3, "a.jsonl").place == "a.jsonl, line 3"
+    assert chain_examples(2, 0, 1, 1, split="longer")[1].place == "record 2 (longer)"

@@ -1,0 +1,30 @@
+"""One process at a time in a cell's directory: a cell may outlive the comparison that started it."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from adaswitch.errors import EnvironmentProblem
+
+LOCK_FILE = "cell.lock"
+"""Holds the number of the process that has it, for people. The lock itself ends with that process, however it ends."""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Have ``folder`` alone. Raises ``EnvironmentProblem`` at once where another process has it."""
+    with (folder / LOCK_FILE).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise EnvironmentProblem(
+                f"{folder}: process {file.read().strip() or '(unknown)'} is at work on this cell, perhaps left by a "
+                "comparison that was killed: wait for its end, or end it, and start again"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
