@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from adaswitch.io.teacher_doctor import Reference, reference_rows
 from adaswitch.wire import SAFETENSORS_TYPE, SequenceAnswer, answers_from_safetensors
@@ -167,19 +168,50 @@ async def _ask(
 def _compare(
     path: str, body: dict[str, Any], answer: SequenceAnswer, reference: Reference, report: Report
 ) -> None:
+    report.compared += 1
+    token_ids, first, num_rows, wrong = _shape_of(path, body, answer)
+    if wrong is None:
+        rows = reference(token_ids)[first : first + num_rows]
+        difference = _largest_difference(answer, rows)
+        report.largest_difference = max(report.largest_difference, difference)
+        wrong = f"{difference:.2g} nats from transformers" if difference > TOLERANCE else None
+    if wrong is not None:
+        report.problems.append(f"{path}: {wrong}")
+
+
+def _shape_of(
+    path: str, body: dict[str, Any], answer: SequenceAnswer
+) -> tuple[list[int], int, int, str | None]:
+    """All tokens that ``answer`` is about, after how many its rows begin, how many there are, and what is wrong."""
     if path == "/v1/score":
         [sequence] = body["sequences"]
         token_ids, first = sequence["token_ids"], sequence["start"] - 1
+        num_rows = len(token_ids) - first
+        right_tokens = answer.token_ids.tolist() == token_ids[sequence["start"] :]
     else:
         [prompt] = body["prompts"]
         token_ids, first = [*prompt["token_ids"], *answer.token_ids.tolist()], len(prompt["token_ids"]) - 1
-    rows = reference(token_ids)[first : first + len(answer.top_ids)]
-    expected = np.take_along_axis(rows, answer.top_ids.astype(np.int64), axis=1)
-    difference = float(np.abs(expected - answer.top_logprobs).max())
-    report.compared += 1
-    report.largest_difference = max(report.largest_difference, difference)
-    if difference > TOLERANCE:
-        report.problems.append(f"{path}: {difference:.2g} nats from transformers")
+        # Nothing stops it but its budget.
+        num_rows = prompt["max_tokens"]
+        right_tokens = len(answer.token_ids) == num_rows
+    wrong = None
+    if not right_tokens:
+        wrong = f"other tokens came than were asked for: {answer.token_ids.tolist()[:8]}"
+    elif answer.top_ids.shape != (num_rows, K) or answer.top_logprobs.shape != (num_rows, K):
+        wrong = f"{num_rows} rows of {K} asked, {answer.top_ids.shape} came"
+    elif answer.token_logprobs.shape != answer.token_ids.shape:
+        wrong = (
+            f"{len(answer.token_ids)} tokens, {len(answer.token_logprobs)} of their log-probabilities came"
+        )
+    return token_ids, first, num_rows, wrong
+
+
+def _largest_difference(answer: SequenceAnswer, rows: NDArray[np.float32]) -> float:
+    """Nats between ``answer`` and ``rows [n, V]``: of the candidates, and of the tokens themselves."""
+    candidates = np.take_along_axis(rows, answer.top_ids.astype(np.int64), axis=1) - answer.top_logprobs
+    num_tokens = len(answer.token_ids)
+    own = rows[np.arange(num_tokens), answer.token_ids] - answer.token_logprobs
+    return float(np.abs(np.concatenate([candidates.ravel(), own])).max())
 
 
 async def _ask_wrongly(http: httpx.AsyncClient, rng: np.random.Generator, report: Report) -> None:

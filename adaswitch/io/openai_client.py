@@ -8,6 +8,7 @@ the student's tokens instead.
 
 import asyncio
 import json
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -17,8 +18,17 @@ import numpy as np
 from adaswitch.config.teacher import TeacherConfig
 from adaswitch.errors import ModelError, NonFiniteError, TeacherProtocolError, TeacherRejectedError
 from adaswitch.fingerprint import tokenizer_sha256
-from adaswitch.io.persistent_http import PersistentClient, check_answer, http_client
-from adaswitch.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from adaswitch.io.persistent_http import PersistentClient, all_urls, check_answer, http_client
+from adaswitch.io.replicas import REPLICA
+from adaswitch.wire import (
+    JSON_TYPE,
+    REQUEST_ID_HEADER,
+    GeneratePrompt,
+    GenerateRequest,
+    ModelInfo,
+    ScoreSequence,
+    SequenceAnswer,
+)
 
 MAX_REQUEST_TOKENS = 65_536
 NUM_SPELT = 256
@@ -28,6 +38,7 @@ IMPOSSIBLE = -9999.0
 PLAIN_SAMPLING = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 """Or the server would take these from the model folder's generation settings."""
 TOKEN_PREFIX = "token_id:"
+JSON_ANSWER = {"Accept": JSON_TYPE}
 
 Row = list[tuple[int, float]]
 """Candidates with their log-probabilities, falling."""
@@ -46,6 +57,8 @@ class Tokenizer(Protocol):
 class OpenAIClient(PersistentClient):
     """Answers as ``TeacherClient`` does."""
 
+    _model_path = "/v1/models"
+
     def __init__(
         self,
         http: httpx.AsyncClient,
@@ -53,12 +66,12 @@ class OpenAIClient(PersistentClient):
         model: str | None,
         max_wait_s: float,
         say: Callable[[str], None] = lambda line: None,
+        replicas: Sequence[str] = (),
     ) -> None:
         """``tokenizer`` is the student's; ``model`` the name on the server, None for the first that it lists."""
-        super().__init__(http, max_wait_s, say)
+        super().__init__(http, max_wait_s, say, replicas=replicas)
         self._tokenizer = tokenizer
         self._model = model
-        self._info: ModelInfo | None = None
 
     @classmethod
     def from_config(
@@ -69,45 +82,46 @@ class OpenAIClient(PersistentClient):
         say: Callable[[str], None] = lambda line: None,
     ) -> "OpenAIClient":
         """The client that ``config`` describes; ``tokenizer`` is the student's. Raises ``ConfigError``."""
-        return cls(http_client(config, transport), tokenizer, config.model, config.max_wait_s, say)
+        http = http_client(config, transport)
+        return cls(http, tokenizer, config.model, config.max_wait_s, say, all_urls(config))
 
     async def wait_until_ready(self, timeout_s: float, on_wait: Callable[[str], None]) -> None:
         """Return once ``/health`` says 200. Raises ``TeacherUnavailableError`` after ``timeout_s``."""
         await self._wait_until_answered("/health", timeout_s, on_wait)
 
-    async def model_info(self) -> ModelInfo:
-        """What is served, asked once. Raises ``ModelError`` unless it spells tokens as the student does."""
-        if self._info is None:
-            listed = (await self._json("GET", "/v1/models")).get("data", [])
-            entry = next((entry for entry in listed if self._model in (None, entry["id"])), None)
-            if entry is None:
-                names = ", ".join(entry["id"] for entry in listed) or "none"
-                raise ModelError(f"teacher.model: {self._model!r} is not served at {self._url} ({names})")
-            self._model = entry["id"]
-            await self._require_same_tokenizer()
-            vocabulary = self._tokenizer.get_vocab()
-            self._info = ModelInfo(
-                model=entry["id"],
-                backend="openai",
-                dtype="unknown",
-                vocab_size=len(vocabulary),
-                max_model_len=entry.get("max_model_len") or 2**31 - 1,
-                max_top_k=len(vocabulary),
-                max_request_tokens=MAX_REQUEST_TOKENS,
-                tokenizer_sha256=tokenizer_sha256(vocabulary),
-            )
-        return self._info
+    async def _info_of(self, response: httpx.Response) -> ModelInfo:
+        """Raises ``ModelError`` unless the server spells tokens as the student does."""
+        url = self._origin(response)
+        listed = _document(response, url + self._model_path).get("data", [])
+        entry = next((entry for entry in listed if self._model in (None, entry["id"])), None)
+        if entry is None:
+            names = ", ".join(entry["id"] for entry in listed) or "none"
+            raise ModelError(f"teacher.model: {self._model!r} is not served at {url} ({names})")
+        self._model = entry["id"]
+        await self._require_same_tokenizer(response.extensions.get(REPLICA), url)
+        vocabulary = self._tokenizer.get_vocab()
+        return ModelInfo(
+            model=entry["id"],
+            backend="openai",
+            dtype="unknown",
+            vocab_size=len(vocabulary),
+            max_model_len=entry.get("max_model_len") or 2**31 - 1,
+            max_top_k=len(vocabulary),
+            max_request_tokens=MAX_REQUEST_TOKENS,
+            tokenizer_sha256=tokenizer_sha256(vocabulary),
+        )
 
-    async def _require_same_tokenizer(self) -> None:
+    async def _require_same_tokenizer(self, replica: str | None, url: str) -> None:
         num_tokens = len(self._tokenizer.get_vocab())
         for token in sorted({int(i) for i in np.linspace(0, num_tokens - 1, NUM_SPELT)}):
             ours = self._tokenizer.decode([token])
-            body = {"model": self._model, "tokens": [token]}
-            theirs = (await self._json("POST", "/detokenize", body)).get("prompt")
+            body = json.dumps({"model": self._model, "tokens": [token]}).encode()
+            response = await self._send("POST", "/detokenize", body, JSON_ANSWER, replica)
+            theirs = _document(response, url + "/detokenize").get("prompt")
             if theirs != ours:
                 raise ModelError(
-                    f"the teacher {self._model!r} and the student have different tokenizers: token {token} is "
-                    f"{theirs!r} there and {ours!r} here; take a pair of one model family"
+                    f"the teacher {self._model!r} at {url} and the student have different tokenizers: token {token} "
+                    f"is {theirs!r} there and {ours!r} here; take a pair of one model family"
                 )
 
     async def score(self, sequences: list[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
@@ -163,7 +177,7 @@ class OpenAIClient(PersistentClient):
             "return_tokens_as_token_ids": True,
         }
         try:
-            document = await self._json("POST", "/v1/completions", {**body, **settings})
+            document = await self._json("/v1/completions", {**body, **settings})
         except TeacherRejectedError as error:
             if "logprobs" not in str(error):
                 raise
@@ -177,16 +191,22 @@ class OpenAIClient(PersistentClient):
             raise TeacherProtocolError(f"{num_choices} completions asked, {len(choices)} came")
         return choices
 
-    async def _json(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
-        content = None if body is None else json.dumps(body).encode()
-        response = await self._persist(
-            lambda: self._send(method, path, content, {"Accept": "application/json"})
-        )
-        try:
-            document: dict[str, Any] = response.json()
-        except ValueError as error:
-            raise TeacherProtocolError(f"{self._url}{path} does not answer JSON: {error}") from None
-        return document
+    async def _json(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+        content = json.dumps(body).encode()
+        # The same at every try, so that the server's log shows them as one.
+        headers = {**JSON_ANSWER, REQUEST_ID_HEADER: uuid.uuid4().hex}
+        response = await self._persist(lambda: self._ask_once("POST", path, content, headers))
+        return _document(response, self._origin(response) + path)
+
+
+def _document(response: httpx.Response, url: str) -> dict[str, Any]:
+    try:
+        document = response.json()
+    except ValueError as error:
+        raise TeacherProtocolError(f"{url} does not answer JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise TeacherProtocolError(f"{url} does not answer a JSON object")
+    return document
 
 
 def _scored(sequence: ScoreSequence, choice: Mapping[str, Any], k: int) -> SequenceAnswer:

@@ -20,6 +20,7 @@ from adaswitch.fingerprint import tokenizer_sha256
 from adaswitch.io.doctor import Finding, Verdict
 from adaswitch.io.models import load_tokenizer
 from adaswitch.io.openai_client import OpenAIClient
+from adaswitch.io.request_parts import generate_parts, score_parts
 from adaswitch.io.teacher_client import TeacherClient
 from adaswitch.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 
@@ -29,8 +30,8 @@ NUM_SEQUENCES = 4
 NUM_DRAWS = 400
 TEMPERATURE = 0.7
 """At which tokens are drawn to see whether it is heeded."""
-TEMPERATURE_TOLERANCE = 0.15
-DRAWS_AT_ONCE = 100
+MAX_ERRORS = 4.0
+"""Standard errors of the mean of what is drawn, beyond which it is not by chance."""
 TOP_K = 20
 CLOSE = {"float32": 1e-3, "unknown": 0.2}
 """Nats; rounding in half precision may be as large as for an unknown type."""
@@ -91,27 +92,45 @@ async def _findings(
     findings = [Finding("teacher", True, f"{said}; answered after {time.perf_counter() - began_s:.3f} s")]
     if tokenizer is not None:
         findings.append(_tokenizer(info, tokenizer))
+    if info.max_top_k < 1:
+        fix = "start it with a larger --max-top-k"
+        return [*findings, Finding("distributions", False, "it gives none (max_top_k 0)", fix)]
     sequences = _sequences(info)
     top_k = min(TOP_K, info.max_top_k)
     try:
-        answers = await client.score(sequences, top_k)
+        answers = await _scored(client, sequences, top_k, info)
     except (TeacherProtocolError, NonFiniteError) as error:
         return [*findings, Finding("distributions", False, str(error), UNFIT)]
     findings.append(_distributions(answers))
-    findings.append(_repeated(answers, await client.score(sequences, top_k), info))
+    findings.append(_repeated(answers, await _scored(client, sequences, top_k, info), info))
     if against is not None and findings[1].ok:
         findings.append(_compared(sequences, answers, reference_rows(against, info.vocab_size), info))
-    findings.append(await _drawn_again(client, sequences[0], top_k))
-    findings.append(await _temperature(client, *_most_uncertain(sequences, answers)))
+    findings.append(await _drawn_again(client, sequences[0], top_k, info))
+    findings.append(await _temperature(client, *_most_telling(sequences, answers), info))
     return findings
+
+
+def _room(info: ModelInfo) -> int:
+    """Tokens that a sequence may have, with those that are to be written."""
+    return min(info.max_model_len, info.max_request_tokens)
 
 
 def _sequences(info: ModelInfo) -> list[ScoreSequence]:
     rng = np.random.default_rng(0)
-    length = min(NUM_TOKENS, info.max_model_len - 2)
+    # One more has to fit after them.
+    length = max(1, min(NUM_TOKENS, _room(info) - 1))
     return [
         ScoreSequence(token_ids=rng.integers(0, info.vocab_size, length).tolist(), start=1)
         for _ in range(NUM_SEQUENCES)
+    ]
+
+
+async def _scored(
+    client: TeacherClient | OpenAIClient, sequences: Sequence[ScoreSequence], top_k: int, info: ModelInfo
+) -> list[SequenceAnswer]:
+    """One request after the other, each within the service's limits: all at once might be too many for it."""
+    return [
+        answer for part in score_parts(sequences, top_k, info) for answer in await client.score(part, top_k)
     ]
 
 
@@ -128,24 +147,24 @@ def _tokenizer(info: ModelInfo, tokenizer: PreTrainedTokenizerBase) -> Finding:
 
 
 def _distributions(answers: Sequence[SequenceAnswer]) -> Finding:
-    """What the client lets pass: whole, finite, distinct ids, sums of at most 1."""
+    """What the client lets pass: whole, finite, falling, distinct ids, sums of at most 1."""
     rows = np.concatenate([answer.top_logprobs for answer in answers]).astype(np.float64)
-    num_unsorted = int((np.diff(rows, axis=-1) > 0).any(-1).sum())
-    detail = f"{len(rows)} rows of {rows.shape[1]}: the largest sum {np.exp(rows).sum(-1).max():.6f}, "
-    detail += f"{num_unsorted} not sorted"
-    return Finding("distributions", not num_unsorted, detail, UNFIT if num_unsorted else "")
+    detail = f"{len(rows)} rows of {rows.shape[1]}: the largest sum {np.exp(rows).sum(-1).max():.6f}"
+    return Finding("distributions", True, detail)
 
 
 def _repeated(first: Sequence[SequenceAnswer], second: Sequence[SequenceAnswer], info: ModelInfo) -> Finding:
-    largest = max(
-        float(np.abs(one.token_logprobs - other.token_logprobs).max())
-        for one, other in zip(first, second, strict=True)
-    )
+    largest = float(np.abs(_all_logprobs(first) - _all_logprobs(second)).max())
     good = largest <= _close(info)
     detail = f"the same request twice: at most {largest:.2g} nats apart"
     return Finding(
         "repeats itself", good, detail, "" if good else "look for another model behind the same address"
     )
+
+
+def _all_logprobs(answers: Sequence[SequenceAnswer]) -> NDArray[np.float32]:
+    """The tokens' own, and the rows: a sequence of one token has rows alone."""
+    return np.concatenate([part.ravel() for a in answers for part in (a.token_logprobs, a.top_logprobs)])
 
 
 def _close(info: ModelInfo) -> float:
@@ -192,8 +211,12 @@ def _compared(
     )
 
 
-async def _drawn_again(client: TeacherClient | OpenAIClient, sequence: ScoreSequence, top_k: int) -> Finding:
-    prompt = GeneratePrompt(token_ids=sequence.token_ids[:8], max_tokens=16, seed=1)
+async def _drawn_again(
+    client: TeacherClient | OpenAIClient, sequence: ScoreSequence, top_k: int, info: ModelInfo
+) -> Finding:
+    context = sequence.token_ids[:8]
+    num_tokens = max(1, min(16, _room(info) - len(context)))
+    prompt = GeneratePrompt(token_ids=context, max_tokens=num_tokens, seed=1)
     request = GenerateRequest(prompts=[prompt], top_k=top_k)
     (one,), (other,) = [await client.generate(request) for _ in range(2)]
     same = one.token_ids.tolist() == other.token_ids.tolist()
@@ -202,45 +225,84 @@ async def _drawn_again(client: TeacherClient | OpenAIClient, sequence: ScoreSequ
 
 
 async def _temperature(
-    client: TeacherClient | OpenAIClient, context: list[int], row: NDArray[np.float64], ids: list[int]
+    client: TeacherClient | OpenAIClient,
+    context: list[int],
+    row: NDArray[np.float64],
+    ids: list[int],
+    info: ModelInfo,
 ) -> Finding:
     """Tokens drawn at ``TEMPERATURE`` after ``context``, whose candidates ``ids`` have log-probabilities ``row``."""
     prompts = [GeneratePrompt(token_ids=context, max_tokens=1, seed=seed) for seed in range(NUM_DRAWS)]
-    requests = [
-        GenerateRequest(prompts=prompts[i : i + DRAWS_AT_ONCE], top_k=len(ids), temperature=TEMPERATURE)
-        for i in range(0, NUM_DRAWS, DRAWS_AT_ONCE)
+    answers = [
+        answer
+        for part in generate_parts(prompts, len(ids), info)
+        for answer in await client.generate(
+            GenerateRequest(prompts=part, top_k=len(ids), temperature=TEMPERATURE)
+        )
     ]
-    answers = [answer for part in await asyncio.gather(*map(client.generate, requests)) for answer in part]
     place = {token: i for i, token in enumerate(ids)}
     drawn = [row[place[int(a.token_ids[0])]] for a in answers if int(a.token_ids[0]) in place]
     shift = float(np.abs(answers[0].top_logprobs[0] - row).max())
-    found = _best_temperature(float(np.mean(drawn)), row) if drawn else float("nan")
-    good = abs(found - TEMPERATURE) <= TEMPERATURE_TOLERANCE and shift < CLOSE["unknown"]
-    detail = f"{NUM_DRAWS} tokens asked at {TEMPERATURE} fall as at {found:.2f}; their log-probabilities are within "
-    detail += f"{shift:.2g} nats of those at 1"
-    return Finding(
-        "temperature", good, detail, "" if good else "it is ignored or scales log-probabilities too"
+    return _judged(drawn, row, shift)
+
+
+def _judged(drawn: Sequence[float], row: NDArray[np.float64], shift: float) -> Finding:
+    """Of log-probabilities ``drawn`` among those of ``row``, which are ``shift`` away from those at temperature 1."""
+    if shift >= CLOSE["unknown"]:
+        detail = f"at {TEMPERATURE} log-probabilities are {shift:.2g} nats from those at 1"
+        return Finding("temperature", False, detail, "it scales log-probabilities too")
+    expected, deviation = (float(moment[0]) for moment in _moments(row, np.array([TEMPERATURE])))
+    if deviation == 0 or not drawn:
+        return Finding("temperature", None, f"{len(row)} log-probabilities a row do not show it")
+    mean, error = float(np.mean(drawn)), deviation / np.sqrt(len(drawn))
+    # How the mean moves with the temperature makes its error that of the temperature.
+    temperature_error = error * TEMPERATURE**2 / deviation**2
+    good = abs(mean - expected) <= MAX_ERRORS * error
+    detail = (
+        f"{len(drawn)} tokens asked at {TEMPERATURE} fall as at {_best_temperature(mean, row):.2f} (standard "
     )
+    detail += (
+        f"error {temperature_error:.2f}); their log-probabilities are within {shift:.2g} nats of those at 1"
+    )
+    if not good:
+        return Finding("temperature", False, detail, "it is ignored")
+    return Finding("temperature", True if MAX_ERRORS * temperature_error < 1 - TEMPERATURE else None, detail)
+
+
+def _moments(
+    row: NDArray[np.float64], temperatures: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of the log-probabilities (at 1) of tokens drawn from ``row`` at each temperature."""
+    weights = np.exp((row[None] - row.max()) / temperatures[:, None])
+    weights /= weights.sum(-1, keepdims=True)
+    means = (weights * row).sum(-1)
+    return means, np.sqrt((weights * (row[None] - means[:, None]) ** 2).sum(-1))
 
 
 def _best_temperature(mean: float, row: NDArray[np.float64]) -> float:
     """At which tokens drawn from the candidates have this mean of their log-probabilities (at temperature 1)."""
-    temperatures = np.arange(0.1, 3.0, 0.01)
-    weights = np.exp((row[None] - row.max()) / temperatures[:, None])
-    means = (weights * row).sum(-1) / weights.sum(-1)
+    temperatures = np.arange(0.1, 3.0, 0.01, dtype=np.float64)
+    means, _ = _moments(row, temperatures)
     return float(temperatures[int(np.argmin(np.abs(means - mean)))])
 
 
-def _most_uncertain(
+def _most_telling(
     sequences: Sequence[ScoreSequence], answers: Sequence[SequenceAnswer]
 ) -> tuple[list[int], NDArray[np.float64], list[int]]:
-    """The context after which the candidates are least alike to a certainty, with their log-probabilities and ids."""
+    """The context after which tokens say most about the temperature, with its candidates' log-probabilities and ids.
+
+    That is where those drawn from the candidates differ most: neither a certainty nor all alike.
+    """
     places = [(n, j) for n, answer in enumerate(answers) for j in range(len(answer.top_ids))]
-    spread = [float(answers[n].top_logprobs[j].astype(np.float64).std()) for n, j in places]
-    # Where all are equally likely a temperature changes nothing: the middle of the field is wanted.
-    n, j = places[int(np.argsort(spread)[len(spread) // 2])]
+    n, j = max(places, key=lambda place: _telling(answers[place[0]].top_logprobs[place[1]]))
     return (
         sequences[n].token_ids[: j + 1],
         answers[n].top_logprobs[j].astype(np.float64),
         answers[n].top_ids[j].tolist(),
     )
+
+
+def _telling(row: NDArray[np.float32]) -> float:
+    """Fisher's information on the temperature in one token, but for a factor; outside the candidates it has none."""
+    _, deviations = _moments(row.astype(np.float64), np.array([TEMPERATURE]))
+    return float(np.exp(row).sum() * deviations[0] ** 2)

@@ -1,22 +1,18 @@
 """What a group asks of the teacher, as REST requests: sequences of many rollouts in one, within its limits."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from adaswitch.config import TeacherConfig
 from adaswitch.distribution import TopK
 from adaswitch.errors import ModelError, TeacherProtocolError
+from adaswitch.io.request_parts import generate_parts, score_parts
 from adaswitch.roles import Continuation
 from adaswitch.rollout import Prompt
 from adaswitch.sampling import teacher_seed
 from adaswitch.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
-
-MAX_SEQUENCES = 128
-"""In one request; more go in several, at once."""
-
-Item = TypeVar("Item")
 
 
 class Client(Protocol):
@@ -75,7 +71,7 @@ class TeacherCalls:
             )
             for request in requests
         ]
-        parts = _split(sequences, lambda sequence: len(sequence.token_ids), self._info.max_request_tokens)
+        parts = score_parts(sequences, self._top_k, self._info)
         answers = await asyncio.gather(*(self._client.score(part, self._top_k) for part in parts))
         return [self._distributions(answer) for part in answers for answer in part]
 
@@ -90,9 +86,7 @@ class TeacherCalls:
             )
             for request in requests
         ]
-        parts = _split(
-            prompts, lambda prompt: len(prompt.token_ids) + prompt.max_tokens, self._info.max_request_tokens
-        )
+        parts = generate_parts(prompts, self._top_k, self._info)
         answers = await asyncio.gather(*(self._client.generate(self._request(part)) for part in parts))
         return [
             Continuation(answer.token_ids.tolist(), self._distributions(answer))
@@ -115,17 +109,3 @@ class TeacherCalls:
                 f"of {self._vocab_size} tokens does not have"
             )
         return answer.distributions(self._vocab_size)
-
-
-def _split(items: Sequence[Item], num_tokens: Callable[[Item], int], max_tokens: int) -> list[list[Item]]:
-    """``items`` in their order, in as few requests as the limits allow."""
-    parts: list[list[Item]] = [[]]
-    total = 0
-    for item in items:
-        size = num_tokens(item)
-        if parts[-1] and (total + size > max_tokens or len(parts[-1]) == MAX_SEQUENCES):
-            parts.append([])
-            total = 0
-        parts[-1].append(item)
-        total += size
-    return parts

@@ -8,10 +8,12 @@ import httpx
 import numpy as np
 import pytest
 
-from adaswitch.config import TeacherConfig
+from adaswitch.config import TeacherConfig, parse_config
 from adaswitch.errors import ModelError, NonFiniteError, TeacherProtocolError, TeacherRejectedError
 from adaswitch.fingerprint import tokenizer_sha256
 from adaswitch.io.openai_client import OpenAIClient
+from adaswitch.io.teacher_client import TeacherClient
+from adaswitch.io.teachers import connect_teacher
 from adaswitch.wire import GeneratePrompt, GenerateRequest, ScoreSequence
 from tests.teacher_fakes import VOCAB_SIZE, fake_answer, fake_logprobs
 
@@ -39,13 +41,14 @@ class Server:
         self.bodies: list[dict[str, Any]] = []
         self.damage = damage
         self.spells = Letters()
+        self.name = "big"
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         match request.url.path:
             case "/health":
                 return httpx.Response(200)
             case "/v1/models":
-                return httpx.Response(200, json={"data": [{"id": "big", "max_model_len": 16}]})
+                return httpx.Response(200, json={"data": [{"id": self.name, "max_model_len": 16}]})
             case "/detokenize":
                 tokens = json.loads(request.content)["tokens"]
                 return httpx.Response(200, json={"prompt": self.spells.decode(tokens)})
@@ -147,6 +150,70 @@ async def test_a_server_that_spells_otherwise_is_refused() -> None:
     server.spells.decode = lambda token_ids: "?"  # type: ignore[method-assign]
     with pytest.raises(ModelError, match="token 0 is '\\?' there and 'a' here"):
         await make_client(server).model_info()
+
+
+async def test_a_request_has_the_key_and_a_name_of_its_own_at_every_try(monkeypatch) -> None:
+    monkeypatch.setenv("MY_TEACHER_KEY", "secret")
+    server, seen = Server(), []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        assert request.headers["Authorization"] == "Bearer secret"
+        assert "X-Request-Timeout-S" not in request.headers
+        if request.url.path != "/v1/completions":
+            return server.handle(request)
+        seen.append(request.headers["X-Request-Id"])
+        return server.handle(request) if len(seen) % 2 == 0 else httpx.Response(503)
+
+    config = TeacherConfig(api="openai", url="http://big:8000", api_key_env="MY_TEACHER_KEY")
+    client = OpenAIClient.from_config(config, Letters(), transport=httpx.MockTransport(handle))
+
+    async def no_pause(_: float) -> None:
+        pass
+
+    client._sleep = no_pause
+    for _ in range(2):
+        await client.score(SEQUENCES, 1)
+    assert [seen[0] == seen[1], seen[2] == seen[3], seen[1] == seen[2]] == [True, True, False]
+
+
+async def test_a_run_with_api_openai_is_connected_to_a_vllm_server() -> None:
+    document = {
+        "name": "test",
+        "task": {"kind": "chain"},
+        "teacher": {"api": "openai", "url": "http://big:8000", "model": "big"},
+        "student": {"model": "models/chain-student"},
+        "policy": {"kind": "on_policy"},
+    }
+    client = connect_teacher(parse_config(document))
+    assert isinstance(client, OpenAIClient)
+    assert len(client._tokenizer.get_vocab()) == 19
+    await client.aclose()
+    native = connect_teacher(parse_config({**document, "teacher": {}}))
+    assert isinstance(native, TeacherClient)
+    await native.aclose()
+
+
+REPLICAS = {"url": "http://big:8000", "replicas": ["http://other:8000"]}
+
+
+async def test_replicas_that_spell_otherwise_or_have_another_name_are_refused() -> None:
+    for spoil, words in (
+        (
+            lambda other: setattr(other.spells, "decode", lambda ids: "?"),
+            "http://other:8000.* different tokenizers",
+        ),
+        (
+            lambda other: setattr(other, "name", "small"),
+            r"'big' is not served at http://other:8000 \(small\)",
+        ),
+    ):
+        one, other = Server(), Server()
+        spoil(other)
+        by_host = {"big": one, "other": other}
+        transport = httpx.MockTransport(lambda request, by=by_host: by[request.url.host].handle(request))
+        config = TeacherConfig(api="openai", **REPLICAS)
+        with pytest.raises(ModelError, match=words):
+            await OpenAIClient.from_config(config, Letters(), transport=transport).model_info()
 
 
 def first(document: dict[str, Any]) -> dict[str, Any]:

@@ -17,19 +17,20 @@ from adaswitch.errors import (
     TeacherRejectedError,
     TeacherUnavailableError,
 )
-from adaswitch.io.persistent_http import LONGEST_BACKOFF_S, http_client, is_retryable
+from adaswitch.io.persistent_http import LONGEST_BACKOFF_S, http_client
 from adaswitch.io.teacher_client import TeacherClient
+from adaswitch.io.teacher_errors import is_retryable
 from adaswitch.wire import (
     GeneratePrompt,
     GenerateRequest,
     ScoreSequence,
-    SequenceAnswer,
     answers_to_safetensors,
 )
 from tests.teacher_fakes import VOCAB_SIZE, FakeEngine, fake_answer, fake_info, fake_logprobs, running_app
 
 SEQUENCES = [ScoreSequence(token_ids=[3, 1, 4], start=1), ScoreSequence(token_ids=[2], start=1)]
 REQUEST = GenerateRequest(prompts=[GeneratePrompt(token_ids=[3, 1], max_tokens=4, seed=7)], top_k=2)
+GOOD = fake_answer([3], [1, 4], 3, 2)
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
@@ -104,6 +105,31 @@ async def test_the_key_comes_from_the_environment(monkeypatch):
         with pytest.raises(TeacherRejectedError, match=r"401 .*teacher\.api_key_env") as caught:
             await stranger.score(SEQUENCES, top_k=1)
         assert (caught.value.status, caught.value.code) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize("key", ["s\u00e9same-ouvre-toi", "ring\x07"])
+def test_a_key_that_no_header_can_hold_is_one_line_without_it(monkeypatch, key):
+    monkeypatch.setenv("MY_TEACHER_KEY", key)
+    with pytest.raises(ConfigError, match=r"teacher\.api_key_env: .* MY_TEACHER_KEY") as caught:
+        TeacherClient.from_config(TeacherConfig(api_key_env="MY_TEACHER_KEY"))
+    assert key not in str(caught.value)
+
+
+async def test_every_try_of_one_request_has_one_name_and_each_says_how_long_it_is_waited_for():
+    seen: list[httpx.Headers] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers)
+        if len(seen) % 3:
+            return error_response(503, "not_ready")
+        return httpx.Response(200, content=answers_to_safetensors([GOOD]))
+
+    client = answering(handle, request_timeout_s=2.5)
+    for _ in range(2):
+        await client.score(SEQUENCES[:1], top_k=2)
+    names = [headers["X-Request-Id"] for headers in seen]
+    assert [len(set(names[:3])), len(set(names[3:])), len(set(names))] == [1, 1, 2]
+    assert {headers["X-Request-Timeout-S"] for headers in seen} == {"2.5"}
 
 
 async def test_a_wrong_request_is_refused_at_once_with_its_field():
@@ -197,6 +223,14 @@ async def test_waits_double_up_to_a_bound_with_jitter_below():
         (TeacherRejectedError("no", status=422, code="x"), False),
         (TeacherProtocolError("odd"), False),
         (NonFiniteError("nan"), False),
+        (httpx.ReadTimeout("slow"), True),
+        (httpx.TooManyRedirects("round and round"), False),
+        (error_response(429, "queue_full"), True),
+        (error_response(503, "engine_fault"), True),
+        (error_response(503, "non_finite"), False),
+        (error_response(422, "out_of_range"), False),
+        (httpx.Response(500), False),
+        (httpx.Response(502), True),
     ],
 )
 def test_only_what_may_pass_is_retryable(error, retryable):
@@ -217,59 +251,6 @@ async def test_what_will_not_pass_is_raised_at_once(response, kind):
     client = answering(lambda _: response())
     with pytest.raises(kind, match="teacher"):
         await client.score(SEQUENCES, top_k=1)
-
-
-def changed(answer: SequenceAnswer, **changes: object) -> SequenceAnswer:
-    return SequenceAnswer(**{**vars(answer), **changes})
-
-
-GOOD = fake_answer([3], [1, 4], 3, 2)
-NAN = np.full_like(GOOD.top_logprobs, np.nan)
-
-
-@pytest.mark.parametrize(
-    ("answers", "kind"),
-    [
-        ([], TeacherProtocolError),
-        ([GOOD, GOOD], TeacherProtocolError),
-        ([changed(GOOD, token_ids=np.array([1, 5], np.int32))], TeacherProtocolError),
-        ([changed(GOOD, top_ids=GOOD.top_ids[:2], top_logprobs=GOOD.top_logprobs[:2])], TeacherProtocolError),
-        ([changed(GOOD, top_ids=GOOD.top_ids[:, :1])], TeacherProtocolError),
-        ([changed(GOOD, top_ids=GOOD.top_ids + VOCAB_SIZE)], TeacherProtocolError),
-        ([changed(GOOD, top_ids=GOOD.top_ids - VOCAB_SIZE)], TeacherProtocolError),
-        ([changed(GOOD, top_ids=np.zeros_like(GOOD.top_ids))], TeacherProtocolError),
-        ([changed(GOOD, top_logprobs=np.zeros_like(GOOD.top_logprobs))], TeacherProtocolError),
-        ([changed(GOOD, top_logprobs=NAN)], NonFiniteError),
-        ([changed(GOOD, token_logprobs=np.array([-1, -np.inf], np.float32))], NonFiniteError),
-    ],
-)
-async def test_a_score_that_breaks_the_contract_is_never_passed_on(answers, kind):
-    def handle(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=answers_to_safetensors(answers) if answers else b"")
-
-    with pytest.raises(kind):
-        await answering(handle).score(SEQUENCES[:1], top_k=2)
-
-
-async def test_the_same_score_unbroken_is_passed_on():
-    client = answering(lambda _: httpx.Response(200, content=answers_to_safetensors([GOOD])))
-    (answer,) = await client.score(SEQUENCES[:1], top_k=2)
-    np.testing.assert_array_equal(answer.top_logprobs, GOOD.top_logprobs)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        fake_answer([3, 1], [1, 2, 3, 4, 5], 5, 2, "length"),
-        fake_answer([3, 1], [1, 2], 2, 2),
-        fake_answer([3, 1], [1, 2], 2, 1, "stop"),
-        changed(fake_answer([3, 1], [1], 1, 2, "stop"), token_ids=np.array([VOCAB_SIZE], np.int32)),
-    ],
-)
-async def test_a_continuation_that_breaks_the_contract_is_never_passed_on(answer):
-    client = answering(lambda _: httpx.Response(200, content=answers_to_safetensors([answer])))
-    with pytest.raises(TeacherProtocolError):
-        await client.generate(REQUEST)
 
 
 async def test_waiting_for_readiness_says_what_is_waited_for_once():
@@ -346,4 +327,38 @@ async def test_requests_that_are_given_up_cost_no_connection():
             await asyncio.gather(*(give_up() for _ in range(128)))
         async with asyncio.timeout(5.0):
             assert (await http.get("/readyz")).status_code == 200
+    server.close()
+
+
+class DrippingService(asyncio.Protocol):
+    """Begins an answer at once, sends a byte of it every 20 ms, and never ends."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        self.drip()
+
+    def drip(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(b"x")
+            asyncio.get_running_loop().call_later(0.02, self.drip)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.transport.close()
+
+
+async def test_an_answer_that_only_drips_is_not_waited_for_without_end():
+    server = await asyncio.get_running_loop().create_server(DrippingService, "127.0.0.1", 0)
+    (port,) = {bound.getsockname()[1] for bound in server.sockets}
+    config = TeacherConfig(
+        url=f"http://127.0.0.1:{port}", request_timeout_s=0.1, connect_timeout_s=0.1, max_wait_s=0.1
+    )
+    client = TeacherClient.from_config(config)
+    async with asyncio.timeout(5.0):
+        with pytest.raises(TeacherUnavailableError, match=r"no whole answer within 0\.2 s"):
+            await client.model_info()
+    await client.aclose()
     server.close()

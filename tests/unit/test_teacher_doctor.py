@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from adaswitch.config import TeacherConfig, TeacherServiceConfig
-from adaswitch.errors import ConfigError, TeacherUnavailableError
+from adaswitch.errors import ConfigError, TeacherRejectedError, TeacherUnavailableError
 from adaswitch.io.doctor import Finding
-from adaswitch.io.teacher_doctor import check_teacher, check_url
+from adaswitch.io.teacher_doctor import NUM_DRAWS, TEMPERATURE, _judged, check_teacher, check_url
 from adaswitch.sampling import draw
 from adaswitch.wire import GenerateRequest, SequenceAnswer
 from services.teacher.transformers_engine import TransformersEngine
@@ -25,8 +25,10 @@ Spoil = Callable[[SequenceAnswer], SequenceAnswer]
 class DrawingEngine(FakeEngine):
     """The engine of arithmetic, which draws at the temperature that it is asked for, or at ``ignores``."""
 
-    def __init__(self, ignores: float | None = None, spoil: Spoil = lambda answer: answer) -> None:
-        super().__init__(fake_info(max_model_len=64, max_request_tokens=10_000))
+    def __init__(
+        self, ignores: float | None = None, spoil: Spoil = lambda answer: answer, **limits: int
+    ) -> None:
+        super().__init__(fake_info(**{"max_model_len": 64, "max_request_tokens": 10_000, **limits}))
         self._ignores = ignores
         self._spoil = spoil
 
@@ -46,8 +48,10 @@ class DrawingEngine(FakeEngine):
         return answers
 
 
-async def found(engine: FakeEngine | TransformersEngine, against: str | None = None) -> dict[str, Finding]:
-    async with running_app(engine) as app:
+async def found(
+    engine: FakeEngine | TransformersEngine, against: str | None = None, **settings: object
+) -> dict[str, Finding]:
+    async with running_app(engine, **settings) as app:
         config = TeacherConfig(url="http://teacher:1", max_wait_s=1e-9)
         findings = await check_teacher(config, against, httpx.ASGITransport(app))
     return {finding.name: finding for finding in findings}
@@ -63,8 +67,62 @@ async def test_a_good_teacher_is_found_good() -> None:
 async def test_a_temperature_that_is_ignored_is_seen(temperature: float) -> None:
     findings = await found(DrawingEngine(ignores=temperature))
     assert findings["temperature"].ok is False
-    seen = float(findings["temperature"].detail.split("fall as at ")[1].split(";")[0])
+    seen = float(findings["temperature"].detail.split("fall as at ")[1].split(" (")[0])
     assert seen == pytest.approx(temperature, abs=0.15)
+
+
+async def test_by_chance_a_teacher_that_heeds_the_temperature_is_not_found_wrong() -> None:
+    rng = np.random.default_rng(0)
+    verdicts: dict[float, list[bool | None]] = {TEMPERATURE: [], 1.0: []}
+    for row in np.log(rng.dirichlet(np.full(20, 0.5), 50)):
+        for temperature, seen in verdicts.items():
+            weights = np.exp(row / temperature)
+            drawn = rng.choice(row, NUM_DRAWS, p=weights / weights.sum())
+            seen.append(_judged(drawn.tolist(), row, 0.0).ok)
+    assert set(verdicts[TEMPERATURE]) == {True}
+    assert verdicts[1.0].count(False) > 40
+
+
+@pytest.mark.parametrize(
+    ("limits", "settings"),
+    [
+        ({}, {"max_request_sequences": 3}),
+        ({"max_request_tokens": 200}, {"max_request_sequences": 30}),
+        ({"max_request_logprobs": 48 * 12}, {"logprob_memory_gib": 48 * 12 * 100 / 2**30}),
+        ({"max_model_len": 10}, {}),
+    ],
+)
+async def test_a_good_teacher_with_low_limits_is_found_good(limits, settings) -> None:
+    sequences = settings.get("max_request_sequences", 128)
+    findings = await found(DrawingEngine(max_request_sequences=sequences, **limits), **settings)
+    assert all(finding.ok for finding in findings.values()), findings
+    assert len(findings) == 5
+
+
+async def test_a_teacher_of_two_tokens_a_sequence_can_be_looked_at() -> None:
+    findings = await found(DrawingEngine(max_model_len=2))
+    assert all(finding.ok is not False for finding in findings.values()), findings
+    assert "1 tokens" in findings["seeds"].detail
+
+
+async def test_one_candidate_a_row_does_not_show_the_temperature() -> None:
+    findings = await found(DrawingEngine(max_top_k=1))
+    assert findings["temperature"].ok is None
+    assert all(finding.ok for name, finding in findings.items() if name != "temperature"), findings
+
+
+async def test_a_teacher_without_log_probabilities_is_none_to_train_on() -> None:
+    findings = await found(DrawingEngine(max_top_k=0))
+    assert list(findings) == ["teacher", "distributions"]
+    assert findings["distributions"].ok is False
+    assert "max_top_k 0" in findings["distributions"].detail
+
+
+async def test_a_wrong_key_is_one_line() -> None:
+    async with running_app(DrawingEngine(), api_keys=["secret"]) as app:
+        with pytest.raises(TeacherRejectedError, match=r"401 .*teacher\.api_key_env") as caught:
+            await check_teacher(TeacherConfig(url="http://teacher:1"), None, httpx.ASGITransport(app))
+    assert "\n" not in str(caught.value)
 
 
 def jitter() -> Spoil:
