@@ -60,4 +60,5 @@ def encoded(answers: Sequence[SequenceAnswer], request: Request) -> tuple[bytes,
         if kind == SAFETENSORS_TYPE:
             half = "logprobs=float16" in parameters
             return answers_to_safetensors(answers, "float16" if half else "float32"), SAFETENSORS_TYPE
-    return orjson.dumps({"sequences": [answer.to_json() for answer in answers]}), JSON_TYPE
+    document = {"sequences": [answer.to_document() for answer in answers]}
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY), JSON_TYPE

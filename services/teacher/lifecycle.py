@@ -18,8 +18,15 @@ from services.teacher.metrics import TeacherMetrics
 
 T = TypeVar("T")
 HEALTH_INTERVAL_S = 0.5
-BYTES_PER_LOGPROB = 100
+BYTES_PER_LOGPROB = 120
 """Of one token's candidate until it is answered: two Python numbers in vLLM's lists, then arrays, then the body."""
+BYTES_PER_ROW = 100
+"""Of the lists' own, and of the token itself."""
+
+
+def logprob_bytes(num_rows: int, top_k: int) -> int:
+    """Memory for ``num_rows`` distributions of ``top_k`` candidates, at the most."""
+    return num_rows * ((top_k + 1) * BYTES_PER_LOGPROB + BYTES_PER_ROW)
 
 
 class Phase(StrEnum):
@@ -103,7 +110,7 @@ class Service:
     @contextmanager
     def memory(self, num_rows: int, top_k: int) -> Iterator[None]:
         """Memory for ``num_rows`` of ``top_k`` log-probabilities: 422 where it is never enough, 429 where not now."""
-        num_bytes = num_rows * (top_k + 1) * BYTES_PER_LOGPROB
+        num_bytes = logprob_bytes(num_rows, top_k)
         budget = self._logprob_budget
         if num_bytes > budget:
             raise out_of_range(

@@ -78,7 +78,7 @@ def _check(facts: ModelFacts, config: TeacherServiceConfig, max_positions: int) 
 def model_info(config: TeacherServiceConfig, facts: ModelFacts) -> "ModelInfo":
     """The answer of ``GET /v1/model``."""
     from adaswitch.wire import ModelInfo
-    from services.teacher.lifecycle import BYTES_PER_LOGPROB
+    from services.teacher.lifecycle import logprob_bytes
 
     return ModelInfo(
         model=config.model,
@@ -90,5 +90,5 @@ def model_info(config: TeacherServiceConfig, facts: ModelFacts) -> "ModelInfo":
         max_request_tokens=config.max_request_tokens,
         tokenizer_sha256=facts.tokenizer_sha256,
         max_request_sequences=config.max_request_sequences,
-        max_request_logprobs=int(config.logprob_memory_gib * 2**30) // BYTES_PER_LOGPROB,
+        max_request_logprobs=int(config.logprob_memory_gib * 2**30) // logprob_bytes(1, 0),
     )

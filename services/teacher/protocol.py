@@ -36,6 +36,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._num_header_bytes = 0
         self._in_headers = True
+        self._ended = False
         self._deaf = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -55,8 +56,10 @@ class GuardedProtocol(HttpToolsProtocol):
         """Of a request's headers, its body, or what nobody asked for."""
         if self._deaf:
             return
+        self._ended = False
         super().data_received(data)
-        if self._in_headers and not self.transport.is_closing():
+        # Where a request ended in this piece, it was a body's.
+        if self._in_headers and not self._ended and not self.transport.is_closing():
             self._num_header_bytes += len(data)
             if self._num_header_bytes > self._limits.max_header_bytes:
                 self._refuse(
@@ -87,7 +90,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """All of it; headers come next."""
-        self._in_headers, self._num_header_bytes = True, 0
+        self._in_headers, self._ended, self._num_header_bytes = True, True, 0
         if not self._deaf:
             super().on_message_complete()
 

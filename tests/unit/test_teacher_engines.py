@@ -73,8 +73,8 @@ async def test_padding_rows_of_the_vocabulary_are_no_tokens(engine):
 async def test_groups_change_no_score(engine, monkeypatch):
     sequences = [ScoreSequence(token_ids=[i + 1, *range(1, i + 2)], start=1) for i in range(7)]
     whole = await engine.score(sequences, 3)
-    monkeypatch.setattr(transformers_engine, "MAX_LOGITS", 2 * 5 * VOCAB_SIZE)
-    assert len(transformers_engine._groups(sequences, VOCAB_SIZE)) > 3
+    monkeypatch.setattr(transformers_engine, "MAX_LOGITS", 2 * 5 * NUM_ROWS)
+    assert len(transformers_engine._groups(sequences, NUM_ROWS)) > 3
     for one, other in zip(whole, await engine.score(sequences, 3), strict=True):
         np.testing.assert_allclose(one.top_logprobs, other.top_logprobs, atol=1e-5)
 

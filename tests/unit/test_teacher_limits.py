@@ -21,7 +21,7 @@ from adaswitch.wire import (
 )
 from services.teacher.app import create_app
 from services.teacher.keys import KeyRing
-from services.teacher.lifecycle import BYTES_PER_LOGPROB
+from services.teacher.lifecycle import logprob_bytes
 from tests.teacher_fakes import FakeEngine, http_client, running_app, service_config
 from tests.unit.test_teacher_app import SCORE, error_of, metric
 
@@ -135,7 +135,7 @@ async def test_a_content_length_of_thousands_of_digits_is_too_large() -> None:
 
 
 async def test_memory_for_log_probabilities_is_shared_out() -> None:
-    num_bytes = len(SCORE["sequences"][0]["token_ids"]) * (SCORE["top_k"] + 1) * BYTES_PER_LOGPROB
+    num_bytes = logprob_bytes(len(SCORE["sequences"][0]["token_ids"]), SCORE["top_k"])
     engine = FakeEngine()
     enough_for_one = 1.5 * num_bytes / 2**30
     async with running_app(engine, logprob_memory_gib=enough_for_one) as app, http_client(app) as client:

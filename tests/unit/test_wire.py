@@ -61,7 +61,11 @@ def test_answers_survive_safetensors_bit_for_bit(shapes, k):
 @given(shapes, st.integers(0, 7))
 def test_answers_survive_json_bit_for_bit(shapes, k):
     answers = [make_answer(tokens, rows, k, seed, reason) for tokens, rows, seed, reason in shapes]
-    document = orjson.loads(orjson.dumps({"sequences": [answer.to_json() for answer in answers]}))
+    document = orjson.loads(
+        orjson.dumps(
+            {"sequences": [answer.to_document() for answer in answers]}, option=orjson.OPT_SERIALIZE_NUMPY
+        )
+    )
     assert_same(answers_from_json(document), answers)
 
 
