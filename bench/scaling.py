@@ -41,14 +41,14 @@ def main() -> None:
 
 def measure(students: list[int], seconds: float, weights_mib: int, run_folder: str | None) -> None:
     """All rows. The queue's pace, for the run's row, is that of the largest crowd."""
-    from bench.scaling_crowd import a_cluster, hold, travel
+    from bench.scaling_crowd import Tempo, a_cluster, hold, travel
     from bench.scaling_model import Fleet, bound, stage_seconds, synchronous_step_s
     from bench.scaling_parts import RecordedRun, measure_paces
 
     run = RecordedRun(run_folder) if run_folder else None
     with a_cluster(weights_mib):
         for number in students:
-            row = hold(number, seconds)
+            row = hold(number, seconds, Tempo())
             _print("crowd", **asdict(row))
         _print("weights", **asdict(travel(weights_mib)))
     if run is not None:

@@ -29,14 +29,23 @@ VOCAB_SIZE = 1024
 TOP_K = 64
 NUM_TOKENS = 256
 """Of a completion: with 64 candidates a token, a rollout is as large as one of a real pair."""
-WRITE_S, SCORE_S = 4.0, 3.0
-"""A group's writing, and its scores, for which the other group is not held up."""
 GROUP_SIZE = 8
-PACE = GROUP_SIZE / WRITE_S
-"""Rollouts a second of one student that never waits for anything else."""
 NUM_PROCESSES = 2
 STEPS_AHEAD = 4
 NUM_TRIPS = 5
+
+
+@dataclass(frozen=True)
+class Tempo:
+    """How long a group's writing takes, and its scores, for which the other group is not held up."""
+
+    write_s: float = 4.0
+    score_s: float = 3.0
+
+    @property
+    def pace(self) -> float:
+        """Rollouts a second of one student that never waits for anything else."""
+        return GROUP_SIZE / self.write_s
 
 
 @dataclass(frozen=True)
@@ -66,13 +75,14 @@ class WeightsRow:
 class SlowEngine:
     """A ``StudentEngine`` that takes as long as a model would."""
 
-    def __init__(self) -> None:
+    def __init__(self, write_s: float) -> None:
+        self._write_s = write_s
         self._token_ids = list(range(NUM_TOKENS))
         self._logprobs = torch.zeros(NUM_TOKENS, VOCAB_SIZE).log_softmax(-1)
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
         """The same tokens for everyone."""
-        time.sleep(WRITE_S)
+        time.sleep(self._write_s)
         return [Chunk(self._token_ids, self._logprobs) for _ in requests]
 
     def forget(self, prompt_ids: Sequence[int]) -> None:
@@ -85,7 +95,8 @@ class SlowEngine:
 class SlowTeacher:
     """A ``Client`` that answers with random distributions, after as long as a service would take."""
 
-    def __init__(self) -> None:
+    def __init__(self, score_s: float) -> None:
+        self._score_s = score_s
         rng = np.random.default_rng(0)
         logits = np.sort(rng.normal(size=(NUM_TOKENS, TOP_K)).astype(np.float32))[:, ::-1]
         logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True)) - 0.1
@@ -95,7 +106,7 @@ class SlowTeacher:
 
     async def score(self, sequences: list[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
         """See ``Client``."""
-        await asyncio.sleep(SCORE_S)
+        await asyncio.sleep(self._score_s)
         return [self._answer] * len(sequences)
 
     async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
@@ -106,10 +117,10 @@ class SlowTeacher:
 class Crowd:
     """A process full of students."""
 
-    def __init__(self, config: RunConfig, sources: Sequence[StudentSource]) -> None:
+    def __init__(self, config: RunConfig, sources: Sequence[StudentSource], tempo: Tempo) -> None:
         torch.set_num_threads(1)
         self._sources = sources
-        self._workers = [_worker(config, source) for source in sources]
+        self._workers = [_worker(config, source, tempo) for source in sources]
 
     async def run(self) -> None:
         """Until the queue is closed."""
@@ -125,7 +136,7 @@ class Crowd:
         return time.process_time()
 
 
-def _worker(config: RunConfig, source: StudentSource) -> StudentWorker:
+def _worker(config: RunConfig, source: StudentSource, tempo: Tempo) -> StudentWorker:
     info = ModelInfo(
         model="slow",
         backend="none",
@@ -136,8 +147,10 @@ def _worker(config: RunConfig, source: StudentSource) -> StudentWorker:
         max_request_tokens=65_536,
         tokenizer_sha256="",
     )
-    calls = TeacherCalls(SlowTeacher(), info, config.teacher, VOCAB_SIZE, config.seed, [])
-    return StudentWorker(source, SlowEngine(), calls, config.student, config.policy, [], info.max_model_len)
+    calls = TeacherCalls(SlowTeacher(tempo.score_s), info, config.teacher, VOCAB_SIZE, config.seed, [])
+    return StudentWorker(
+        source, SlowEngine(tempo.write_s), calls, config.student, config.policy, [], info.max_model_len
+    )
 
 
 @contextmanager
@@ -196,8 +209,8 @@ def crowd_config(num_students: int) -> RunConfig:
     )
 
 
-def hold(num_students: int, seconds: float) -> CrowdRow:
-    """Let ``num_students`` roll out for ``seconds`` after their first two rounds, the trainer only taking.
+def hold(num_students: int, seconds: float, tempo: Tempo) -> CrowdRow:
+    """Let ``num_students`` roll out for ``seconds`` after their first rounds, the trainer only taking.
 
     Ray must be running.
     """
@@ -209,13 +222,14 @@ def hold(num_students: int, seconds: float) -> CrowdRow:
     remote = ray.remote(Crowd).options(num_cpus=0, max_concurrency=4)
     crowds: list[Any] = [
         remote.remote(
-            config, [StudentSource(queue, board, name, None) for name in names[part::NUM_PROCESSES]]
+            config, [StudentSource(queue, board, name, None) for name in names[part::NUM_PROCESSES]], tempo
         )
         for part in range(NUM_PROCESSES)
     ]
     running = [crowd.run.remote() for crowd in crowds]
     try:
-        return _measure(source, queue, crowds, num_students, seconds)
+        rollouts_s, cpu_s = _measure(source, queue, crowds, GROUP_SIZE * num_students, seconds)
+        return CrowdRow(num_students, rollouts_s, tempo.pace * num_students, *cpu_s)
     finally:
         source.close("measured")
         ray.get(running)
@@ -227,15 +241,16 @@ def _measure(
     source: TrainerSource,
     queue: Any,  # noqa: ANN401
     crowds: Sequence[Any],
-    num_students: int,
+    size: int,
     seconds: float,
-) -> CrowdRow:
+) -> tuple[float, list[float]]:
+    """Rollouts a second, and CPU seconds a rollout of students, queue and trainer; ``size`` are a step's."""
+
     def clocks() -> np.ndarray:
         students = sum(ray.get([crowd.cpu_s.remote() for crowd in crowds]))
         in_queue = ray.get(queue.__ray_call__.remote(lambda _: time.process_time()))
         return np.array([time.perf_counter(), students, in_queue, time.process_time()])
 
-    size = GROUP_SIZE * num_students
     steps = [_step(number, size) for number in range(STEPS_AHEAD)]
     for step in steps:
         source.offer(step)
@@ -249,12 +264,7 @@ def _measure(
         number += 1
     spent = clocks() - before
     num_rollouts = size * (number - STEPS_AHEAD)
-    return CrowdRow(
-        num_students,
-        float(num_rollouts / spent[0]),
-        PACE * num_students,
-        *(spent[1:] / num_rollouts).tolist(),
-    )
+    return float(num_rollouts / spent[0]), (spent[1:] / num_rollouts).tolist()
 
 
 def _step(step: int, size: int) -> list[Prompt]:
