@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import ray
+import torch
 from torch import Tensor
 
 from adaswitch.config import RunConfig
@@ -81,8 +82,10 @@ class RaySource:
         ray.get(self._queue.begin.remote(self._attempt, self._config.model_dump_json()))
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
-        """See ``RolloutSource``."""
-        self._published = (version, weights_to_blob(weights))
+        """See ``RolloutSource``. They travel in the number type that the students turn them into."""
+        dtype = getattr(torch, self._config.student.dtype)
+        blob = weights_to_blob({name: weight.to(dtype) for name, weight in weights.items()})
+        self._published = (version, blob)
         self._publish_again()
 
     def _publish_again(self) -> None:

@@ -45,6 +45,8 @@ class TeacherServiceConfig(Settings):
     logprob_memory_gib: float = Field(default=2.0, gt=0)
     """Memory for the log-probabilities of requests under way, by their rows and ``top_k``: one more that does not
     fit is answered with 429, one that would never fit with 422."""
+    slow_start_s: float = Field(default=240.0, gt=0)
+    """A service that is not ready by then says so, and goes on with its start; whoever started it may give it up."""
     request_timeout_s: float = Field(default=600.0, gt=0)
     """A request that takes longer is ended and answered with 504; ``X-Request-Timeout-S`` may ask for less."""
     drain_timeout_s: float = Field(default=30.0, ge=0)

@@ -62,7 +62,12 @@ async def serve(
         )
     )
     serving = asyncio.create_task(server.serve(sockets=[bound]))
-    await _first(service.settled, stop)
+    if not await _first(service.settled, stop, timeout_s=config.slow_start_s):
+        say(
+            f"error: not ready after {config.slow_start_s:g} s: {config.model} is still being loaded; "
+            "more CPUs, a smaller model or more patience (teacher.serve.slow_start_s) may help"
+        )
+        await _first(service.settled, stop)
     if service.phase is Phase.READY:
         seconds = time.perf_counter() - start_s
         url = f"http://{config.host}:{config.port}"
@@ -108,8 +113,10 @@ def _reload(keys: KeyRing, say: Callable[[str], None]) -> None:
         say(f"keys are left as they were: {error}")
 
 
-async def _first(*events: asyncio.Event) -> None:
+async def _first(*events: asyncio.Event, timeout_s: float | None = None) -> bool:
+    """Whether one of ``events`` came in time."""
     waiting = [asyncio.create_task(event.wait()) for event in events]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
+    return bool(done)

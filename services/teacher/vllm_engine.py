@@ -96,6 +96,7 @@ class VLLMEngine:
             await self._llm.collective_rpc("teacher_drop_padding_rows", args=(facts.vocab_size,))
         await self._llm.collective_rpc("teacher_mark_missing_rows")
         await self._llm.collective_rpc("teacher_cut_rows")
+        await self._llm.collective_rpc("teacher_skip_ranks")
         await self._llm.collective_rpc("teacher_spare_generators")
         self._block_size = self._llm.vllm_config.cache_config.block_size
         # What vLLM's kernels do not support may show only now, and then ends the engine.

@@ -59,6 +59,16 @@ class TeacherWorkerExtension:
 
         runner._get_prompt_logprobs_dict = cut_rows
 
+    def teacher_skip_ranks(self) -> None:
+        """Have no token's rank among all tokens counted, which is in no answer and costs as much as two softmaxes."""
+        import torch
+        from vllm.v1.sample import sampler
+
+        def no_ranks(x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(values), dtype=torch.int64, device=x.device)
+
+        sampler.batched_count_greater_than = no_ranks  # type: ignore[attr-defined]
+
     def teacher_spare_generators(self) -> None:
         """Have no seeded request draw before all of its prompt is computed.
 

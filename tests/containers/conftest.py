@@ -16,7 +16,7 @@ PARTS = ("docker-compose.yml", "docker", "configs", ".env.example")
 @pytest.fixture(scope="session", autouse=True)
 def as_root() -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs root: it gives runs/ away, and kills containers' processes from outside")
+        pytest.fail("needs root: it gives runs/ away, and kills containers' processes from outside")
 
 
 @pytest.fixture(scope="session")

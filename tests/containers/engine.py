@@ -9,6 +9,7 @@ import contextlib
 import functools
 import http.server
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 BASE = "python:3.11-slim-bookworm"
@@ -26,6 +32,10 @@ TOOLS = {"iptables": "iptables", "runc": "runc", "ip": "iproute2"}
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 START_TIMEOUT_S = 60.0
+IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+"""What the daemon switches on."""
+DAEMON_KEY = Path("/etc/docker/key.json")
+"""What it writes beside its own folder."""
 
 
 def run(
@@ -89,8 +99,9 @@ def an_engine(folder: Path) -> Iterator[Engine]:
         yield Engine({}, _compose_command({}))
         return
     environment = _unpack(folder)
-    rules = run("iptables-save", **environment).stdout
-    links = _links()
+    before, saved = _state(environment), run("iptables-save", **environment).stdout
+    forwarding = IP_FORWARD.read_text()
+    key = DAEMON_KEY.exists()
     daemon = _launch(folder, environment)
     try:
         _wait_until_up(daemon, folder, environment)
@@ -101,12 +112,49 @@ def an_engine(folder: Path) -> Iterator[Engine]:
         with contextlib.suppress(subprocess.TimeoutExpired):
             daemon.wait(60)
         daemon.kill()
-        for link in _links() - links:
+        for link in _links() - before.links:
             run("ip", "link", "delete", link, check=False)
-        subprocess.run(
-            ["iptables-restore"], input=rules, text=True, env={**os.environ, **environment}, check=True
-        )
+        _restore(saved, environment)
+        IP_FORWARD.write_text(forwarding)
+        if not key:
+            DAEMON_KEY.unlink(missing_ok=True)
         _unmount(folder)
+    wait_until(lambda: _state(environment) == before, f"as before: {before}, now {_state(environment)}")
+
+
+@dataclass(frozen=True)
+class MachineState:
+    """What an engine changes on the machine that it runs on: rules without their counters, links, processes."""
+
+    rules: str
+    links: frozenset[str]
+    processes: int
+
+
+def _state(environment: dict[str, str]) -> MachineState:
+    saved = run("iptables-save", **environment).stdout
+    # Comments hold the time, and tables that were never used stand for their defaults.
+    lines = [re.sub(r" \[\d+:\d+\]$", "", line) for line in saved.splitlines() if not line.startswith("#")]
+    rules = [
+        line for line in lines if line.startswith("-A") or (line.startswith(":") and " ACCEPT" not in line)
+    ]
+    names = [process.info["name"] for process in psutil.process_iter(["name"])]
+    engine = ("dockerd", "containerd", "docker-proxy", "containerd-shim")
+    return MachineState("\n".join(rules), frozenset(_links()), sum(name.startswith(engine) for name in names))
+
+
+def _restore(rules: str, environment: dict[str, str]) -> None:
+    """The rules of before, and nothing else: of a table that was not in use then, the defaults."""
+    chains = {
+        "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+        "filter": ("INPUT", "FORWARD", "OUTPUT"),
+    }
+    for table, own in chains.items():
+        defaults = "".join(f":{chain} ACCEPT [0:0]\n" for chain in own)
+        rules += "" if f"*{table}" in rules else f"*{table}\n{defaults}COMMIT\n"
+    subprocess.run(
+        ["iptables-restore"], input=rules, text=True, env={**os.environ, **environment}, check=True
+    )
 
 
 def _require_tool(command: str, package: str) -> None:

@@ -1,14 +1,17 @@
 """docker-compose.yml as a test uses it."""
 
+import itertools
 import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import httpx
 import psutil
 
 from tests.containers.engine import Engine, run
@@ -16,6 +19,8 @@ from tests.service_fixtures import num_lines
 from tests.waiting import wait_until
 
 RAY = "http://127.0.0.1:8265"
+INSIDE_PORTS = (8000, 8265, 6379, 8080, 10001)
+"""Of the teacher, the job server, Ray's head, its metrics, its clients."""
 
 
 class Stack:
@@ -31,6 +36,10 @@ class Stack:
         values = {"ADASWITCH_API_KEY": self.key, "RAY_AUTH_TOKEN": self.token, **variables}
         text = "".join(f"{name}={value}\n" for name, value in values.items())
         (self.folder / ".env").write_text(text)
+
+    def override(self, service: str, **settings: object) -> None:
+        """Change a service from what docker-compose.yml says."""
+        (self.folder / "override.yml").write_text(json.dumps({"services": {service: settings}}))
 
     def compose(
         self, *arguments: str, timeout_s: float = 120.0, check: bool = True, **environment: str
@@ -61,16 +70,39 @@ class Stack:
         )
         return state
 
+    def wait_until_healthy(self, service: str, timeout_s: float = 180.0) -> list[str]:
+        """Until all of a service's containers are; their ids."""
+
+        def are_healthy() -> bool:
+            states = [self.state(container) for container in self.containers(service)]
+            return all(state.get("Health", {}).get("Status") == "healthy" for state in states)  # type: ignore[attr-defined]
+
+        wait_until(are_healthy, f"a healthy {service}", timeout_s=timeout_s)
+        return self.containers(service)
+
+    def student_nodes(self) -> set[str]:
+        """The nodes that live student actors are on, as Ray's head knows them."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        answer = httpx.get(f"{RAY}/api/v0/actors", params={"limit": 1000, "detail": True}, headers=headers)
+        actors = answer.raise_for_status().json()["data"]["result"]["result"]
+        students = [actor for actor in actors if actor["class_name"] == "StudentActor"]
+        return {actor["node_id"] for actor in students if actor["state"] == "ALIVE"}
+
     def log(self, service: str) -> str:
         """What a service has printed."""
         return self.compose("logs", "--no-color", service).stdout
 
+    def num_records(self, run_name: str) -> int:
+        """How many steps a run has behind it."""
+        return num_lines(self.folder / "runs" / run_name / "metrics.jsonl")
+
     def wait_for_records(self, run_name: str, number: int, timeout_s: float = 300.0) -> None:
         """Until a run has so many steps behind it."""
-        path = self.folder / "runs" / run_name / "metrics.jsonl"
         try:
             wait_until(
-                lambda: num_lines(path) >= number, f"{number} steps of {run_name}", timeout_s=timeout_s
+                lambda: self.num_records(run_name) >= number,
+                f"{number} steps of {run_name}",
+                timeout_s=timeout_s,
             )
         except AssertionError as error:
             raise AssertionError(f"{error}; {self.log('ray-head')[-3000:]}") from None
@@ -95,10 +127,14 @@ class Stack:
         return run(*command, *arguments, timeout_s=timeout_s, check=False, **environment)
 
     def submit(
-        self, *arguments: str, options: Sequence[str] = (), token: str | None = None
+        self,
+        *arguments: str,
+        options: Sequence[str] = (),
+        token: str | None = None,
+        folder: Path = Path("."),
     ) -> subprocess.CompletedProcess[str]:
-        """``ray job submit`` of this repository's trainer."""
-        trainer = ("--working-dir", ".", *options, "--", "python", "-m", "trainer", *arguments)
+        """``ray job submit`` of the trainer, with this repository or another ``folder`` to work in."""
+        trainer = ("--working-dir", str(folder), *options, "--", "python", "-m", "trainer", *arguments)
         return self.job("submit", *trainer, token=token)
 
     def down(self) -> None:
@@ -118,6 +154,23 @@ class Stack:
 def ray_token(token: str) -> dict[str, str]:
     """The environment of a command that the cluster is to let in."""
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+
+
+def reachable() -> set[tuple[str, int]]:
+    """Of this machine's addresses and the ports that the stack has inside, those where a connection is taken."""
+    addresses = [
+        each.address
+        for every in psutil.net_if_addrs().values()
+        for each in every
+        if each.family == socket.AF_INET
+    ]
+    found = set()
+    for address, port in itertools.product(addresses, INSIDE_PORTS):
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            if probe.connect_ex((address, port)) == 0:
+                found.add((address, port))
+    return found
 
 
 def published() -> set[tuple[str, int]]:

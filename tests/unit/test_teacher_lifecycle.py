@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import socket
 
 import httpx
@@ -213,6 +215,20 @@ async def test_answers_do_not_wait_for_the_acknowledgement_of_their_headers():
         assert await connected
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_slow_start_is_said_and_goes_on():
+    engine, config = FakeEngine(), service_config(port=unused_port(), slow_start_s=0.01)
+    said: asyncio.Queue[str] = asyncio.Queue()
+    engine.loaded.clear()
+    app = create_app(engine, config, KeyRing([]))
+    with bind(config) as bound:
+        serving = asyncio.create_task(serve(app, bound, config, KeyRing([]), said.put_nowait))
+        assert (await said.get()).startswith("error: not ready after 0.01 s: fake is still being loaded")
+        engine.loaded.set()
+        assert (await said.get()).startswith("teacher ready at")
+        os.kill(os.getpid(), signal.SIGTERM)
+        await serving
 
 
 @pytest.mark.parametrize(
