@@ -76,7 +76,8 @@ class RaySource:
         self._offered: dict[int, Prompt] = {}
         self._published: tuple[int, Any] = (0, None)
         self._begin()
-        self._signs = _SignsOfLife(lambda: self._queue.trainer_heard.remote(self._attempt))
+        heard = self._queue.trainer_heard.options(max_task_retries=0)  # the next sign counts as well
+        self._signs = _SignsOfLife(lambda: heard.remote(self._attempt))
 
     def _begin(self) -> None:
         ray.get(self._queue.begin.remote(self._attempt, self._config.model_dump_json()))

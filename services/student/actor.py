@@ -61,7 +61,8 @@ class RaySource:
             while True:
                 # A queue that does not answer is asked again: the next sign counts as well as this one.
                 with contextlib.suppress(RayError):
-                    await _unless_gone(self._queue.heard.remote(self._student))
+                    heard = self._queue.heard.options(max_task_retries=0)
+                    await _unless_gone(heard.remote(self._student))
                 await asyncio.sleep(SIGN_EVERY_S)
 
     async def lease(self, max_prompts: int, wait_s: float) -> Lease | None:

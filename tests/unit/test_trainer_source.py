@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from adaswitch.config import RunConfig
 from adaswitch.errors import QueueClosedError, QueueError
 from adaswitch.io.config_files import load_config
 from adaswitch.io.rollout_queue import RolloutQueue
-from adaswitch.io.weight_board import WeightBoard
+from adaswitch.io.weight_board import WeightBoard, blob_to_weights
 from adaswitch.rollout import Prompt
 from trainer import source as trainer_source
 from trainer.source import RaySource
@@ -31,6 +32,10 @@ class Handle:
         method: Callable[..., Any] = getattr(self.actor, name)
 
         class Method:
+            @classmethod
+            def options(cls, **_: object) -> Any:
+                return cls
+
             @staticmethod
             def remote(*arguments: object) -> Any:
                 result = asyncio.run(method(*arguments))
@@ -85,4 +90,16 @@ def test_the_run_is_found_by_its_settings_and_kept_open_by_signs_of_life(queue: 
     assert queue.open_run.remote().settings == CONFIG.model_dump_json()
     with queue.changed:
         assert queue.changed.wait_for(lambda: queue.called.count("trainer_heard") >= 2, 10.0)
+    source.close("over")
+
+
+def test_weights_travel_in_the_students_own_number_type(queue: Handle) -> None:
+    config = load_config("configs/demo.yaml", ["student.dtype=bfloat16"])
+    board = WeightBoard(lambda blob: blob)
+    source = RaySource(queue, Handle(board), config)
+    source.publish(1, {"weight": torch.tensor([1.0, 1.001])})
+    published = asyncio.run(board.newest(queue.actor._attempt, 1, 1.0))
+    assert torch.equal(
+        blob_to_weights(published.stored)["weight"], torch.tensor([1.0, 1.001], dtype=torch.bfloat16)
+    )
     source.close("over")
