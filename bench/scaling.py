@@ -33,13 +33,32 @@ def main() -> None:
         "--weights-mib", type=int, default=1024, help="size of the weights that travel (1024)"
     )
     parser.add_argument("--run", help="a run directory, on the machine that it ran on")
+    parser.add_argument(
+        "--fleets",
+        type=_fleet,
+        nargs="+",
+        default=[],
+        metavar="S,T,R",
+        help="with --run: what so many students, teachers and trainers would come to, each with such a machine",
+    )
     arguments = parser.parse_args()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with one_line_errors():
-        measure(arguments.students, arguments.seconds, arguments.weights_mib, arguments.run)
+        measure(arguments.students, arguments.seconds, arguments.weights_mib, arguments.run, arguments.fleets)
 
 
-def measure(students: list[int], seconds: float, weights_mib: int, run_folder: str | None) -> None:
+def _fleet(text: str) -> tuple[int, int, int]:
+    students, teachers, trainers = (int(number) for number in text.split(","))
+    return students, teachers, trainers
+
+
+def measure(
+    students: list[int],
+    seconds: float,
+    weights_mib: int,
+    run_folder: str | None,
+    fleets: list[tuple[int, int, int]],
+) -> None:
     """All rows. The queue's pace, for the run's row, is that of the largest crowd."""
     from bench.scaling_crowd import Tempo, a_cluster, hold, travel
     from bench.scaling_model import Fleet, bound, stage_seconds, synchronous_step_s
@@ -57,10 +76,12 @@ def measure(students: list[int], seconds: float, weights_mib: int, run_folder: s
         predicted_s = synchronous_step_s(
             run.work, paces, fleet, run.config.trainer.prompts_per_step, run.median_s("publish_s")
         )
-        stage, rollouts_s = bound(run.work, paces, fleet)
         _print("run", **asdict(run.work), **{f"{name}_pace": pace for name, pace in asdict(paces).items()})
-        _print("run", **stage_seconds(run.work, paces, fleet), slowest=stage, rollouts_s=rollouts_s)
+        _print("run", **stage_seconds(run.work, paces, fleet))
         _print("run", predicted_step_s=predicted_s, step_s=run.median_s("step_s"))
+        for sizes in fleets:
+            stage, rollouts_s = bound(run.work, paces, Fleet(*sizes))
+            _print("fleet", **asdict(Fleet(*sizes)), slowest=stage, rollouts_s=rollouts_s)
 
 
 def _print(row: str, **values: object) -> None:
