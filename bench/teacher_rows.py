@@ -54,6 +54,9 @@ async def measure(name: str, shape: Shape, folder: Path) -> None:
 class BareEngine(VLLMEngine):
     """vLLM's ``AsyncLLM`` with our settings, and nothing around it."""
 
+    def _prepare_outputs(self) -> None:
+        """Its lists stay lists, as everybody gets them."""
+
     async def ask(self, token_ids: list[int]) -> None:
         """The log-probabilities as vLLM hands them out."""
         from vllm import SamplingParams

@@ -25,6 +25,7 @@ from services.teacher.engine import (
 from services.teacher.engine_log import EngineLog
 from services.teacher.model_folder import ModelFacts, model_info, read_model_folder
 from services.teacher.processes import end_descendants
+from services.teacher.vllm_arrays import keep_prompt_arrays
 from services.teacher.vllm_environment import check_vllm_installed, set_cpu_environment, set_environment
 from services.teacher.vllm_rows import MissingRowError, generated_answer, scored_answer
 from services.teacher.vllm_worker import START
@@ -114,7 +115,11 @@ class VLLMEngine:
         arguments = self._arguments(facts)
         if self._closing:
             raise EngineLostError("closed while starting")
+        self._prepare_outputs()
         return AsyncLLM.from_engine_args(arguments)
+
+    def _prepare_outputs(self) -> None:
+        keep_prompt_arrays()
 
     def _arguments(self, facts: ModelFacts) -> "AsyncEngineArgs":
         from vllm.engine.arg_utils import AsyncEngineArgs

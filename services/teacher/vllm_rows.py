@@ -15,10 +15,10 @@ from services.teacher.engine import EngineFaultError, check_finite
 
 
 class FlatLogprobs(Protocol):
-    """vLLM's ``FlatLogprobs``: all positions' entries one after the other."""
+    """vLLM's ``FlatLogprobs``: all positions' entries one after the other; of prompts as arrays."""
 
-    token_ids: list[int]
-    logprobs: list[float]
+    token_ids: Sequence[int] | NDArray[np.int32]
+    logprobs: Sequence[float] | NDArray[np.float32]
 
 
 class MissingRowError(Exception):
