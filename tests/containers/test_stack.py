@@ -1,7 +1,6 @@
 """``docker compose up`` with real images and a real engine: minutes, and not part of `make test`."""
 
 import json
-import re
 import socket
 from pathlib import Path
 from statistics import median
@@ -114,8 +113,9 @@ def a_job_that_is_stopped_goes_on_when_it_is_handed_in_again(stack: Stack) -> No
     assert again.returncode == 0
     assert ids_trained_on(run) == list(range(40 * 32))
     # The repository with all that is in a checkout, and none of what is made there.
-    (size,) = re.findall(r"Pushing file package .* \(([\d.]+)MiB\)", first.stdout + again.stdout) or ["0"]
-    assert 0 < float(size) < 20
+    uploaded = "du -sm /tmp/ray/session_latest/runtime_resources/working_dir_files/*/"
+    sizes = stack.engine.docker("exec", stack.container("ray-head"), "sh", "-c", uploaded).stdout.splitlines()
+    assert 0 < max(int(line.split()[0]) for line in sizes) < 20
 
 
 def no_secret_is_told(stack: Stack) -> None:
@@ -208,7 +208,8 @@ def test_another_token_ends_it_with_the_cause(stack: Stack) -> None:
 def test_a_teacher_that_does_not_become_ready_ends_it_with_the_cause(stack: Stack) -> None:
     # Minutes to load, and little patience.
     command = ["--config", "configs/demo.yaml", "teacher.serve.host=0.0.0.0", "teacher.serve.slow_start_s=2"]
-    health = {"interval": "2s", "retries": 2, "start_period": "0s"}
+    # No start period at all would be the image's.
+    health = {"interval": "2s", "retries": 2, "start_period": "1s"}
     stack.override("teacher", command=command, healthcheck=health, cpus="0.2")
     code, _ = up(stack)
     assert code != 0
