@@ -14,6 +14,7 @@ from adaswitch.io.doctor import Finding
 from adaswitch.io.teacher_doctor import NUM_DRAWS, TEMPERATURE, _judged, check_teacher, check_url
 from adaswitch.sampling import draw
 from adaswitch.wire import GenerateRequest, SequenceAnswer
+from services.teacher.lifecycle import logprob_bytes
 from services.teacher.transformers_engine import TransformersEngine
 from tests.teacher_fakes import FakeEngine, fake_answer, fake_info, fake_logprobs, running_app
 from tests.unit.test_openai_client import Server
@@ -88,7 +89,7 @@ async def test_by_chance_a_teacher_that_heeds_the_temperature_is_not_found_wrong
     [
         ({}, {"max_request_sequences": 3}),
         ({"max_request_tokens": 200}, {"max_request_sequences": 30}),
-        ({"max_request_logprobs": 48 * 12}, {"logprob_memory_gib": 48 * 12 * 100 / 2**30}),
+        ({"max_request_logprobs": 48 * 12}, {"logprob_memory_gib": 48 * 12 * logprob_bytes(1, 0) / 2**30}),
         ({"max_model_len": 10}, {}),
     ],
 )
