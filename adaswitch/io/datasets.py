@@ -1,17 +1,16 @@
 """Examples of a task, from JSON-lines files, the Hugging Face hub or a generator; and their token ids."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 from adaswitch.config import ChainTaskConfig, DataSource, TaskConfig
 from adaswitch.errors import ConfigError, DataError, EnvironmentProblem, ModelError
+from adaswitch.io.json_lines import Record, parse_record
 from adaswitch.scores import MAIN_SPLIT
 from adaswitch.tasks import Example, Task, chain_examples, make_record_task
 from adaswitch.tasks.chain import MAX_LONGER, answer_length
 
-Record = dict[str, object]
 Split = Literal["train", "eval"]
 
 
@@ -157,25 +156,6 @@ def read_jsonl(path: Path, limit: int | None = None) -> list[tuple[int, Record]]
     if not records:
         raise DataError("holds no records: one JSON object a line is expected", source=str(path))
     return records
-
-
-def parse_record(line: bytes, number: int, source: str) -> Record:
-    """The JSON object in ``line``. Raises ``DataError`` with ``source`` and the line ``number`` for anything else."""
-    try:
-        record = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise DataError("not UTF-8 text", source=source, line=number) from None
-    except json.JSONDecodeError as error:
-        message = f"not valid JSON: {error.msg} at column {error.colno}"
-        raise DataError(message, source=source, line=number) from None
-    except RecursionError:
-        raise DataError("not valid JSON: nested too deeply", source=source, line=number) from None
-    except ValueError:  # Python reads integers of at most some thousand digits.
-        raise DataError("a number with too many digits", source=source, line=number) from None
-    if not isinstance(record, dict):
-        message = f"a JSON object is expected, not {type(record).__name__}"
-        raise DataError(message, source=source, line=number)
-    return record
 
 
 def _read_hub(source: DataSource) -> list[tuple[int, Record]]:

