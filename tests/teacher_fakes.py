@@ -1,7 +1,7 @@
 """A teacher engine of arithmetic, for the tests of the service and its client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
@@ -133,3 +133,21 @@ def http_client(app: FastAPI, **options: object) -> httpx.AsyncClient:
     """Talks to ``app`` without a socket; an exception in it is its 500, as a client would see it."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://teacher", **options)
+
+
+def post_scope(path: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> dict[str, object]:
+    """What an ASGI server says of a ``POST`` to ``path``."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": list(headers),
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+    }

@@ -10,6 +10,10 @@ from transformers.utils import logging
 
 from adaswitch.wire import SequenceAnswer
 
+VOCAB_SIZE = 60
+NUM_ROWS = 67
+"""Of the small model's embedding, which are more than its tokenizer has tokens."""
+
 
 def make_model(
     folder: Path,

@@ -1,6 +1,7 @@
 """The training loop, on one screen."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,14 +38,14 @@ def train(job: Job, start: int) -> int:
     """Train from step ``start`` until it ``is_complete``, or ``should_stop``. Returns how many updates are done."""
     config = job.config.trainer
     job.source.publish(start, job.learner.weights())
-    step, admitted = start, start
+    step, offered = start, deque[list[Prompt]]()
     while not is_complete(job, step) and not job.should_stop():
         evaluate_if_due(job, step)
-        while admitted <= min(step + config.max_staleness, config.num_steps - 1):
-            job.source.offer(prompts_of(job, admitted))
-            admitted += 1
+        while step + len(offered) <= min(step + config.max_staleness, config.num_steps - 1):
+            offered.append(prompts_of(job, step + len(offered)))
+            job.source.offer(offered[-1])
         waited_since = time.perf_counter()
-        rollouts = job.source.take(prompts_of(job, step), job.should_stop)
+        rollouts = job.source.take(offered.popleft(), job.should_stop)
         if rollouts is None:
             break
         updated_since = time.perf_counter()

@@ -14,13 +14,11 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 import httpx
-import numpy as np
 
 from adaswitch.config.teacher import TeacherConfig
 from adaswitch.errors import (
     ConfigError,
     ModelError,
-    NonFiniteError,
     TeacherError,
     TeacherProtocolError,
     TeacherRejectedError,
@@ -31,9 +29,7 @@ from adaswitch.io.teacher_errors import error_of, is_retryable
 from adaswitch.wire import (
     JSON_TYPE,
     TIMEOUT_HEADER,
-    LogprobsDtype,
     ModelInfo,
-    SequenceAnswer,
     safetensors_type,
     split_keys,
 )
@@ -41,9 +37,6 @@ from adaswitch.wire import (
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0
 READY_POLL_S = 0.5
-MAX_SUM: Mapping[LogprobsDtype, float] = {"float32": 1.001, "float16": 1.01}
-"""Of a row's probabilities. On the way float16 moves each log-probability by up to 1/2048 of itself, so the sum of all
-by their entropy / 2048: 0.006 for 150,000 tokens that are equally likely."""
 SAY_EVERY_S = 10.0
 """While no teacher answers: how often that is said."""
 FIRST_LOOK_S = 10.0
@@ -309,29 +302,3 @@ def _check_url(url: str) -> None:
         usable = False
     if not usable:
         raise ConfigError(f"teacher.url: {url!r} is no address; write it as in http://127.0.0.1:8000")
-
-
-def check_answer(
-    answer: SequenceAnswer, num_rows: int, top_k: int, info: ModelInfo, max_sum: float = MAX_SUM["float16"]
-) -> None:
-    """Raises unless every row and every log-probability is there, finite, falling, and of a token that exists.
-
-    ``max_sum`` is the most that a row's probabilities may add up to, by default of numbers rounded to 11 bits.
-    """
-    k = info.vocab_size if top_k == -1 else top_k
-    shape = answer.top_ids.shape
-    if shape != (num_rows, k) or answer.top_logprobs.shape != shape:
-        raise TeacherProtocolError(f"{num_rows} rows of {k} log-probabilities asked, {shape} came")
-    if answer.token_logprobs.shape != answer.token_ids.shape:
-        raise TeacherProtocolError("a token came without its log-probability")
-    for ids in (answer.token_ids, answer.top_ids):
-        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < info.vocab_size:
-            raise TeacherProtocolError(f"a token came that is not among the teacher's {info.vocab_size}")
-    if not (np.isfinite(answer.top_logprobs).all() and np.isfinite(answer.token_logprobs).all()):
-        raise NonFiniteError("a log-probability of the teacher's is not finite")
-    if (np.diff(np.sort(answer.top_ids, axis=1), axis=1) == 0).any():
-        raise TeacherProtocolError("a row came with the same token twice")
-    if (np.diff(answer.top_logprobs, axis=1) > 0).any():
-        raise TeacherProtocolError("a row came that is not sorted by falling log-probability")
-    if answer.top_logprobs.size and float(np.exp(answer.top_logprobs).sum(-1).max()) > max_sum:
-        raise TeacherProtocolError("a row came whose probabilities add up to more than 1")

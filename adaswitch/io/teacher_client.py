@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from adaswitch.answer_check import MAX_SUM, check_answer
 from adaswitch.config.teacher import TeacherConfig
 from adaswitch.errors import TeacherProtocolError
-from adaswitch.io.persistent_http import MAX_SUM, PersistentClient, all_urls, check_answer, http_client
+from adaswitch.io.persistent_http import PersistentClient, all_urls, http_client
 from adaswitch.wire import (
     REQUEST_ID_HEADER,
     GenerateRequest,

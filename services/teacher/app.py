@@ -1,12 +1,14 @@
 """The teacher's REST contract as a FastAPI app around any engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.security import HTTPBearer
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, Counter
 
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.wire import ErrorBody, GenerateRequest, ModelInfo, ScoreRequest, SequenceAnswer
@@ -25,8 +27,16 @@ from services.teacher.observe import ObserveMiddleware
 router = APIRouter()
 # For the document: BearerAuthMiddleware is what asks for the key.
 with_key = [Depends(HTTPBearer(auto_error=False))]
-Work = Callable[[AsyncExitStack, Deadline], Awaitable[list[SequenceAnswer]]]
-"""A request's own part. What it enters into the stack is held until the client has the answer."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a request comes to, once it is checked: the engine's part, what that may take, and what counts it."""
+
+    start: Callable[[], Coroutine[Any, Any, list[SequenceAnswer]]]
+    num_rows: int
+    top_k: int
+    counter: Counter
 
 
 def create_app(
@@ -109,50 +119,49 @@ async def model(request: Request) -> ModelInfo:
 @router.post("/v1/score", dependencies=with_key, **documented("/v1/score", ScoreRequest))
 async def score(request: Request) -> Response:
     """The teacher's distributions after given tokens: ``len - start + 1`` rows a sequence."""
-    service = _service(request.app)
+    return await _answered(request, ScoreRequest, _scoring)
 
-    async def work(stay: AsyncExitStack, deadline: Deadline) -> list[SequenceAnswer]:
-        body = await _body(ScoreRequest, request, deadline)
-        checked = check_score(body, service.engine.info, service.config)
-        num_rows = sum(len(sequence.token_ids) for sequence in checked.sequences)
-        stay.enter_context(service.memory(num_rows, checked.top_k))
-        scoring = service.engine.score(checked.sequences, checked.top_k)
-        answers = await service.run(scoring, request.receive, deadline)
-        service.metrics.scored_tokens.inc(sum(len(answer.token_ids) for answer in answers))
-        return answers
 
-    return await _answered(request, work)
+def _scoring(service: Service, request: ScoreRequest) -> Work:
+    checked = check_score(request, service.engine.info, service.config)
+    return Work(
+        lambda: service.engine.score(checked.sequences, checked.top_k),
+        num_rows=sum(len(sequence.token_ids) for sequence in checked.sequences),
+        top_k=checked.top_k,
+        counter=service.metrics.scored_tokens,
+    )
 
 
 @router.post("/v1/generate", dependencies=with_key, **documented("/v1/generate", GenerateRequest))
 async def generate(request: Request) -> Response:
     """The teacher's own tokens, each with the distribution that it was drawn from."""
-    service = _service(request.app)
-
-    async def work(stay: AsyncExitStack, deadline: Deadline) -> list[SequenceAnswer]:
-        body = await _body(GenerateRequest, request, deadline)
-        checked = check_generate(body, service.engine.info, service.config)
-        num_rows = sum(prompt.max_tokens for prompt in checked.prompts)
-        stay.enter_context(service.memory(num_rows, checked.top_k))
-        answers = await service.run(service.engine.generate(checked), request.receive, deadline)
-        service.metrics.generated_tokens.inc(sum(len(answer.token_ids) for answer in answers))
-        return answers
-
-    return await _answered(request, work)
+    return await _answered(request, GenerateRequest, _generating)
 
 
-async def _answered(request: Request, work: Work) -> Response:
-    """What ``work`` comes to, with the request's place and all that it entered held until the client has it."""
+def _generating(service: Service, request: GenerateRequest) -> Work:
+    checked = check_generate(request, service.engine.info, service.config)
+    return Work(
+        lambda: service.engine.generate(checked),
+        num_rows=sum(prompt.max_tokens for prompt in checked.prompts),
+        top_k=checked.top_k,
+        counter=service.metrics.generated_tokens,
+    )
+
+
+async def _answered(
+    request: Request, schema: type[Schema], work_of: Callable[[Service, Schema], Work]
+) -> Response:
+    """What the engine says to the request, whose place and memory are held until the client has the answer."""
     service = _service(request.app)
     deadline = Deadline.of(request, service.config.request_timeout_s)
     async with AsyncExitStack() as stay:
         await stay.enter_async_context(service.place())
-        content, media_type = encoded(await work(stay, deadline), request)
+        with service.reading() as take:
+            body = await read_body(request, service.config, deadline, take)
+            work = work_of(service, parse(schema, body))
+        stay.enter_context(service.memory(work.num_rows, work.top_k))
+        answers = await service.run(work.start(), request.receive, deadline)
+        work.counter.inc(sum(len(answer.token_ids) for answer in answers))
+        content, media_type = encoded(answers, request)
         cut_off = service.metrics.cancelled.labels("slow_reader").inc
         return HeldAnswer(content, media_type, stay.pop_all(), service.config.send_timeout_s, cut_off)
-
-
-async def _body(schema: type[Schema], request: Request, deadline: Deadline) -> Schema:
-    service = _service(request.app)
-    with service.reading() as take:
-        return parse(schema, await read_body(request, service.config, deadline, take), service.config)

@@ -33,7 +33,7 @@ async def read_body(
         raise _too_large(config.max_body_bytes)
     try:
         async with asyncio.timeout(min(config.body_timeout_s, deadline.left_s)):
-            return await _whole_body(request, config.max_body_bytes, take)
+            return await _whole_body(request, config, take)
     except TimeoutError:
         if not deadline.left_s:
             raise deadline.passed({"Connection": "close"}) from None
@@ -41,13 +41,15 @@ async def read_body(
         raise ApiError(408, "body_timeout", message, headers={"Connection": "close"}) from None
 
 
-async def _whole_body(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:
+async def _whole_body(request: Request, config: TeacherServiceConfig, take: Callable[[int], None]) -> bytes:
     body = bytearray()
+    structure = _Structure(config)
     async for part in request.stream():
         take(len(part))
         body += part
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
+        if len(body) > config.max_body_bytes:
+            raise _too_large(config.max_body_bytes)
+        structure.add(part)
     return bytes(body)
 
 
@@ -57,32 +59,39 @@ def _too_large(max_bytes: int) -> ApiError:
     return ApiError(413, "body_too_large", message, headers={"Connection": "close"})
 
 
-def parse(schema: type[Schema], body: bytes, config: TeacherServiceConfig) -> Schema:
-    """``body`` as ``schema``: 400 where it is not JSON, 422 with the field where it does not fit."""
-    _check_structure(body, config)
-    try:
-        return schema.model_validate_json(body)
-    except ValidationError as error:
-        raise from_validation(error) from None
-
-
-def _check_structure(body: bytes, config: TeacherServiceConfig) -> None:
+class _Structure:
     """422 for more of anything than the largest request has: reading it would take long, and much memory.
 
     No right body has strings for values, so all of these characters are JSON's own.
     """
-    num_sequences = config.max_request_sequences
-    most = {
-        b"{": 2 * num_sequences + SLACK,
-        b"[": 4 * num_sequences + SLACK,
-        b":": 8 * num_sequences + SLACK,
-        b",": 4 * config.max_request_tokens + 8 * num_sequences + SLACK,
-    }
-    for mark, limit in most.items():
-        count = body.count(mark)
-        if count > limit:
-            message = f"the body has {count} times {mark.decode()!r}, and no request that is taken more than {limit}"
-            raise ApiError(422, "out_of_range", message)
+
+    def __init__(self, config: TeacherServiceConfig) -> None:
+        num_sequences = config.max_request_sequences
+        self._limits = {
+            b"{": 2 * num_sequences + SLACK,
+            b"[": 4 * num_sequences + SLACK,
+            b":": 8 * num_sequences + SLACK,
+            b",": 4 * config.max_request_tokens + 8 * num_sequences + SLACK,
+        }
+        self._left = dict(self._limits)
+
+    def add(self, part: bytes) -> None:
+        """Count one more part of the body. Raises as soon as all so far has too much."""
+        for mark, limit in self._limits.items():
+            self._left[mark] -= part.count(mark)
+            if self._left[mark] < 0:
+                message = (
+                    f"the body has more than {limit} times {mark.decode()!r}, as no request has that is taken"
+                )
+                raise ApiError(422, "out_of_range", message, headers={"Connection": "close"})
+
+
+def parse(schema: type[Schema], body: bytes) -> Schema:
+    """``body`` as ``schema``: 400 where it is not JSON, 422 with the field where it does not fit."""
+    try:
+        return schema.model_validate_json(body)
+    except ValidationError as error:
+        raise from_validation(error) from None
 
 
 def check_score(request: ScoreRequest, info: ModelInfo, config: TeacherServiceConfig) -> ScoreRequest:

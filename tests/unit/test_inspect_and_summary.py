@@ -170,38 +170,35 @@ EVAL = {"step": 0, "split": "eval", "metric": "half", "value": 0.5, "n": 2, "unm
 
 
 @pytest.mark.parametrize(
-    ("record", "complaint"),
+    ("file", "record", "complaint"),
     [
-        ({"step": 0}, 'no field "loss", where a number is expected: the file is damaged; remove the line'),
-        (STEP | {"switch_rate": "x"}, "field \"switch_rate\" is 'x', where a number is expected"),
-        (STEP | {"wait_s": None}, 'field "wait_s" is None, where a number'),
-        (STEP | {"loss": True}, 'field "loss" is True, where a number'),
-        (STEP | {"student_tokens": 10**400}, 'field "student_tokens" is 1000'),
-        (STEP | {"mean_switch_position": []}, 'field "mean_switch_position" is [], where a number or null'),
+        (
+            "metrics",
+            {"step": 0},
+            'no field "loss", where a number is expected: the file is damaged; remove the line',
+        ),
+        ("metrics", STEP | {"switch_rate": "x"}, "field \"switch_rate\" is 'x', where a number is expected"),
+        ("metrics", STEP | {"wait_s": None}, 'field "wait_s" is None, where a number'),
+        ("metrics", STEP | {"loss": True}, 'field "loss" is True, where a number'),
+        ("metrics", STEP | {"student_tokens": 10**400}, 'field "student_tokens" is 1000'),
+        (
+            "metrics",
+            STEP | {"mean_switch_position": []},
+            'field "mean_switch_position" is [], where a number or null',
+        ),
+        ("evals", {"step": 0}, 'no field "split", where a string'),
+        ("evals", EVAL | {"metric": 3}, 'field "metric" is 3'),
+        ("evals", EVAL | {"unmarked": "x"}, "field \"unmarked\" is 'x'"),
     ],
 )
-def test_a_step_that_is_no_step_is_named_by_file_line_and_field(run, record, complaint) -> None:
+def test_a_record_that_is_none_is_named_by_file_line_and_field(run, file, record, complaint) -> None:
+    path = getattr(run, file)
     append_record(run.metrics, STEP)
-    append_record(run.metrics, record)
+    append_record(run.evals, EVAL)
+    append_record(path, record)
     with pytest.raises(DataError) as caught:
         summarise(run)
-    assert f"{run.metrics}, line 2: {complaint}" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("record", "complaint"),
-    [
-        ({"step": 0}, 'no field "split", where a string'),
-        (EVAL | {"metric": 3}, 'field "metric" is 3'),
-        (EVAL | {"unmarked": "x"}, "field \"unmarked\" is 'x'"),
-    ],
-)
-def test_an_evaluation_that_is_none_is_named_by_file_line_and_field(run, record, complaint) -> None:
-    append_record(run.metrics, STEP)
-    append_record(run.evals, record)
-    with pytest.raises(DataError) as caught:
-        summarise(run)
-    assert f"{run.evals}, line 1: {complaint}" in str(caught.value)
+    assert f"{path}, line 2: {complaint}" in str(caught.value)
 
 
 @pytest.mark.parametrize(

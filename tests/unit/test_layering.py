@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("adaswitch.config.tasks", "adaswitch.decoding", "adaswitch.divergence", "adaswitch.rollout"),
     ("adaswitch.config",),
     ("adaswitch.roles", "adaswitch.batching", "adaswitch.metrics", "adaswitch.schedule", "adaswitch.wire"),
-    ("adaswitch.health",),
+    ("adaswitch.health", "adaswitch.answer_check"),
     ("adaswitch.draft", "adaswitch.losses", "adaswitch.rollout_codec", "adaswitch.tasks.base"),
     ("adaswitch.policies.stages", "adaswitch.policies.coins"),
     (

@@ -20,6 +20,7 @@ from tests.teacher_fakes import (
     fake_info,
     fake_logprobs,
     http_client,
+    post_scope,
     running_app,
 )
 
@@ -285,6 +286,20 @@ async def test_a_body_that_becomes_too_long_is_cut_off():
         assert await metric(client, "adaswitch_teacher_requests_in_flight") == 0
 
 
+@pytest.mark.parametrize("mark", [b"{", b"[", b":", b","])
+async def test_a_body_that_comes_to_no_request_is_cut_off_before_its_end(mark: bytes):
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield mark * 1000
+        raise AssertionError("read to its end")
+
+    async with running_app(FakeEngine()) as app, http_client(app) as client:
+        response = await client.post("/v1/score", content=endless())
+        assert (response.status_code, error_of(response)["code"]) == (422, "out_of_range")
+        assert f"times {mark.decode()!r}" in error_of(response)["message"]
+        assert response.headers["connection"] == "close"
+
+
 async def test_one_request_too_many_is_told_when_to_come_back():
     engine = FakeEngine()
     async with running_app(engine, max_queued_requests=1) as app, http_client(app) as client:
@@ -326,19 +341,5 @@ async def call_asgi(app, path, receive, headers=()) -> tuple[int, bytes]:
     async def send(message: dict[str, object]) -> None:
         sent.append(message)
 
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "query_string": b"",
-        "headers": list(headers),
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 2),
-    }
-    await app(scope, receive, send)
+    await app(post_scope(path, headers), receive, send)
     return sent[0]["status"], sent[1]["body"]

@@ -24,37 +24,20 @@ from services.teacher.model_folder import check_model_folder, read_model_folder
 from services.teacher.transformers_engine import TransformersEngine
 from services.teacher.vllm_rows import MissingRowError, generated_answer, scored_answer
 from tests.teacher_fakes import running_app
-from tests.teacher_models import Reference, assert_rows, make_model
-
-VOCAB_SIZE = 60
-NUM_ROWS = 67
+from tests.teacher_models import NUM_ROWS, VOCAB_SIZE, Reference, assert_rows, make_model
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose embedding has more rows than the tokenizer has tokens."""
-    return make_model(tmp_path_factory.mktemp("model"), VOCAB_SIZE, num_rows=NUM_ROWS, sharpness=2.0)
+def reference(model_folder: Path) -> Reference:
+    return Reference(model_folder, VOCAB_SIZE)
 
 
-@pytest.fixture
-async def engine(folder: Path):
-    engine = TransformersEngine(TeacherServiceConfig(model=str(folder), engine="transformers"))
-    await engine.start()
-    yield engine
-    await engine.close()
-
-
-@pytest.fixture(scope="module")
-def reference(folder: Path) -> Reference:
-    return Reference(folder, VOCAB_SIZE)
-
-
-async def test_scores_are_a_plain_forward_pass_of_each_sequence_alone(engine, reference):
+async def test_scores_are_a_plain_forward_pass_of_each_sequence_alone(small_engine, reference):
     sequences = [
         ScoreSequence(token_ids=ids, start=start)
         for ids, start in (([5, 9, 2, 44, 17, 3], 1), ([7], 1), ([8, 8, 59], 3), ([1, 2, 3, 4], 2))
     ]
-    for sequence, answer in zip(sequences, await engine.score(sequences, VOCAB_SIZE), strict=True):
+    for sequence, answer in zip(sequences, await small_engine.score(sequences, VOCAB_SIZE), strict=True):
         rows = reference.rows(sequence.token_ids)[sequence.start - 1 :]
         assert_rows(answer, rows)
         scored = sequence.token_ids[sequence.start :]
@@ -64,18 +47,18 @@ async def test_scores_are_a_plain_forward_pass_of_each_sequence_alone(engine, re
         )
 
 
-async def test_padding_rows_of_the_vocabulary_are_no_tokens(engine):
-    assert engine.info.vocab_size == VOCAB_SIZE
-    (answer,) = await engine.score([ScoreSequence(token_ids=[1, 2], start=1)], VOCAB_SIZE)
+async def test_padding_rows_of_the_vocabulary_are_no_tokens(small_engine):
+    assert small_engine.info.vocab_size == VOCAB_SIZE
+    (answer,) = await small_engine.score([ScoreSequence(token_ids=[1, 2], start=1)], VOCAB_SIZE)
     np.testing.assert_allclose(np.exp(answer.top_logprobs.astype(np.float64)).sum(-1), 1.0, atol=1e-5)
 
 
-async def test_groups_change_no_score(engine, monkeypatch):
+async def test_groups_change_no_score(small_engine, monkeypatch):
     sequences = [ScoreSequence(token_ids=[i + 1, *range(1, i + 2)], start=1) for i in range(7)]
-    whole = await engine.score(sequences, 3)
+    whole = await small_engine.score(sequences, 3)
     monkeypatch.setattr(transformers_engine, "MAX_LOGITS", 2 * 5 * NUM_ROWS)
     assert len(transformers_engine._groups(sequences, NUM_ROWS)) > 3
-    for one, other in zip(whole, await engine.score(sequences, 3), strict=True):
+    for one, other in zip(whole, await small_engine.score(sequences, 3), strict=True):
         np.testing.assert_allclose(one.top_logprobs, other.top_logprobs, atol=1e-5)
 
 
@@ -91,9 +74,9 @@ def request_of(
     )
 
 
-async def test_generated_rows_are_what_the_tokens_were_drawn_from(engine, reference):
+async def test_generated_rows_are_what_the_tokens_were_drawn_from(small_engine, reference):
     request = request_of(([5, 9], 6, 1), ([7], 3, 2), temperature=0.7, top_k=VOCAB_SIZE)
-    for prompt, answer in zip(request.prompts, await engine.generate(request), strict=True):
+    for prompt, answer in zip(request.prompts, await small_engine.generate(request), strict=True):
         rows = reference.rows([*prompt.token_ids, *answer.token_ids.tolist()])[len(prompt.token_ids) - 1 : -1]
         assert (len(answer.token_ids), answer.finish_reason) == (prompt.max_tokens, "length")
         assert_rows(answer, rows)
@@ -103,55 +86,55 @@ async def test_generated_rows_are_what_the_tokens_were_drawn_from(engine, refere
         )
 
 
-async def test_a_seed_fixes_what_is_drawn_and_another_one_changes_it(engine):
-    first, again, other = await engine.generate(request_of(([5], 20, 1), ([5], 20, 1), ([5], 20, 2)))
+async def test_a_seed_fixes_what_is_drawn_and_another_one_changes_it(small_engine):
+    first, again, other = await small_engine.generate(request_of(([5], 20, 1), ([5], 20, 1), ([5], 20, 2)))
     assert first.token_ids.tolist() == again.token_ids.tolist() != other.token_ids.tolist()
 
 
-async def test_greedy_takes_the_likeliest_and_a_stop_token_ends_it(engine):
-    (answer,) = await engine.generate(request_of(([5, 9], 8, 0), temperature=0.0))
+async def test_greedy_takes_the_likeliest_and_a_stop_token_ends_it(small_engine):
+    (answer,) = await small_engine.generate(request_of(([5, 9], 8, 0), temperature=0.0))
     assert answer.token_ids.tolist() == answer.top_ids[:, 0].tolist()
     stop = int(answer.token_ids[3])
-    (stopped,) = await engine.generate(request_of(([5, 9], 8, 0), temperature=0.0, stops=[stop]))
+    (stopped,) = await small_engine.generate(request_of(([5, 9], 8, 0), temperature=0.0, stops=[stop]))
     expected = answer.token_ids.tolist()[: answer.token_ids.tolist().index(stop) + 1]
     assert (stopped.token_ids.tolist(), stopped.finish_reason) == (expected, "stop")
 
 
-async def test_the_same_request_gets_the_same_bits_among_others(engine):
+async def test_the_same_request_gets_the_same_bits_among_others(small_engine):
     request = request_of(([5, 9], 12, 1), ([7, 8, 9], 9, 2))
-    alone = await engine.generate(request)
+    alone = await small_engine.generate(request)
     among, *_ = await asyncio.gather(
-        engine.generate(request),
-        engine.score([ScoreSequence(token_ids=[1, 2, 3], start=1)], 4),
-        engine.generate(request_of(([1], 12, 5))),
+        small_engine.generate(request),
+        small_engine.score([ScoreSequence(token_ids=[1, 2, 3], start=1)], 4),
+        small_engine.generate(request_of(([1], 12, 5))),
     )
     for one, other in zip(alone, among, strict=True):
         np.testing.assert_array_equal(one.top_logprobs, other.top_logprobs)
         np.testing.assert_array_equal(one.token_ids, other.token_ids)
 
 
-async def test_a_cancelled_request_leaves_the_engine_within_a_step(engine):
-    task = asyncio.create_task(engine.generate(request_of(([5], 250, 1))))
+async def test_a_cancelled_request_leaves_the_engine_within_a_step(small_engine):
+    task = asyncio.create_task(small_engine.generate(request_of(([5], 250, 1))))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     # The one worker is free again, or this would wait for 250 steps.
-    assert len(await asyncio.wait_for(engine.score([ScoreSequence(token_ids=[1], start=1)], 1), 5)) == 1
+    assert len(await asyncio.wait_for(small_engine.score([ScoreSequence(token_ids=[1], start=1)], 1), 5)) == 1
 
 
-async def test_a_nan_is_refused(engine):
+async def test_a_nan_is_refused(small_engine):
     with torch.no_grad():
-        engine._model.model.embed_tokens.weight[7] = torch.nan
+        small_engine._model.model.embed_tokens.weight[7] = torch.nan
     with pytest.raises(NonFiniteError):
-        await engine.score([ScoreSequence(token_ids=[7, 1], start=1)], 2)
+        await small_engine.score([ScoreSequence(token_ids=[7, 1], start=1)], 2)
     with pytest.raises(NonFiniteError):
-        await engine.generate(request_of(([7], 2, 0), top_k=0))
-    assert await engine.score([ScoreSequence(token_ids=[1], start=1)], 2)
+        await small_engine.generate(request_of(([7], 2, 0), top_k=0))
+    assert await small_engine.score([ScoreSequence(token_ids=[1], start=1)], 2)
 
 
-async def test_the_whole_service_on_transformers(folder):
-    config = TeacherServiceConfig(model=str(folder), engine="transformers")
+async def test_the_whole_service_on_transformers(model_folder):
+    config = TeacherServiceConfig(model=str(model_folder), engine="transformers")
     async with (
         running_app(TransformersEngine(config)) as app,
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://teacher") as client,
@@ -322,11 +305,11 @@ def test_a_folder_that_is_no_model_is_named(tmp_path):
         ({}, "has 80 tokens, its model only 60"),
     ],
 )
-def test_a_model_that_does_not_fit_is_named(tmp_path, folder, change, words):
+def test_a_model_that_does_not_fit_is_named(tmp_path, model_folder, change, words):
     if not change:
-        folder = make_model(tmp_path, 80, num_rows=60)
+        model_folder = make_model(tmp_path, 80, num_rows=60)
     with pytest.raises(ModelError, match=words):
-        read_model_folder(TeacherServiceConfig(model=str(folder), **change))
+        read_model_folder(TeacherServiceConfig(model=str(model_folder), **change))
 
 
 def test_a_folder_with_a_broken_config_is_named(tmp_path):

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from adaswitch.wire import JSON_TYPE, SAFETENSORS_TYPE, ScoreSequence, SequenceAnswer
 from services.teacher.vllm_rows import scored_answer
-from tests.teacher_fakes import FakeEngine, fake_info, running_app
+from tests.teacher_fakes import FakeEngine, fake_info, post_scope, running_app
 
 VOCAB_SIZE = 150_000
 RESERVED = "adaswitch_teacher_logprob_bytes_in_flight "
@@ -84,20 +84,6 @@ class VLLMLikeEngine(FakeEngine):
 async def send_to_nobody(app: FastAPI, body: bytes, accepted: str) -> int:
     """The status of ``POST /v1/score``, from a client that keeps nothing of the answer."""
     headers = [(b"content-type", JSON_TYPE.encode()), (b"accept", accepted.encode())]
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "scheme": "http",
-        "method": "POST",
-        "path": "/v1/score",
-        "raw_path": b"/v1/score",
-        "root_path": "",
-        "query_string": b"",
-        "headers": headers,
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 2),
-    }
     unread = iter([{"type": "http.request", "body": body, "more_body": False}])
     here = asyncio.Event()
     status = 0
@@ -112,7 +98,7 @@ async def send_to_nobody(app: FastAPI, body: bytes, accepted: str) -> int:
         nonlocal status
         status = message.get("status", status)
 
-    await app(scope, receive, send)
+    await app(post_scope("/v1/score", headers), receive, send)
     return status
 
 

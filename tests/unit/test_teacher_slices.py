@@ -1,7 +1,6 @@
 """The transformers engine on long sequences: few rows of the whole vocabulary at a time, and the same answers."""
 
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,26 +12,10 @@ from adaswitch.config import TeacherServiceConfig
 from adaswitch.wire import GeneratePrompt, GenerateRequest, ScoreSequence, SequenceAnswer
 from services.teacher import transformers_engine
 from services.teacher.transformers_engine import TransformersEngine
-from tests.teacher_models import make_model
+from tests.teacher_models import NUM_ROWS, VOCAB_SIZE, make_model
 from tests.unit import test_decoding as decoding_models
 
-VOCAB_SIZE = 60
-NUM_ROWS = 67
 NUM_SLICE_ROWS = 16
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose embedding has more rows than the tokenizer has tokens."""
-    return make_model(tmp_path_factory.mktemp("model"), VOCAB_SIZE, num_rows=NUM_ROWS, sharpness=2.0)
-
-
-@pytest.fixture
-async def engine(folder: Path):
-    engine = TransformersEngine(TeacherServiceConfig(model=str(folder), engine="transformers"))
-    await engine.start()
-    yield engine
-    await engine.close()
 
 
 def sequence(token_ids: list[int], start: int) -> ScoreSequence:
@@ -77,13 +60,13 @@ def assert_the_same(ones: list[SequenceAnswer], others: list[SequenceAnswer]) ->
 
 
 @pytest.mark.parametrize("start", [1, 16, 17, 90, 129])
-async def test_a_long_sequence_is_scored_in_slices_of_few_rows(engine, monkeypatch, start):
+async def test_a_long_sequence_is_scored_in_slices_of_few_rows(small_engine, monkeypatch, start):
     token_ids = some_tokens(129)
     sequences = [sequence([3, 4], 1), sequence(token_ids, start), sequence([5] * 20, 2)]
-    whole = engine._score(sequences, 5, threading.Event())
+    whole = small_engine._score(sequences, 5, threading.Event())
     sliced(monkeypatch)
-    with LargestRows(engine._model) as largest:
-        parts = engine._score(sequences, 5, threading.Event())
+    with LargestRows(small_engine._model) as largest:
+        parts = small_engine._score(sequences, 5, threading.Event())
     assert 0 < largest.num_rows <= NUM_SLICE_ROWS
     assert parts[1].top_ids.shape == (130 - start, 5)
     assert_the_same(parts, whole)
@@ -102,33 +85,33 @@ async def test_slices_of_models_with_windows_and_capped_logits(tmp_path, monkeyp
     await engine.close()
 
 
-async def test_a_long_continuation_keeps_few_rows(engine, monkeypatch):
+async def test_a_long_continuation_keeps_few_rows(small_engine, monkeypatch):
     prompts = [
         GeneratePrompt(token_ids=ids, max_tokens=n, seed=seed, stop_token_ids=[11])
         for ids, n, seed in (([5, 9], 70, 1), ([7], 3, 2), ([8, 8, 1], 41, 3))
     ]
     request = GenerateRequest(prompts=prompts, top_k=4, temperature=0.7, top_p=0.9)
-    whole = engine._generate(request, threading.Event())
+    whole = small_engine._generate(request, threading.Event())
     sliced(monkeypatch)
     monkeypatch.setattr(transformers_engine, "MAX_DRAWN", 2 * VOCAB_SIZE)
-    with LargestRows(engine._model) as largest:
-        parts = engine._generate(request, threading.Event())
+    with LargestRows(small_engine._model) as largest:
+        parts = small_engine._generate(request, threading.Event())
     assert 0 < largest.num_rows <= NUM_SLICE_ROWS
     assert {answer.finish_reason for answer in whole} == {"stop", "length"}
     assert max(len(answer.token_ids) for answer in whole) > 2 * NUM_SLICE_ROWS
     assert_the_same(parts, whole)
 
 
-async def test_work_that_was_given_up_ends_at_the_next_slice(engine, monkeypatch):
+async def test_work_that_was_given_up_ends_at_the_next_slice(small_engine, monkeypatch):
     sliced(monkeypatch)
     abandoned = threading.Event()
-    forward = engine._forward
+    forward = small_engine._forward
 
     def once(*arguments):
         assert not abandoned.is_set()
         abandoned.set()
         return forward(*arguments)
 
-    monkeypatch.setattr(engine, "_forward", once)
+    monkeypatch.setattr(small_engine, "_forward", once)
     with pytest.raises(transformers_engine.Abandoned):
-        engine._score([sequence([5] * 129, 1)], 5, abandoned)
+        small_engine._score([sequence([5] * 129, 1)], 5, abandoned)
