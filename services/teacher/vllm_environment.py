@@ -23,6 +23,8 @@ def set_environment(config: TeacherServiceConfig) -> None:
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
+        # On GPUs vLLM's attention in float32 is Triton's, whose matrix products have 10 bits otherwise (TF32).
+        "TRITON_F32_DEFAULT": "ieee",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

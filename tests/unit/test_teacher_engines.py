@@ -22,6 +22,7 @@ from services.teacher.engine import EngineFaultError, in_daemon_thread, is_start
 from services.teacher.engine_log import EngineLog
 from services.teacher.model_folder import check_model_folder, read_model_folder
 from services.teacher.transformers_engine import TransformersEngine
+from services.teacher.vllm_environment import set_environment
 from services.teacher.vllm_rows import MissingRowError, generated_answer, scored_answer
 from tests.teacher_fakes import running_app
 from tests.teacher_models import NUM_ROWS, VOCAB_SIZE, Reference, assert_rows, make_model
@@ -316,3 +317,11 @@ def test_a_folder_with_a_broken_config_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ModelError, match=os.path.basename(tmp_path)):
         read_model_folder(TeacherServiceConfig(model=str(tmp_path)))
+
+
+def test_float32_is_float32_on_gpus_too_and_what_the_user_has_set_stays(monkeypatch):
+    environment = {"OMP_NUM_THREADS": "7"}
+    monkeypatch.setattr(os, "environ", environment)
+    set_environment(TeacherServiceConfig(model="m", num_threads=2))
+    assert environment["TRITON_F32_DEFAULT"] == "ieee"
+    assert environment["OMP_NUM_THREADS"] == "7"
