@@ -86,6 +86,9 @@ def _actor(plain_class: type, name: str, config: RunConfig, *arguments: object) 
         # Where the run was begun, if that node can be had: others may come and go.
         "scheduling_strategy": NodeAffinitySchedulingStrategy(this_node(), soft=True),
         "num_cpus": 0,
+        # Ray puts an actor that needs nothing at all on any node, whatever it was told: a lost student node could
+        # take the queue along.
+        "memory": 2**20,
         "max_restarts": -1,
         "max_task_retries": -1,
         "max_concurrency": 1000,

@@ -122,3 +122,10 @@ def test_jobs_are_served_by_students_that_know_of_none_and_one_that_is_stopped_g
     lines = log.read_text().splitlines()
     assert "job: the run is complete" in lines
     assert "stopped: the run is complete" in lines
+
+
+def test_queue_and_weight_board_are_on_the_node_that_began_the_run() -> None:
+    # Else a student node that is lost could take them along, and the run would wait until Ray gives the node up.
+    result = command("tests.placement")
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.splitlines()[-1] == "6 here, 0 elsewhere"

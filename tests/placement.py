@@ -1,0 +1,46 @@
+"""``python -m tests.placement``: on which of two nodes Ray puts the queues and weight boards of runs.
+
+A cluster of its own; the runs are begun on its first node. The last line is ``6 here, 0 elsewhere``.
+"""
+
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+
+from adaswitch.config import RunConfig, parse_config
+from adaswitch.io import cluster
+
+NUM_RUNS = 3
+
+
+def main() -> None:
+    """Begin runs, and look where their actors are."""
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
+    try:
+        nodes.add_node(num_cpus=4)
+        nodes.wait_for_nodes()
+        ray.init(address=nodes.address, namespace="adaswitch", log_to_driver=False)
+        configs = [_config(f"run-{number}") for number in range(NUM_RUNS)]
+        actors = [
+            start(config) for config in configs for start in (cluster.rollout_queue, cluster.weight_board)
+        ]
+        num_here = sum(_node_of(actor) == cluster.this_node() for actor in actors)
+        print(f"{num_here} here, {len(actors) - num_here} elsewhere")
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+
+
+def _config(name: str) -> RunConfig:
+    return parse_config(
+        {"name": name, "task": {"kind": "chain"}, "teacher": {}, "student": {"model": "models/x"}}
+    )
+
+
+def _node_of(actor: Any) -> str:
+    return str(ray.get(actor.__ray_call__.remote(lambda self: cluster.this_node())))
+
+
+if __name__ == "__main__":
+    main()
