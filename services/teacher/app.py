@@ -157,8 +157,8 @@ async def _answered(
     async with AsyncExitStack() as stay:
         await stay.enter_async_context(service.place())
         with service.reading() as take:
-            body = await read_body(request, service.config, deadline, take)
-            work = work_of(service, parse(schema, body))
+            # Without a name for the body, which would keep it until the answer is sent.
+            work = work_of(service, parse(schema, await read_body(request, service.config, deadline, take)))
         stay.enter_context(service.memory(work.num_rows, work.top_k))
         answers = await service.run(work.start(), request.receive, deadline)
         work.counter.inc(sum(len(answer.token_ids) for answer in answers))
