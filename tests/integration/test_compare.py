@@ -31,8 +31,8 @@ def write_plan(tmp_path: Path, free_port: int) -> Callable[..., Path]:
                 "teacher.serve.engine": "transformers",
                 "teacher.serve.port": free_port,
                 "teacher.url": f"http://127.0.0.1:{free_port}",
-                "trainer.num_steps": 40,
-                "trainer.eval_every": 20,
+                "trainer.num_steps": 24,
+                "trainer.eval_every": 12,
                 "trainer.eval_prompts": 20,
             },
             "methods": {"adaswitch": {}, "on_policy": {"policy": {"kind": "on_policy"}}},
@@ -57,13 +57,13 @@ def test_an_interrupted_comparison_goes_on_where_it_was(write_plan, tmp_path: Pa
         interrupted.stop(20)
     saved = RunDirectory.open(folder / "on_policy-seed7").checkpoint_steps()
     assert saved
-    assert saved[-1] < 40
+    assert saved[-1] < 24
     before = list(read_records(folder / "on_policy-seed7" / "metrics.jsonl"))
 
     result = command("experiments", *arguments)
     assert result.returncode == 0, result.stdout
     after = list(read_records(folder / "on_policy-seed7" / "metrics.jsonl"))
-    assert [record["step"] for record in after] == list(range(40))
+    assert [record["step"] for record in after] == list(range(24))
     assert after[: saved[-1]] == before[: saved[-1]]
     table = (folder / "table.md").read_text()
     assert "| on_policy |" in table
