@@ -127,6 +127,7 @@ class PersistentClient(ABC):
         """With ``info``. Those that do not answer now are looked at when they first do."""
 
         async def compare(url: str) -> None:
+            """One of them; who does not answer in time is no fault."""
             with contextlib.suppress(TeacherUnavailableError, TimeoutError):
                 async with asyncio.timeout(FIRST_LOOK_S):
                     await self._require_same(url, info)
