@@ -19,7 +19,8 @@ from adaswitch.answer_check import check_answer
 from adaswitch.config.teacher import TeacherConfig
 from adaswitch.errors import ModelError, NonFiniteError, TeacherProtocolError, TeacherRejectedError
 from adaswitch.fingerprint import tokenizer_sha256
-from adaswitch.io.persistent_http import PersistentClient, all_urls, http_client
+from adaswitch.io.connections import all_urls, http_client
+from adaswitch.io.persistent_http import PersistentClient
 from adaswitch.io.replicas import REPLICA
 from adaswitch.wire import (
     JSON_TYPE,

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 from adaswitch.answer_check import MAX_SUM, check_answer
 from adaswitch.config.teacher import TeacherConfig
 from adaswitch.errors import TeacherProtocolError
-from adaswitch.io.persistent_http import PersistentClient, all_urls, http_client
+from adaswitch.io.connections import all_urls, http_client
+from adaswitch.io.persistent_http import PersistentClient
 from adaswitch.wire import (
     REQUEST_ID_HEADER,
     GenerateRequest,

@@ -17,7 +17,8 @@ from adaswitch.errors import (
     TeacherRejectedError,
     TeacherUnavailableError,
 )
-from adaswitch.io.persistent_http import LONGEST_BACKOFF_S, http_client
+from adaswitch.io.connections import http_client
+from adaswitch.io.persistent_http import LONGEST_BACKOFF_S
 from adaswitch.io.teacher_client import TeacherClient
 from adaswitch.io.teacher_errors import is_retryable
 from adaswitch.wire import (
