@@ -8,8 +8,9 @@ import numpy as np
 
 from adaswitch.distribution import TopK, concatenate
 from adaswitch.errors import TeacherProtocolError
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Budget, Chunk, Continuation
-from adaswitch.rollout import Costs, Ending, Prompt, Rollout
+from adaswitch.rollout import Costs, Ending, Rollout
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import Tensor
 
 from adaswitch.distribution import TopK
-from adaswitch.rollout import Prompt
+from adaswitch.prompt import Prompt
 
 
 @dataclass(frozen=True)

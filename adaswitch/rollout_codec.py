@@ -16,7 +16,8 @@ from safetensors.numpy import load, save
 
 from adaswitch.distribution import TopK, concatenate
 from adaswitch.errors import DataError, NonFiniteError
-from adaswitch.rollout import Costs, Ending, Prompt, Rollout
+from adaswitch.prompt import Prompt
+from adaswitch.rollout import Costs, Ending, Rollout
 from adaswitch.wire import safetensors_metadata
 
 FORMAT = "adaswitch-rollouts-1"

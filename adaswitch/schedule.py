@@ -10,7 +10,7 @@ import numpy as np
 from adaswitch.config import RunConfig
 from adaswitch.config.student import TeacherBudgetConfig
 from adaswitch.config.trainer import OptimizerConfig
-from adaswitch.rollout import Prompt
+from adaswitch.prompt import Prompt
 from adaswitch.sampling import prompt_coin
 
 

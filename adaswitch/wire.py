@@ -218,11 +218,6 @@ def _check_lengths(arrays: dict[str, NDArray[np.generic]], num_tokens: int, num_
             raise ValueError(f"{name} holds {len(arrays[name])} rows and not {expected}")
 
 
-def split_keys(text: str) -> list[str]:
-    """The bearer keys in an environment variable: one, or several with commas or blanks between."""
-    return text.replace(",", " ").split()
-
-
 def safetensors_metadata(blob: bytes) -> dict[str, str]:
     """The string metadata in a safetensors header, which ``safetensors.numpy.load`` does not return."""
     header_length = int.from_bytes(blob[:8], "little")

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from adaswitch.config import OnPolicyConfig, RunConfig, StudentConfig, TeacherConfig, parse_config
 from adaswitch.io import cluster
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Chunk
-from adaswitch.rollout import Prompt
 from adaswitch.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from services.student.actor import RaySource as StudentSource
 from services.student.engine import WriteRequest

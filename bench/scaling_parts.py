@@ -11,7 +11,8 @@ import torch
 from adaswitch.config import TeacherServiceConfig
 from adaswitch.errors import DataError
 from adaswitch.io.config_files import load_config
-from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
+from adaswitch.io.run_directory import RunDirectory, read_records
+from adaswitch.io.shards import read_shard
 from adaswitch.io.teachers import connect_teacher
 from adaswitch.rollout import Rollout
 from bench.scaling_model import Paces, Work

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from adaswitch.config import RunConfig
 from adaswitch.io.recorded import resolve_config
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Budget, Chunk
-from adaswitch.rollout import Prompt, Rollout
+from adaswitch.rollout import Rollout
 from adaswitch.wire import ModelInfo
 from experiments.engines import LocalEngine
 from experiments.one_process import local_teacher, require_one_process

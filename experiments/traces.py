@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from adaswitch.io.run_directory import RunDirectory, read_shard
+from adaswitch.io.run_directory import RunDirectory
+from adaswitch.io.shards import read_shard
 from adaswitch.rollout import Rollout
 from experiments.pictures import label, save
 

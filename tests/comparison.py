@@ -4,6 +4,7 @@ import json
 
 from adaswitch.io.config_files import write_config
 from adaswitch.io.run_directory import RunDirectory, append_record
+from adaswitch.io.shards import save_rollouts
 from experiments.plan import Cell
 from experiments.work import CELL_FILE, FINISHED_FILE
 from tests.fakes import random_rollout
@@ -26,7 +27,7 @@ def complete(cell: Cell, values: list[float | None], teacher_tokens: int = 100, 
         record = {"step": step, "switch_rate": 0.5, "mean_switch_position": 4.0 if step else None}
         append_record(run.metrics, {**record, **tokens, "teacher_tokens": teacher_tokens, "step_s": 0.25})
         if cell.method == "adaswitch":
-            run.save_rollouts(step, [random_rollout(seed, num_student=3 + seed % 4) for seed in range(10)])
+            save_rollouts(run, step, [random_rollout(seed, num_student=3 + seed % 4) for seed in range(10)])
     for step, value in enumerate(values):
         record = {"step": step, "task": "chain", "split": "eval", "metric": "exact_match", "value": value}
         without = 10 if value is None else unmarked

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from adaswitch.distribution import TopK, top_k
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Chunk, Continuation
-from adaswitch.rollout import Costs, Ending, Prompt, Rollout
+from adaswitch.rollout import Costs, Ending, Rollout
 from adaswitch.sampling import draw, position_uniforms, teacher_seed
 
 Model = Callable[[Sequence[int]], Tensor]

@@ -12,7 +12,7 @@ import experiments.local
 from adaswitch.config import RunConfig
 from adaswitch.fingerprint import tokenizer_sha256
 from adaswitch.io.models import load_tokenizer
-from adaswitch.rollout import Prompt
+from adaswitch.prompt import Prompt
 from adaswitch.sampling import draw
 from adaswitch.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 

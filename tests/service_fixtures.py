@@ -15,7 +15,8 @@ import yaml
 
 from adaswitch.io.config_files import read_yaml
 from adaswitch.io.processes import ManagedProcess, wait_for_file
-from adaswitch.io.run_directory import RunDirectory, read_shard
+from adaswitch.io.run_directory import RunDirectory
+from adaswitch.io.shards import read_shard
 from tests.waiting import wait_until
 
 COMMAND_TIMEOUT_S = 300

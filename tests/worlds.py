@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from adaswitch.config import PolicyConfig
 from adaswitch.distribution import TAIL_FLOOR
 from adaswitch.policies import run_policy
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Budget
-from adaswitch.rollout import Prompt, Rollout
+from adaswitch.rollout import Rollout
 from adaswitch.sampling import prompt_coin
 from tests.fakes import FakeStudent, FakeTeacher, Model, hash_model, neighbour
 

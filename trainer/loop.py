@@ -10,8 +10,10 @@ from transformers import PreTrainedTokenizerBase
 from adaswitch.config import RunConfig, SharedScalePolicyConfig
 from adaswitch.io.evaluation import EvalPrompts, evaluate
 from adaswitch.io.run_directory import RunDirectory
+from adaswitch.io.shards import save_rollouts
 from adaswitch.metrics import rollout_metrics
-from adaswitch.rollout import Prompt, Rollout
+from adaswitch.prompt import Prompt
+from adaswitch.rollout import Rollout
 from adaswitch.schedule import PromptSchedule, divergence_scale
 from trainer.checkpoint import save_checkpoint
 from trainer.learner import Learner, Update
@@ -87,7 +89,7 @@ def record(job: Job, step: int, rollouts: list[Rollout], update: Update, seconds
     metrics = rollout_metrics(rollouts, version=step)
     job.recorder.step(step, update, metrics, seconds, queue_depth=job.source.depth())
     if job.config.trainer.save_rollouts:
-        job.run.save_rollouts(step, rollouts)
+        save_rollouts(job.run, step, rollouts)
 
 
 def evaluate_if_due(job: Job, step: int) -> None:

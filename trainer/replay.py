@@ -6,8 +6,10 @@ from torch import Tensor
 
 from adaswitch.errors import DataError
 from adaswitch.io.recorded import shards_by_step
-from adaswitch.io.run_directory import RunDirectory, read_shard
-from adaswitch.rollout import Prompt, Rollout
+from adaswitch.io.run_directory import RunDirectory
+from adaswitch.io.shards import read_shard
+from adaswitch.prompt import Prompt
+from adaswitch.rollout import Rollout
 
 
 class ReplaySource:

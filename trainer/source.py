@@ -13,8 +13,9 @@ from torch import Tensor
 from adaswitch.config import RunConfig
 from adaswitch.errors import QueueClosedError, QueueError, StaleAttemptError
 from adaswitch.io import cluster
-from adaswitch.io.weight_board import weights_to_blob
-from adaswitch.rollout import Prompt, Rollout
+from adaswitch.io.weight_blob import weights_to_blob
+from adaswitch.prompt import Prompt
+from adaswitch.rollout import Rollout
 from adaswitch.rollout_codec import decode_rollouts
 
 POLL_S = 1.0

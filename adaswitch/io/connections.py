@@ -8,7 +8,8 @@ import httpx
 from adaswitch.config.teacher import TeacherConfig
 from adaswitch.errors import ConfigError
 from adaswitch.io.replicas import ReplicaTransport
-from adaswitch.wire import JSON_TYPE, TIMEOUT_HEADER, safetensors_type, split_keys
+from adaswitch.keys import split_keys
+from adaswitch.wire import JSON_TYPE, TIMEOUT_HEADER, safetensors_type
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):

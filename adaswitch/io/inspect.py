@@ -12,7 +12,8 @@ from rich.text import Text
 from adaswitch.errors import DataError
 from adaswitch.io.config_files import load_config
 from adaswitch.io.models import load_tokenizer
-from adaswitch.io.run_directory import RunDirectory, read_shard
+from adaswitch.io.run_directory import RunDirectory
+from adaswitch.io.shards import read_shard
 from adaswitch.rollout import Rollout
 
 STUDENT_STYLE = "cyan"

@@ -16,7 +16,6 @@ import psutil
 from adaswitch.config import ReplayPolicyConfig, RunConfig, TeacherServiceConfig
 from adaswitch.errors import AdaSwitchError, EnvironmentProblem
 from adaswitch.io.config_files import write_config
-from adaswitch.io.preflight import load_run_data
 from adaswitch.io.processes import ManagedProcess, require_free_port, wait_for_file
 from adaswitch.io.recorded import resolve_config
 from adaswitch.io.run_directory import RunDirectory
@@ -70,7 +69,10 @@ class LocalRun:
         """Teacher, Ray and students: those that must not end before the trainer, and what it finds Ray by."""
         teacher = self._start_teacher()
         head = self._start_ray()
-        # While both get ready: what is wrong with the data is said before anything waits for it.
+        # While both get ready: what is wrong with the data is said before anything waits for it. Imported only now,
+        # for transformers takes seconds to import.
+        from adaswitch.io.preflight import load_run_data
+
         load_run_data(self.config)
         environment = {"RAY_ADDRESS": self._ray_address(head, should_stop), **self._ray_environment}
         students = self._start("students", "services.student", self._arguments(), environment)

@@ -7,6 +7,7 @@ only those who know the token can use: Ray's ports listen on every interface.
 import argparse
 import logging
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -54,10 +55,20 @@ def _start(num_cpus: int, object_store_bytes: int, dashboard_port: int | None) -
             dashboard_port=dashboard_port,
             logging_level=logging.ERROR,
             log_to_driver=False,
+            _temp_dir=_own_folder(),
         )
     except Exception as error:
         ray.shutdown()
         raise EnvironmentProblem(f"Ray did not start: {error}") from error
+
+
+def _own_folder() -> str:
+    """Where this cluster keeps its logs, sockets and address.
+
+    In the folder that Ray takes by itself, the newest cluster's address replaces all others': a job that is handed in
+    at another cluster of this machine, and whoever asks for the address "auto", would join this one.
+    """
+    return str(Path(tempfile.gettempdir(), "ray", f"adaswitch-{os.getpid()}"))
 
 
 def _write_address(path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adaswitch.config import RandomSwitchPolicyConfig, ReplayPolicyConfig, RunConfig
 from adaswitch.errors import ConfigError, DataError
-from adaswitch.io.run_directory import RunDirectory, read_shard
+from adaswitch.io.run_directory import RunDirectory
 
 
 def resolve_config(config: RunConfig) -> RunConfig:
@@ -30,6 +30,10 @@ def switch_positions(path: str, steps: list[int] | None) -> list[float]:
 
     ``steps`` are the first and the last step that are looked at; by default all.
     """
+    from adaswitch.io.shards import (
+        read_shard,  # here, for those that have no shards to read start sooner without torch
+    )
+
     run = RunDirectory.open(path)
     first, last = steps or (0, math.inf)
     shards = [shard for step, shard in shards_by_step(run).items() if first <= step <= last]

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from adaswitch.errors import QueueClosedError, StaleAttemptError
-from adaswitch.rollout import Prompt
+from adaswitch.prompt import Prompt
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, UnionType
 from typing import Any
@@ -21,8 +21,6 @@ from adaswitch.config import RunConfig
 from adaswitch.errors import DataError, EnvironmentProblem
 from adaswitch.io.config_files import write_config
 from adaswitch.io.json_lines import parse_record
-from adaswitch.rollout import Rollout
-from adaswitch.rollout_codec import decode_rollouts, encode_rollouts
 
 NUMBER = int | float
 NUMBER_OR_NONE = int | float | None
@@ -89,10 +87,6 @@ class RunDirectory:
         """The event files' folder."""
         return self.path / "tensorboard"
 
-    def save_rollouts(self, step: int, rollouts: Sequence[Rollout]) -> None:
-        """Write the shard of one step."""
-        write_atomically(self.rollouts / f"step-{step:06d}.safetensors", encode_rollouts(rollouts))
-
     def shards(self) -> list[Path]:
         """The rollout shards, by rising step."""
         return sorted(self.rollouts.glob("step-*.safetensors"))
@@ -115,11 +109,6 @@ class RunDirectory:
         """
         _filter_records(self.metrics, lambda record: record["step"] < step)
         _filter_records(self.evals, lambda record: record["step"] <= step)
-
-
-def read_shard(path: Path) -> list[Rollout]:
-    """The rollouts of one shard."""
-    return decode_rollouts(path.read_bytes(), source=str(path))
 
 
 def append_record(path: Path, record: Mapping[str, object]) -> None:

@@ -1,34 +1,21 @@
 """The weight board: the newest weights of a run, for students to pull.
 
-A blob is safetensors bytes in a numpy array of uint8, which Ray's object store hands to every process of a node
-without a copy, and which holds bfloat16 as well as float32.
+It holds them as a blob (see ``adaswitch.io.weight_blob``), and needs no torch.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import load, save
-from torch import Tensor
 
 from adaswitch.errors import StaleAttemptError
 
 Blob = NDArray[np.uint8]
-
-
-def weights_to_blob(weights: Mapping[str, Tensor]) -> Blob:
-    """Named tensors as one array of bytes."""
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    return np.frombuffer(save(contiguous), dtype=np.uint8)
-
-
-def blob_to_weights(blob: Blob) -> dict[str, Tensor]:
-    """Inverse of ``weights_to_blob``."""
-    return load(blob.tobytes())
+"""Weights as bytes, ``[n]``."""
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from adaswitch.policies.adaptive import adaswitch
 from adaswitch.policies.controls import random_switch, shared_scale, threshold
 from adaswitch.policies.hand_back import relay, skd
 from adaswitch.policies.one_writer import dataset, mixed, off_policy, on_policy
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Budget, Student, Teacher
-from adaswitch.rollout import Prompt, Rollout
+from adaswitch.rollout import Rollout
 
 __all__ = [
     "adaswitch",

@@ -7,8 +7,9 @@ before token y_i is chosen.
 from adaswitch.config.policy import AdaSwitchPolicyConfig
 from adaswitch.draft import RolloutDraft
 from adaswitch.policies.stages import explore, guide
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Budget, Student, Teacher
-from adaswitch.rollout import Prompt, Rollout
+from adaswitch.rollout import Rollout
 from adaswitch.switching import AdaptiveThreshold
 
 

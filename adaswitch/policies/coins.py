@@ -1,6 +1,6 @@
 """A prompt's coin, where a policy needs it."""
 
-from adaswitch.rollout import Prompt
+from adaswitch.prompt import Prompt
 
 
 def coin_of(prompt: Prompt) -> float:

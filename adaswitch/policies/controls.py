@@ -8,8 +8,9 @@ from adaswitch.config.policy import (
 from adaswitch.draft import RolloutDraft
 from adaswitch.policies.coins import coin_of
 from adaswitch.policies.stages import explore, guide
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Budget, Student, Teacher
-from adaswitch.rollout import Prompt, Rollout
+from adaswitch.rollout import Rollout
 from adaswitch.sampling import switch_place
 from adaswitch.switching import FixedThreshold, NeverSwitch, SharedScaleThreshold, SwitchAt
 

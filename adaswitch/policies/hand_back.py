@@ -10,8 +10,9 @@ A rollout's ``max_teacher_tokens`` does not cut it short: once they are spent, t
 from adaswitch.config.policy import RelayPolicyConfig, SKDPolicyConfig
 from adaswitch.draft import RolloutDraft
 from adaswitch.policies.stages import explore, guide
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Budget, Student, Teacher
-from adaswitch.rollout import Prompt, Rollout
+from adaswitch.rollout import Rollout
 from adaswitch.switching import (
     AmongTopK,
     FixedThreshold,

@@ -1,24 +1,24 @@
-"""The edge to Ray: a student worker as an actor, its queue and weight board behind it."""
+"""The edge to Ray: a student worker as an actor, its queue and weight board behind it.
+
+torch and transformers, which take seconds to import, are imported in the actor's process alone. The service that
+starts actors has no use for them, and the actor is ready that much sooner.
+"""
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
-import torch
 from ray.exceptions import ActorDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from torch import Tensor
 
 from adaswitch.config import RunConfig
 from adaswitch.errors import QueueClosedError, StaleAttemptError, cause_of
 from adaswitch.io.rollout_queue import Lease
-from adaswitch.io.teachers import connect_teacher
-from adaswitch.io.weight_board import PublishedWeights, blob_to_weights
-from adaswitch.wire import ModelInfo
-from services.student.parts import build_student
-from services.student.teacher_calls import Client
-from services.student.worker import StudentWorker
+from adaswitch.io.weight_board import PublishedWeights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SIGN_EVERY_S = 1.0
 WEIGHTS_WAIT_S = 60.0
@@ -36,8 +36,10 @@ class RayWeights:
         """The number of updates that made them."""
         return self._published.version
 
-    async def fetch(self) -> dict[str, Tensor]:
+    async def fetch(self) -> dict[str, "Tensor"]:
         """The tensors, copied out of the object store."""
+        from adaswitch.io.weight_blob import blob_to_weights
+
         try:
             # Off the loop, on which signs of life are given.
             return await asyncio.to_thread(blob_to_weights, await self._published.stored)
@@ -92,41 +94,18 @@ async def _unless_gone(call: Any) -> Any:  # noqa: ANN401 - Ray's references
 
 
 class StudentActor:
-    """Builds a worker from a config, in a process of its own. Undecorated: ``start_actor`` makes it an actor."""
+    """Rolls out in a process of its own. Undecorated: ``start_actor`` makes it an actor."""
 
     def __init__(self, config: RunConfig, source: RaySource) -> None:
         """``source`` has the service's handles: looked up by name here, they might be a later run's."""
-        torch.set_num_threads(config.student.num_threads)
         self._config = config
         self._source = source
 
     async def run(self) -> str:
         """Work until the run is over. Returns why it is."""
-        client = connect_teacher(self._config, say=print)
-        signs = asyncio.create_task(self._source.stay_known())
-        try:
-            await client.wait_until_ready(
-                self._config.teacher.max_wait_s, lambda note: print(note, flush=True)
-            )
-            info = await client.model_info()
-            worker = self._worker(client, info)
-            return await worker.run()
-        finally:
-            signs.cancel()
-            await asyncio.gather(signs, return_exceptions=True)
-            await client.aclose()
+        from services.student.roll_out import roll_out
 
-    def _worker(self, client: Client, info: ModelInfo) -> StudentWorker:
-        config, parts = self._config, build_student(self._config, client, info)
-        return StudentWorker(
-            self._source,
-            parts.engine,
-            parts.teacher,
-            config.student,
-            config.policy,
-            parts.stop_token_ids,
-            parts.max_tokens,
-        )
+        return await roll_out(self._config, self._source)
 
 
 def start_actor(config: RunConfig, source: RaySource, node: str | None) -> Any:  # noqa: ANN401 - a Ray handle

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Chunk
-from adaswitch.rollout import Prompt
 
 
 @dataclass(frozen=True)

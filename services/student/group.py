@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from adaswitch.config import PolicyConfig, hands_back
 from adaswitch.distribution import TopK
 from adaswitch.policies import run_policy
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Budget, Chunk, Continuation
-from adaswitch.rollout import Prompt, Rollout
+from adaswitch.rollout import Rollout
 from services.student.engine import WriteRequest
 from services.student.lockstep import Kind, Lockstep
 from services.student.teacher_calls import TeacherCalls, TeacherRequest

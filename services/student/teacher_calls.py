@@ -9,8 +9,8 @@ from adaswitch.config import TeacherConfig
 from adaswitch.distribution import TopK
 from adaswitch.errors import ModelError, TeacherProtocolError
 from adaswitch.io.request_parts import generate_parts, score_parts
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Continuation
-from adaswitch.rollout import Prompt
 from adaswitch.sampling import teacher_seed
 from adaswitch.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 

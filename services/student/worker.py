@@ -16,8 +16,8 @@ from adaswitch.config import PolicyConfig, StudentConfig
 from adaswitch.errors import QueueClosedError, StaleAttemptError
 from adaswitch.io.models import check_lengths
 from adaswitch.io.rollout_queue import Lease
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Budget, Chunk
-from adaswitch.rollout import Prompt
 from adaswitch.rollout_codec import encode_rollouts
 from services.student.engine import StudentEngine, WriteRequest
 from services.student.group import Group

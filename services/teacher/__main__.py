@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     """All that can be checked before anything heavy is imported, then the service."""
-    from adaswitch.wire import split_keys
+    from adaswitch.keys import split_keys
     from services.teacher.binding import bind, check_binding
     from services.teacher.keys import KeyRing
     from services.teacher.model_folder import check_model_folder

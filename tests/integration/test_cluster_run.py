@@ -10,7 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from adaswitch.io.processes import ManagedProcess
-from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
+from adaswitch.io.run_directory import RunDirectory, read_records
+from adaswitch.io.shards import read_shard
 from tests.service_fixtures import (
     Cluster,
     ConfigWriter,

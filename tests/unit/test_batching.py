@@ -7,7 +7,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from adaswitch.batching import Batch, make_batch, micro_batches
-from adaswitch.rollout import Prompt, Rollout
+from adaswitch.prompt import Prompt
+from adaswitch.rollout import Rollout
 from tests.fakes import random_rollout
 
 V = 11

@@ -10,8 +10,9 @@ from adaswitch.config import AdaSwitchPolicyConfig, OffPolicyConfig, OnPolicyCon
 from adaswitch.distribution import TopK
 from adaswitch.errors import NonFiniteError, TeacherProtocolError
 from adaswitch.policies import run_policy
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Budget, Chunk, Continuation
-from adaswitch.rollout import Prompt, Rollout
+from adaswitch.rollout import Rollout
 from tests.fakes import FakeStudent, FakeTeacher, hash_model
 
 

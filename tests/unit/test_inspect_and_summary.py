@@ -18,8 +18,10 @@ from adaswitch.errors import DataError
 from adaswitch.io.inspect import MAX_ROWS, rollout_panel, show_rollouts
 from adaswitch.io.launch import unused_name
 from adaswitch.io.run_directory import RunDirectory, append_record, read_records
+from adaswitch.io.shards import save_rollouts
 from adaswitch.io.summary import STEP_FIELDS, print_summary, summarise
-from adaswitch.rollout import Ending, Prompt, Rollout
+from adaswitch.prompt import Prompt
+from adaswitch.rollout import Ending, Rollout
 
 V = 19
 
@@ -56,8 +58,8 @@ def rollout(prompt_id: int, num_tokens: int = 5, switch: int | None = 2) -> Roll
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
     directory = RunDirectory.create(config(tmp_path))
-    directory.save_rollouts(2, [rollout(8, switch=None), rollout(9, switch=None)])
-    directory.save_rollouts(3, [rollout(12), rollout(13, switch=None)])
+    save_rollouts(directory, 2, [rollout(8, switch=None), rollout(9, switch=None)])
+    save_rollouts(directory, 3, [rollout(12), rollout(13, switch=None)])
     return directory
 
 

@@ -14,7 +14,14 @@ FOLDERS = ("adaswitch", "services", "trainer", "experiments")
 # The pure modules, lowest first: each imports from rows above its own, never from its own or from below.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("adaswitch",),
-    ("adaswitch.errors", "adaswitch.fingerprint", "adaswitch.outcomes", "adaswitch.config.base"),
+    (
+        "adaswitch.errors",
+        "adaswitch.fingerprint",
+        "adaswitch.keys",
+        "adaswitch.outcomes",
+        "adaswitch.prompt",
+        "adaswitch.config.base",
+    ),
     ("adaswitch.sampling", "adaswitch.distribution", "adaswitch.scores"),
     ("adaswitch.config.teacher", "adaswitch.config.student", "adaswitch.config.trainer"),
     ("adaswitch.config.policy", "adaswitch.switching"),

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from adaswitch.config import AdaSwitchPolicyConfig, OffPolicyConfig, OnPolicyConfig
 from adaswitch.distribution import TopK
 from adaswitch.policies import run_policy
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Budget
-from adaswitch.rollout import Ending, Prompt, Rollout
+from adaswitch.rollout import Ending, Rollout
 from adaswitch.sampling import position_uniforms, teacher_seed
 from tests.fakes import FakeStudent, FakeTeacher, Model
 from tests.worlds import World, inverse_cdf, over, slow_divergence

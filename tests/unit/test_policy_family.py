@@ -26,7 +26,8 @@ from adaswitch.config import (
 from adaswitch.distribution import TopK
 from adaswitch.errors import ConfigError, DataError, TeacherProtocolError
 from adaswitch.policies import run_policy
-from adaswitch.rollout import Ending, Prompt, Rollout
+from adaswitch.prompt import Prompt
+from adaswitch.rollout import Ending, Rollout
 from adaswitch.sampling import position_uniforms, prompt_coin, teacher_seed
 from tests.fakes import FakeStudent, FakeTeacher
 from tests.worlds import World, inverse_cdf, over, slow_divergence

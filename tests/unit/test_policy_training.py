@@ -9,7 +9,8 @@ from adaswitch.config import RunConfig, parse_config
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.io.config_files import write_config
 from adaswitch.io.recorded import resolve_config
-from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
+from adaswitch.io.run_directory import RunDirectory, read_records
+from adaswitch.io.shards import read_shard, save_rollouts
 from adaswitch.rollout import Ending
 from services.student.__main__ import main as start_students
 from tests.local_source import LocalSource, LocalTeacher
@@ -126,7 +127,7 @@ def test_steps_of_other_sizes_are_replayed_whole(tmp_path: Path, teacher: LocalT
     recorded = config(tmp_path, POLICIES[0], "old")
     run_training(recorded, teacher)
     shard = run_of(recorded).shards()[1]
-    run_of(recorded).save_rollouts(1, read_shard(shard)[:3])
+    save_rollouts(run_of(recorded), 1, read_shard(shard)[:3])
     source = ReplaySource(str(run_of(recorded).path), vocab_size=19, max_tokens=128)
     steps = [job_prompts(recorded, teacher, step) for step in (0, 1)]
     assert [len(source.take(prompts, lambda: False)) for prompts in steps] == [4, 3]

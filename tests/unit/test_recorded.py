@@ -10,6 +10,7 @@ from adaswitch.config import RandomSwitchPolicyConfig, RunConfig, parse_config
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.io.recorded import resolve_config, switch_positions
 from adaswitch.io.run_directory import RunDirectory
+from adaswitch.io.shards import save_rollouts
 from adaswitch.rollout import Rollout
 from tests.fakes import random_rollout
 
@@ -38,7 +39,7 @@ def recorded(tmp_path: Path) -> RunDirectory:
     """A run of three steps that switched at tokens 1, 1, 4 and never; 0 and never; never and never."""
     run = RunDirectory.create(config(tmp_path, {"kind": "adaswitch"}, "old"))
     for step, places in enumerate([[1, 1, 4, None], [0, None], [None, None]]):
-        run.save_rollouts(step, [switched_at(place, seed) for seed, place in enumerate(places)])
+        save_rollouts(run, step, [switched_at(place, seed) for seed, place in enumerate(places)])
     return run
 
 

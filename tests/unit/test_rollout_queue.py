@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adaswitch.errors import QueueClosedError, StaleAttemptError
 from adaswitch.io.rollout_queue import RolloutQueue
-from adaswitch.rollout import Prompt
+from adaswitch.prompt import Prompt
 
 
 class FakeClock:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaswitch.config import OptimizerConfig, TeacherBudgetConfig, parse_config
-from adaswitch.rollout import Prompt
+from adaswitch.prompt import Prompt
 from adaswitch.sampling import prompt_coin
 from adaswitch.schedule import PromptSchedule, TeacherShares, learning_rate
 

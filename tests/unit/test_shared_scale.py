@@ -11,8 +11,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from adaswitch.config import OnPolicyConfig, RunConfig, SharedScalePolicyConfig, parse_config
-from adaswitch.io.run_directory import RunDirectory, append_record, read_records, read_shard
-from adaswitch.rollout import Ending, Prompt, Rollout
+from adaswitch.io.run_directory import RunDirectory, append_record, read_records
+from adaswitch.io.shards import read_shard
+from adaswitch.prompt import Prompt
+from adaswitch.rollout import Ending, Rollout
 from adaswitch.sampling import position_uniforms, teacher_seed
 from adaswitch.schedule import PromptSchedule, divergence_scale
 from tests.local_source import LocalSource, LocalTeacher

@@ -10,8 +10,9 @@ import torch
 
 from adaswitch.config import RunConfig, parse_config, with_overrides
 from adaswitch.io.models import load_tokenizer
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Chunk
-from adaswitch.rollout import Costs, Prompt, Rollout
+from adaswitch.rollout import Costs, Rollout
 from adaswitch.wire import GenerateRequest, SequenceAnswer
 from services.student.engine import WriteRequest
 from tests.local_source import LocalSource, LocalTeacher

@@ -11,9 +11,10 @@ from adaswitch.config import OnPolicyConfig, StudentConfig, TeacherConfig
 from adaswitch.distribution import TopK
 from adaswitch.errors import ModelError, TeacherProtocolError, TeacherRejectedError
 from adaswitch.io.rollout_queue import Lease, RolloutQueue
-from adaswitch.io.weight_board import WeightBoard, blob_to_weights, weights_to_blob
+from adaswitch.io.weight_blob import blob_to_weights, weights_to_blob
+from adaswitch.io.weight_board import WeightBoard
+from adaswitch.prompt import Prompt
 from adaswitch.roles import Chunk
-from adaswitch.rollout import Prompt
 from adaswitch.rollout_codec import decode_rollouts
 from adaswitch.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from services.student.engine import WriteRequest

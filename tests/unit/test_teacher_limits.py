@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaswitch.errors import ConfigError
+from adaswitch.keys import split_keys
 from adaswitch.wire import (
     SAFETENSORS_TYPE,
     SequenceAnswer,
     answers_from_safetensors,
     answers_to_safetensors,
     safetensors_type,
-    split_keys,
 )
 from services.teacher.app import create_app
 from services.teacher.keys import KeyRing

@@ -13,7 +13,8 @@ from adaswitch.config import RunConfig, parse_config, with_overrides
 from adaswitch.errors import DataError, ModelError, NonFiniteError
 from adaswitch.io.eval_command import run_eval
 from adaswitch.io.eval_request import EvalRequest, choose_prompts
-from adaswitch.io.run_directory import RunDirectory, read_records, read_shard
+from adaswitch.io.run_directory import RunDirectory, read_records
+from adaswitch.io.shards import read_shard
 from tests.local_source import LocalSource, LocalTeacher
 from trainer.job import prepare
 from trainer.learner import Learner

@@ -12,8 +12,9 @@ from adaswitch.config import RunConfig
 from adaswitch.errors import QueueClosedError, QueueError
 from adaswitch.io.config_files import load_config
 from adaswitch.io.rollout_queue import RolloutQueue
-from adaswitch.io.weight_board import WeightBoard, blob_to_weights
-from adaswitch.rollout import Prompt
+from adaswitch.io.weight_blob import blob_to_weights
+from adaswitch.io.weight_board import WeightBoard
+from adaswitch.prompt import Prompt
 from trainer import source as trainer_source
 from trainer.source import RaySource
 

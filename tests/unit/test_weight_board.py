@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from adaswitch.errors import StaleAttemptError
-from adaswitch.io.weight_board import WeightBoard, blob_to_weights, weights_to_blob
+from adaswitch.io.weight_blob import blob_to_weights, weights_to_blob
+from adaswitch.io.weight_board import WeightBoard
 
 
 def blob(value: float):

@@ -1,0 +1,48 @@
+"""What a student actor does: waits for the teacher, builds its worker, and works until the run is over."""
+
+import asyncio
+from typing import Protocol
+
+import torch
+
+from adaswitch.config import RunConfig
+from adaswitch.io.teachers import connect_teacher
+from adaswitch.wire import ModelInfo
+from services.student.parts import build_student
+from services.student.teacher_calls import Client
+from services.student.worker import Source, StudentWorker
+
+
+class LivingSource(Source, Protocol):
+    """A ``Source`` that has to hear that the student is alive."""
+
+    async def stay_known(self) -> None:
+        """Give signs of life until cancelled, or until the run is over."""
+
+
+async def roll_out(config: RunConfig, source: LivingSource) -> str:
+    """Work until the run is over. Returns why it is."""
+    torch.set_num_threads(config.student.num_threads)
+    client = connect_teacher(config, say=print)
+    signs = asyncio.create_task(source.stay_known())
+    try:
+        await client.wait_until_ready(config.teacher.max_wait_s, lambda note: print(note, flush=True))
+        worker = _worker(config, source, client, await client.model_info())
+        return await worker.run()
+    finally:
+        signs.cancel()
+        await asyncio.gather(signs, return_exceptions=True)
+        await client.aclose()
+
+
+def _worker(config: RunConfig, source: Source, client: Client, info: ModelInfo) -> StudentWorker:
+    parts = build_student(config, client, info)
+    return StudentWorker(
+        source,
+        parts.engine,
+        parts.teacher,
+        config.student,
+        config.policy,
+        parts.stop_token_ids,
+        parts.max_tokens,
+    )
