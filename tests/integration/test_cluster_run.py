@@ -1,6 +1,7 @@
 """Students and trainer on a running Ray cluster: resumed runs, jobs handed in."""
 
 import os
+import secrets
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from adaswitch.io.processes import ManagedProcess
+from adaswitch.io.processes import ManagedProcess, wait_for_file
 from adaswitch.io.run_directory import RunDirectory, read_records
 from adaswitch.io.shards import read_shard
 from tests.service_fixtures import (
@@ -96,6 +97,11 @@ def test_jobs_are_served_by_students_that_know_of_none_and_one_that_is_stopped_g
     ]
     log = folder / "students.log"
     service = ManagedProcess("students", "services.student", ["--here"], log, cluster.environment)
+    # Ray has a job join the newest cluster that it finds: this one, if each did not have a folder of its own.
+    address = folder / "address"
+    arguments = ["--address-file", str(address), "--num-cpus", "1"]
+    its_own = {**cluster.environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    younger = ManagedProcess("ray", "adaswitch.io.ray_head", arguments, folder / "ray.log", its_own)
     try:
         done = submit(cluster, *overrides, "name=job", "trainer.num_steps=3")
         assert done.returncode == 0, done.stdout
@@ -104,6 +110,7 @@ def test_jobs_are_served_by_students_that_know_of_none_and_one_that_is_stopped_g
         assert [len(read_shard(shard)) for shard in run.shards()] == [32, 32, 32]
         assert run.checkpoint_steps() == [3]
 
+        wait_for_file(address, younger, 120)
         stopped = RunDirectory(folder / "runs" / "stopped")
         again = [*overrides, "name=stopped", "trainer.num_steps=30"]
         options = ["--no-wait", "--submission-id", "to-be-stopped"]
@@ -119,6 +126,7 @@ def test_jobs_are_served_by_students_that_know_of_none_and_one_that_is_stopped_g
         assert ids_trained_on(stopped) == list(range(30 * 32))
     finally:
         service.stop(20)
+        younger.stop(15)
     assert service.exit_code == 0
     lines = log.read_text().splitlines()
     assert "job: the run is complete" in lines
