@@ -13,9 +13,10 @@ from pathlib import Path
 import httpx
 import psutil
 
-from adaswitch.config import ReplayPolicyConfig, RunConfig, TeacherServiceConfig
-from adaswitch.errors import AdaSwitchError, EnvironmentProblem
+from adaswitch.config import ReplayPolicyConfig, RunConfig
+from adaswitch.errors import AdaSwitchError
 from adaswitch.io.config_files import write_config
+from adaswitch.io.model_folder import check_model_folder
 from adaswitch.io.processes import ManagedProcess, require_free_port, wait_for_file
 from adaswitch.io.recorded import resolve_config
 from adaswitch.io.run_directory import RunDirectory
@@ -67,6 +68,7 @@ class LocalRun:
 
     def _start_services(self, should_stop: Callable[[], bool]) -> tuple[list[ManagedProcess], dict[str, str]]:
         """Teacher, Ray and students: those that must not end before the trainer, and what it finds Ray by."""
+        check_model_folder(self.config.student.model, "student.model")
         teacher = self._start_teacher()
         head = self._start_ray()
         # While both get ready: what is wrong with the data is said before anything waits for it. Imported only now,
@@ -105,7 +107,7 @@ class LocalRun:
             self._say(f"teacher: the one at {self.config.teacher.url}")
             return None
         require_free_port(serve.port, "teacher.serve.port", serve.host)
-        _require_model(serve)
+        check_model_folder(serve.model, "teacher.serve.model")
         self._say(f"teacher: {serve.model} on {serve.engine}, port {serve.port}")
         return self._start("teacher", "services.teacher", self._arguments(), {})
 
@@ -196,15 +198,6 @@ class _Failed(AdaSwitchError):
     def __init__(self, process: ManagedProcess) -> None:
         super().__init__(f"{process.name}: {process.last_error()}")
         self.exit_code = process.exit_code or 1
-
-
-def _require_model(serve: TeacherServiceConfig) -> None:
-    looks_like_a_path = serve.model.startswith((".", "/", "models/"))
-    if looks_like_a_path and not Path(serve.model).is_dir():
-        raise EnvironmentProblem(
-            f"teacher.serve.model: there is no folder {serve.model}; give a Hugging Face model folder, or make "
-            "one with a script in scripts/"
-        )
 
 
 def unused_name(config: RunConfig) -> str:

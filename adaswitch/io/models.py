@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 
 from adaswitch.errors import ModelError
 from adaswitch.fingerprint import tokenizer_sha256
+from adaswitch.io.model_folder import check_model_folder
 from adaswitch.wire import ModelInfo
 
 Loaded = TypeVar("Loaded")
@@ -15,6 +16,7 @@ Loaded = TypeVar("Loaded")
 
 def load(loader: Callable[..., Loaded], folder: str, setting: str, **options: Any) -> Loaded:
     """``loader(folder)``, any failure as a ``ModelError`` that names ``setting`` and the folder."""
+    check_model_folder(folder, setting)
     try:
         return loader(folder, **options)
     except (OSError, ValueError, KeyError) as error:

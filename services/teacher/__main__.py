@@ -72,15 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     """All that can be checked before anything heavy is imported, then the service."""
+    from adaswitch.io.model_folder import check_model_folder
     from adaswitch.keys import split_keys
     from services.teacher.binding import bind, check_binding
     from services.teacher.keys import KeyRing
-    from services.teacher.model_folder import check_model_folder
     from services.teacher.vllm_environment import check_vllm_installed, set_environment
 
     config = _config(options)
     keys = KeyRing(split_keys(os.environ.get(KEY_VARIABLE, "")), config.api_keys_file)
-    check_model_folder(config.model)
+    check_model_folder(config.model, "model")
     check_binding(config, bool(keys))
     if config.engine == "vllm":
         check_vllm_installed()

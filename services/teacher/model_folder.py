@@ -1,9 +1,5 @@
-"""What a model folder says of itself, read before any engine loads it.
+"""What a model folder says of itself, read before any engine loads it."""
 
-Nothing heavy is imported at the top: ``check_model_folder`` answers at once.
-"""
-
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,15 +21,6 @@ class ModelFacts:
     tokenizer_sha256: str
 
 
-def check_model_folder(model: str) -> None:
-    """At once, and without loading anything: raises ``ModelError`` for a path that is no model folder."""
-    if os.path.isdir(model):
-        if not os.path.isfile(os.path.join(model, "config.json")):
-            raise ModelError(f"model: {model!r} has no config.json; give a Hugging Face model folder")
-    elif model.startswith((".", "/", "~")) or model.count("/") != 1:
-        raise ModelError(f"model: there is no folder {model!r}; give a Hugging Face model folder")
-
-
 def read_model_folder(config: TeacherServiceConfig) -> ModelFacts:
     """What ``config.model`` is, cut to what ``config`` allows. Raises ``ModelError``."""
     from transformers import AutoConfig
@@ -41,7 +28,6 @@ def read_model_folder(config: TeacherServiceConfig) -> ModelFacts:
     from adaswitch.fingerprint import tokenizer_sha256
     from adaswitch.io.models import load, load_tokenizer
 
-    check_model_folder(config.model)
     hf_config = load(AutoConfig.from_pretrained, config.model, "model")
     text_config = hf_config.get_text_config()
     vocabulary = load_tokenizer(config.model, "model").get_vocab()

@@ -113,8 +113,8 @@ def test_ctrl_c_stops_everything_and_saves_what_was_trained(short_config: Callab
     ("settings", "message"),
     [
         ({"trainer.num_stepz": 3}, "trainer.num_stepz: unknown setting; did you mean num_steps?"),
-        ({"student.model": "models/nobody"}, "student.model: cannot load 'models/nobody'"),
-        ({"teacher.serve.model": "models/nobody"}, "teacher.serve.model: there is no folder models/nobody"),
+        ({"student.model": "models/nobody"}, "student.model: there is no folder 'models/nobody'"),
+        ({"teacher.serve.model": "models/nobody"}, "teacher.serve.model: there is no folder 'models/nobody'"),
         (
             {"teacher.serve.max_model_len": 40},
             "more than the 40 that the teacher (teacher.serve.max_model_len) takes",

@@ -19,7 +19,7 @@ QUICK = {
         "adaswitch.keys",
         "services.teacher.binding",
         "services.teacher.keys",
-        "services.teacher.model_folder",
+        "adaswitch.io.model_folder",
         "services.teacher.vllm_environment",
     ),
 }

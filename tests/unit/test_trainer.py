@@ -227,5 +227,5 @@ def test_a_budget_that_does_not_fit_is_named(tmp_path: Path, teacher: LocalTeach
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path, teacher: LocalTeacher) -> None:
-    with pytest.raises(ModelError, match="no such folder"):
+    with pytest.raises(ModelError, match="there is no folder"):
         run_training(config(tmp_path, **{"student.model": "models/nobody"}), teacher)
