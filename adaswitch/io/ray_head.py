@@ -55,27 +55,26 @@ def _start(num_cpus: int, object_store_bytes: int, dashboard_port: int | None) -
             dashboard_port=dashboard_port,
             logging_level=logging.ERROR,
             log_to_driver=False,
-            _temp_dir=_own_folder(),
+            _temp_dir=str(_own_folder()),
         )
     except Exception as error:
         ray.shutdown()
         raise EnvironmentProblem(f"Ray did not start: {error}") from error
 
 
-def _own_folder() -> str:
-    """Where this cluster keeps its logs, sockets and address.
-
-    In the folder that Ray takes by itself, the newest cluster's address replaces all others': a job that is handed in
-    at another cluster of this machine, and whoever asks for the address "auto", would join this one.
-    """
-    return str(Path(tempfile.gettempdir(), "ray", f"adaswitch-{os.getpid()}"))
+def _own_folder() -> Path:
+    """Where this cluster, and no other one of the machine, has its sockets and logs."""
+    return Path(tempfile.gettempdir(), "ray", f"adaswitch-{os.getpid()}")
 
 
 def _write_address(path: Path) -> None:
     import ray
 
+    address = ray.get_runtime_context().gcs_address
+    # As `ray start` does: a job that is handed in here looks there for its cluster, else it joins any that it finds.
+    (_own_folder() / "ray_current_cluster").write_text(address, encoding="utf-8")
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(ray.get_runtime_context().gcs_address, encoding="utf-8")
+    partial.write_text(address, encoding="utf-8")
     os.replace(partial, path)
 
 

@@ -97,7 +97,7 @@ def test_jobs_are_served_by_students_that_know_of_none_and_one_that_is_stopped_g
     ]
     log = folder / "students.log"
     service = ManagedProcess("students", "services.student", ["--here"], log, cluster.environment)
-    # Ray has a job join the newest cluster that it finds: this one, if each did not have a folder of its own.
+    # Ray has a job join whichever cluster it finds, unless the job's own has left word of itself.
     address = folder / "address"
     arguments = ["--address-file", str(address), "--num-cpus", "1"]
     its_own = {**cluster.environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
