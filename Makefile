@@ -13,11 +13,8 @@ help:  ## list the targets
 demo: setup  ## distil a small student on this machine in minutes, and look at the result
 	@$(BIN)/adaswitch demo
 
-# Two files of integration tests at a time: most of each is processes that start, one core's work. The order keeps the
-# longest from being last. Chaos tests kill by a process's name, and are alone.
 test: setup test-unit  ## run the unit, the integration and the chaos tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/integration
-	$(BIN)/python -m pytest tests/chaos
+	$(BIN)/python -m pytest tests/integration tests/chaos
 
 test-unit: setup  ## run the unit tests: seconds, no Ray, no vLLM
 	$(BIN)/python -m pytest -n logical --dist loadfile tests/unit
