@@ -47,8 +47,8 @@ def test_a_plan_that_fits(tmp_path):
     ("settings", "message"),
     [
         (SKD, "policy.accept_top_k 25 accepts each of the tokenizer's 19 tokens"),
-        ({"student.model": "models/nowhere"}, "student.model: cannot load 'models/nowhere'"),
-        ({"teacher.serve.model": "models/nobody"}, "teacher.serve.model: cannot load 'models/nobody'"),
+        ({"student.model": "models/nowhere"}, "student.model: there is no folder 'models/nowhere'"),
+        ({"teacher.serve.model": "models/nobody"}, "teacher.serve.model: there is no folder 'models/nobody'"),
         ({"teacher.serve.max_model_len": 4096}, "teacher.serve.max_model_len: 4096 is more than"),
         ({"teacher.serve": None}, "teacher.serve: needed to run without services"),
         ({"trainer.max_staleness": 1}, "trainer.max_staleness: in one process nothing runs ahead"),
@@ -96,8 +96,8 @@ def changed_teacher(folder: Path, name: str, old: str, new: str) -> str:
 @pytest.mark.parametrize(
     ("evaluation", "message"),
     [
-        ({"teacher": "models/nobody"}, "teacher: cannot load 'models/nobody'"),
-        ({"limit": 1, "teacher": "models/nobody"}, "teacher: cannot load 'models/nobody'"),
+        ({"teacher": "models/nobody"}, "teacher: there is no folder 'models/nobody'"),
+        ({"limit": 1, "teacher": "models/nobody"}, "teacher: there is no folder 'models/nobody'"),
     ],
 )
 def test_an_evaluation_that_cannot_be_made_is_named(tmp_path, evaluation, message):

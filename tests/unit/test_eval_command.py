@@ -149,8 +149,8 @@ def test_no_mark_at_all_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("changes", "kind", "complaint"),
     [
-        ({"model": "models/nobody"}, ModelError, "--model: cannot load 'models/nobody'"),
-        ({"teacher": "models/nobody"}, ModelError, "--teacher: cannot load 'models/nobody'"),
+        ({"model": "models/nobody"}, ModelError, "--model: there is no folder 'models/nobody'"),
+        ({"teacher": "models/nobody"}, ModelError, "--teacher: there is no folder 'models/nobody'"),
         (
             {"max_new_tokens": 120},
             ModelError,
