@@ -35,7 +35,10 @@ def test_without_evaluation_no_held_out_data_is_read() -> None:
     ("settings", "message"),
     [
         ({"student.model": "models/nobody"}, "student.model: there is no folder 'models/nobody'"),
-        ({"student.model": "nobody/nowhere"}, "student.model: cannot load 'nobody/nowhere': there is no such"),
+        (
+            {"student.model": "nobody/nowhere"},
+            "student.model: cannot load 'nobody/nowhere': there is no such",
+        ),
         (
             {"student.max_new_tokens": 120},
             "student.max_new_tokens 120 that is more than the 128 that the student",
