@@ -31,6 +31,8 @@ def main() -> None:
         _start(arguments.num_cpus, arguments.object_store_mib * 2**20, arguments.dashboard_port)
         # Ray puts handlers of its own in place when it starts.
         should_stop.install()
+        if arguments.dashboard_port is not None:
+            _tell_jobs()
         _write_address(arguments.address_file)
         # A parent that was killed cannot send a signal any more.
         while not should_stop() and os.getppid() == parent:
@@ -55,7 +57,7 @@ def _start(num_cpus: int, object_store_bytes: int, dashboard_port: int | None) -
             dashboard_port=dashboard_port,
             logging_level=logging.ERROR,
             log_to_driver=False,
-            _temp_dir=str(_own_folder()),
+            _temp_dir=None if dashboard_port is None else str(_own_folder()),
         )
     except Exception as error:
         ray.shutdown()
@@ -63,18 +65,23 @@ def _start(num_cpus: int, object_store_bytes: int, dashboard_port: int | None) -
 
 
 def _own_folder() -> Path:
-    """Where this cluster, and no other one of the machine, has its sockets and logs."""
-    return Path(tempfile.gettempdir(), "ray", f"adaswitch-{os.getpid()}")
+    """Where a cluster that takes jobs has its sockets and logs, and no other one of the machine."""
+    return Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray", f"adaswitch-{os.getpid()}")
+
+
+def _tell_jobs() -> None:
+    """As `ray start` does: a job looks there for the cluster that it was handed in at, else it joins any it finds."""
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    (_own_folder() / "ray_current_cluster").write_text(address, encoding="utf-8")
 
 
 def _write_address(path: Path) -> None:
     import ray
 
-    address = ray.get_runtime_context().gcs_address
-    # As `ray start` does: a job that is handed in here looks there for its cluster, else it joins any that it finds.
-    (_own_folder() / "ray_current_cluster").write_text(address, encoding="utf-8")
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(address, encoding="utf-8")
+    partial.write_text(ray.get_runtime_context().gcs_address, encoding="utf-8")
     os.replace(partial, path)
 
 

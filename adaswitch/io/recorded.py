@@ -30,9 +30,8 @@ def switch_positions(path: str, steps: list[int] | None) -> list[float]:
 
     ``steps`` are the first and the last step that are looked at; by default all.
     """
-    from adaswitch.io.shards import (
-        read_shard,  # here, for those that have no shards to read start sooner without torch
-    )
+    # Only where there are shards to read: it imports torch, which takes seconds.
+    from adaswitch.io.shards import read_shard
 
     run = RunDirectory.open(path)
     first, last = steps or (0, math.inf)
