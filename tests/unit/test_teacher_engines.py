@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -19,10 +20,12 @@ from adaswitch.wire import GeneratePrompt, GenerateRequest, ScoreSequence
 from services.teacher import transformers_engine
 from services.teacher.engine import EngineFaultError, in_daemon_thread, is_starting
 from services.teacher.engine_log import EngineLog
+from services.teacher.model_folder import read_model_folder
 from services.teacher.transformers_engine import TransformersEngine
+from services.teacher.vllm_environment import set_environment
 from services.teacher.vllm_rows import MissingRowError, generated_answer, scored_answer
 from tests.teacher_fakes import running_app
-from tests.teacher_models import NUM_ROWS, VOCAB_SIZE, Reference, assert_rows
+from tests.teacher_models import NUM_ROWS, VOCAB_SIZE, Reference, assert_rows, make_model
 
 
 @pytest.fixture(scope="module")
@@ -283,3 +286,31 @@ async def test_a_daemon_thread_brings_results_and_errors():
         if thread.name == "engine-start":  # lives on for a moment after its result
             thread.join(10)
     assert not is_starting()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"max_model_len": 257}, "257 is more than the 256"),
+        ({}, "has 80 tokens, its model only 60"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_named(tmp_path, model_folder, change, words):
+    if not change:
+        model_folder = make_model(tmp_path, 80, num_rows=60)
+    with pytest.raises(ModelError, match=words):
+        read_model_folder(TeacherServiceConfig(model=str(model_folder), **change))
+
+
+def test_a_folder_with_a_broken_config_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=os.path.basename(tmp_path)):
+        read_model_folder(TeacherServiceConfig(model=str(tmp_path)))
+
+
+def test_float32_is_float32_on_gpus_too_and_what_the_user_has_set_stays(monkeypatch):
+    environment = {"OMP_NUM_THREADS": "7"}
+    monkeypatch.setattr(os, "environ", environment)
+    set_environment(TeacherServiceConfig(model="m", num_threads=2))
+    assert environment["TRITON_F32_DEFAULT"] == "ieee"
+    assert environment["OMP_NUM_THREADS"] == "7"
