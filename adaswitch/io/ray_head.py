@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from adaswitch.io.entry import StopRequest, one_line_errors
+from adaswitch.io.run_directory import write_atomically
 
 EXAMPLE = "Example: python -m adaswitch.io.ray_head --address-file /tmp/address --num-cpus 4"
 POLL_S = 0.2
@@ -28,19 +29,21 @@ def main() -> None:
     should_stop = StopRequest(patient=True)
     parent = os.getppid()
     with one_line_errors():
-        _start(arguments.num_cpus, arguments.object_store_mib * 2**20, arguments.dashboard_port)
+        address = _start(arguments.num_cpus, arguments.object_store_mib * 2**20, arguments.dashboard_port)
         # Ray puts handlers of its own in place when it starts.
         should_stop.install()
         if arguments.dashboard_port is not None:
-            _tell_jobs()
-        _write_address(arguments.address_file)
+            # As `ray start` does: a job looks there for the cluster that it was handed in at, else it joins any.
+            write_atomically(_own_folder() / "ray_current_cluster", address.encode())
+        write_atomically(arguments.address_file, address.encode())
         # A parent that was killed cannot send a signal any more.
         while not should_stop() and os.getppid() == parent:
             time.sleep(POLL_S)
         _stop()
 
 
-def _start(num_cpus: int, object_store_bytes: int, dashboard_port: int | None) -> None:
+def _start(num_cpus: int, object_store_bytes: int, dashboard_port: int | None) -> str:
+    """The address of the cluster that is up then."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # A cluster of its own, whatever others there are on this machine.
     os.environ.pop("RAY_ADDRESS", None)
@@ -62,27 +65,12 @@ def _start(num_cpus: int, object_store_bytes: int, dashboard_port: int | None) -
     except Exception as error:
         ray.shutdown()
         raise EnvironmentProblem(f"Ray did not start: {error}") from error
+    return str(ray.get_runtime_context().gcs_address)
 
 
 def _own_folder() -> Path:
     """Where a cluster that takes jobs has its sockets and logs, and no other one of the machine."""
     return Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray", f"adaswitch-{os.getpid()}")
-
-
-def _tell_jobs() -> None:
-    """As `ray start` does: a job looks there for the cluster that it was handed in at, else it joins any it finds."""
-    import ray
-
-    address = ray.get_runtime_context().gcs_address
-    (_own_folder() / "ray_current_cluster").write_text(address, encoding="utf-8")
-
-
-def _write_address(path: Path) -> None:
-    import ray
-
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(ray.get_runtime_context().gcs_address, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _stop() -> None:
