@@ -1,6 +1,6 @@
 """``python -m adaswitch``: the same as the ``adaswitch`` command."""
 
-from adaswitch.cli import main
+from adaswitch.commands.cli import main
 
 if __name__ == "__main__":
     main()

@@ -14,8 +14,8 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from adaswitch.io.teacher_doctor import Reference, reference_rows
-from adaswitch.wire import SAFETENSORS_TYPE, SequenceAnswer, answers_from_safetensors
+from adaswitch.commands.teacher_doctor import Reference, reference_rows
+from adaswitch.contract.wire import SAFETENSORS_TYPE, SequenceAnswer, answers_from_safetensors
 from bench.models import SMALL, make_model
 from bench.servers import Server, our_service, say
 

@@ -15,7 +15,7 @@ import json
 import os
 from dataclasses import asdict
 
-from adaswitch.io.entry import one_line_errors
+from adaswitch.processes.entry import one_line_errors
 
 
 def main() -> None:

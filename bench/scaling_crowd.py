@@ -14,13 +14,13 @@ import ray
 import torch
 from torch import Tensor
 
+from adaswitch.cluster import actors
 from adaswitch.config import OnPolicyConfig, RunConfig, StudentConfig, TeacherConfig, parse_config
-from adaswitch.io import cluster
-from adaswitch.prompt import Prompt
-from adaswitch.roles import Chunk
-from adaswitch.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.roles import Chunk
 from services.student.actor import RaySource as StudentSource
-from services.student.engine import WriteRequest
+from services.student.engines.engine import WriteRequest
 from services.student.teacher_calls import TeacherCalls
 from services.student.worker import StudentWorker
 from trainer.source import RaySource as TrainerSource
@@ -174,10 +174,10 @@ def a_cluster(weights_mib: int) -> Iterator[None]:
 def travel(mib: int) -> WeightsRow:
     """Publish weights of this size, and fetch them as a student does; medians of rounds after the first."""
     config = crowd_config(1)
-    source = TrainerSource(cluster.rollout_queue(config), cluster.weight_board(config), config)
+    source = TrainerSource(actors.rollout_queue(config), actors.weight_board(config), config)
     weights = {"weight": torch.zeros(mib * 2**20 // 2, dtype=torch.bfloat16)}
-    student = StudentSource(None, cluster.weight_board(config), "student", None)
-    attempt = ray.get(cluster.rollout_queue(config).present_attempt.remote())
+    student = StudentSource(None, actors.weight_board(config), "student", None)
+    attempt = ray.get(actors.rollout_queue(config).present_attempt.remote())
     times = []
     for version in range(NUM_TRIPS + 1):
         started_s = time.perf_counter()
@@ -215,7 +215,7 @@ def hold(num_students: int, seconds: float, tempo: Tempo) -> CrowdRow:
     Ray must be running.
     """
     config = crowd_config(num_students)
-    queue, board = cluster.rollout_queue(config), cluster.weight_board(config)
+    queue, board = actors.rollout_queue(config), actors.weight_board(config)
     source = TrainerSource(queue, board, config)
     source.publish(0, {"weight": torch.zeros(1)})
     names = [f"student-{number}" for number in range(num_students)]

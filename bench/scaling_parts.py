@@ -10,14 +10,14 @@ import torch
 
 from adaswitch.config import TeacherServiceConfig
 from adaswitch.errors import DataError
-from adaswitch.io.config_files import load_config
-from adaswitch.io.run_directory import RunDirectory, read_records
-from adaswitch.io.shards import read_shard
-from adaswitch.io.teachers import connect_teacher
-from adaswitch.rollout import Rollout
+from adaswitch.method.rollout import Rollout
+from adaswitch.runs.config_files import load_config
+from adaswitch.runs.directory import RunDirectory, read_records
+from adaswitch.runs.shards import read_shard
+from adaswitch.teachers import connect_teacher
 from bench.scaling_model import Paces, Work
 from bench.servers import our_service, say
-from services.student.engine import WriteRequest
+from services.student.engines.engine import WriteRequest
 from services.student.parts import StudentParts, build_student
 from services.student.teacher_calls import TeacherRequest
 from trainer.learner import Learner

@@ -13,7 +13,7 @@ import httpx
 import psutil
 
 from adaswitch.errors import EnvironmentProblem
-from adaswitch.io.processes import ManagedProcess
+from adaswitch.processes.managed import ManagedProcess
 
 READY_TIMEOUT_S = 300.0
 STOP_GRACE_S = 20.0

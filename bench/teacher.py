@@ -13,7 +13,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from adaswitch.io.entry import one_line_errors
+from adaswitch.processes.entry import one_line_errors
 
 
 def main() -> None:

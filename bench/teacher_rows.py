@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from adaswitch.config import TeacherConfig, TeacherServiceConfig
-from adaswitch.io.teacher_client import TeacherClient
-from adaswitch.wire import GeneratePrompt, GenerateRequest, ScoreSequence, answers_to_safetensors
+from adaswitch.contract.wire import GeneratePrompt, GenerateRequest, ScoreSequence, answers_to_safetensors
+from adaswitch.teachers.native import TeacherClient
 from bench.models import SMALL, Shape, make_model
 from bench.rounds import Row, Work, compare
 from bench.servers import Server, our_service, say, vllm_server
-from services.teacher.vllm_engine import VLLMEngine
+from services.teacher.engines.vllm.engine import VLLMEngine
 
 K = 64
 LENGTH = 256

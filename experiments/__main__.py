@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
+from adaswitch.processes.entry import INTERRUPTED, StopRequest, one_line_errors
 from experiments.engines import LocalEngine
 
 if TYPE_CHECKING:

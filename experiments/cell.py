@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
+from adaswitch.processes.entry import INTERRUPTED, StopRequest, one_line_errors
 from experiments.engines import LocalEngine
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def main(
     """Run one cell to its end, or on from its newest checkpoint."""
     with one_line_errors():
         started_s = time.perf_counter()
-        from adaswitch.io.config_files import load_config
-        from adaswitch.io.run_directory import read_records, write_atomically
+        from adaswitch.runs.config_files import load_config
+        from adaswitch.runs.directory import read_records, write_atomically
         from experiments.lock import held
         from experiments.work import ATTEMPTS_FILE, FINISHED_FILE
 
@@ -47,7 +47,7 @@ def main(
 @contextmanager
 def _on_record(attempts: Path, started_s: float) -> "Iterator[CpuMeter]":
     """Write down what this attempt took, however it ends short of being killed."""
-    from adaswitch.io.run_directory import append_record
+    from adaswitch.runs.directory import append_record
     from experiments.cpu import CpuMeter
 
     cpu = CpuMeter()
@@ -66,7 +66,7 @@ def _run(
         from experiments.local import train_locally
 
         return train_locally(settings, should_stop, local, before_close=cpu.look)
-    from adaswitch.io.launch import LocalRun
+    from adaswitch.commands.launch import LocalRun
 
     # Ended last, and then waited for by nobody: the workers of Ray and of the teacher.
     return LocalRun(settings, lambda line: print(line, flush=True)).execute(should_stop, cpu.look)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from adaswitch.errors import DataError
-from adaswitch.io.eval_report import COMPLETIONS
-from adaswitch.io.run_directory import read_records
+from adaswitch.evaluation.report import COMPLETIONS
+from adaswitch.runs.directory import read_records
 
 
 @dataclass(frozen=True)

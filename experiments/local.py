@@ -13,19 +13,19 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor
 
 from adaswitch.config import RunConfig
-from adaswitch.io.recorded import resolve_config
-from adaswitch.prompt import Prompt
-from adaswitch.roles import Budget, Chunk
-from adaswitch.rollout import Rollout
-from adaswitch.wire import ModelInfo
+from adaswitch.contract.wire import ModelInfo
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.roles import Budget, Chunk
+from adaswitch.method.rollout import Rollout
+from adaswitch.runs.recorded import resolve_config
 from experiments.engines import LocalEngine
 from experiments.one_process import local_teacher, require_one_process
-from services.student.engine import WriteRequest
+from services.student.engines.engine import WriteRequest
 from services.student.group import Group
 from services.student.parts import build_student
 from services.student.teacher_calls import Client
-from services.teacher.engine import TeacherEngine
 from services.teacher.engines import make_engine
+from services.teacher.engines.engine import TeacherEngine
 from trainer.job import prepare
 from trainer.loop import is_complete, train
 

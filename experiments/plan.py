@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from adaswitch.config import RunConfig, describe, parse_config, with_overrides
 from adaswitch.config.base import Settings
 from adaswitch.errors import ConfigError
-from adaswitch.io.config_files import parse_override, read_yaml
+from adaswitch.runs.config_files import parse_override, read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 

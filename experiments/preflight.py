@@ -16,20 +16,20 @@ from adaswitch.config import (
     accepted_candidates,
     needs_reference,
 )
+from adaswitch.contract.fingerprint import tokenizer_sha256
+from adaswitch.data.models import load_tokenizer, max_positions
+from adaswitch.data.preflight import load_run_data
 from adaswitch.errors import ConfigError, ModelError, UserError
-from adaswitch.fingerprint import tokenizer_sha256
-from adaswitch.io.eval_command import load_prompts
-from adaswitch.io.eval_request import EvalRequest
-from adaswitch.io.models import load_tokenizer, max_positions
-from adaswitch.io.preflight import load_run_data
-from adaswitch.io.recorded import resolve_config
-from adaswitch.io.run_directory import RunDirectory
+from adaswitch.evaluation.command import load_prompts
+from adaswitch.evaluation.request import EvalRequest
+from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.recorded import resolve_config
 from experiments.engines import LocalEngine
 from experiments.one_process import require_one_process
 from experiments.plan import Cell, FinalEvaluation, Plan
 from experiments.runner import is_complete
 from experiments.work import Evaluating, Training, source_of
-from services.teacher.model_folder import read_model_folder
+from services.teacher.engines.model_folder import read_model_folder
 
 
 def require_data(plan: Plan, cells: Sequence[Cell], local: LocalEngine | None = None) -> None:

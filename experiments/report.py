@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from adaswitch.io.run_directory import RunDirectory
+from adaswitch.runs.directory import RunDirectory
 from experiments.pictures import draw_bars, draw_comparison, draw_evaluations, draw_switching
 from experiments.results import Results
 from experiments.tables import as_json, as_markdown

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from adaswitch.errors import DataError
-from adaswitch.io.run_directory import RunDirectory, read_records
+from adaswitch.runs.directory import RunDirectory, read_records
 from experiments.evaluated import Evaluated, Unmarked, read_evaluated
 from experiments.plan import Cell, Plan
 from experiments.work import FINISHED_FILE, Evaluating, Training

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from adaswitch.errors import AdaSwitchError, ConfigError, UserError
-from adaswitch.io.processes import ManagedProcess
+from adaswitch.processes.managed import ManagedProcess
 from experiments.work import Training, Work
 
 POLL_S = 0.2

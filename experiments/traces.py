@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from adaswitch.io.run_directory import RunDirectory
-from adaswitch.io.shards import read_shard
-from adaswitch.rollout import Rollout
+from adaswitch.method.rollout import Rollout
+from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.shards import read_shard
 from experiments.pictures import label, save
 
 MIN_ROLLOUTS = 8

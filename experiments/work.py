@@ -13,9 +13,9 @@ import yaml
 
 from adaswitch.config import RandomSwitchPolicyConfig, ReplayPolicyConfig, RunConfig
 from adaswitch.errors import ConfigError, DataError
-from adaswitch.io.config_files import load_config, read_yaml, write_config
-from adaswitch.io.eval_report import RESULTS
-from adaswitch.io.run_directory import RunDirectory
+from adaswitch.evaluation.report import RESULTS
+from adaswitch.runs.config_files import load_config, read_yaml, write_config
+from adaswitch.runs.directory import RunDirectory
 from experiments.engines import LocalEngine
 from experiments.plan import Cell, FinalEvaluation, Plan
 

@@ -37,7 +37,7 @@ def main() -> None:
     from transformers.utils import logging
 
     from adaswitch.config import ChainTaskConfig
-    from adaswitch.io.datasets import load_examples
+    from adaswitch.data.datasets import load_examples
     from scripts.make_demo_models import STUDENT, make
 
     logging.disable_progress_bar()

@@ -145,7 +145,7 @@ def main() -> None:
     from transformers.utils import logging
 
     from adaswitch.config import ChainTaskConfig
-    from adaswitch.io.datasets import load_examples
+    from adaswitch.data.datasets import load_examples
 
     logging.disable_progress_bar()
     torch.set_num_threads(1)  # sums in another order would be other weights

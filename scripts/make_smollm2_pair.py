@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaswitch.errors import DataError, EnvironmentProblem, ModelError
-from adaswitch.io.entry import one_line_errors
+from adaswitch.processes.entry import one_line_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +71,7 @@ def load_data(data: str | None, num_needed: int, seed: int) -> "list[Example]":
     import numpy as np
 
     from adaswitch.config import DataSource, Gsm8kTaskConfig
-    from adaswitch.io.datasets import load_examples, source_name
+    from adaswitch.data.datasets import load_examples, source_name
 
     source = DataSource(path=data) if data else DataSource(hub="openai/gsm8k", subset="main")
     examples = load_examples(Gsm8kTaskConfig(train=source), "train")

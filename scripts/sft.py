@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.nn import functional as F
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, get_scheduler
 
+from adaswitch.data.datasets import encode_prompt, encode_reference
 from adaswitch.errors import NonFiniteError
-from adaswitch.io.datasets import encode_prompt, encode_reference
-from adaswitch.io.evaluation import EvalPrompts, evaluate
+from adaswitch.evaluation.evaluation import EvalPrompts, evaluate
 from adaswitch.tasks import Example, Task
 
 IGNORED = -100

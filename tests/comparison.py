@@ -2,9 +2,9 @@
 
 import json
 
-from adaswitch.io.config_files import write_config
-from adaswitch.io.run_directory import RunDirectory, append_record
-from adaswitch.io.shards import save_rollouts
+from adaswitch.runs.config_files import write_config
+from adaswitch.runs.directory import RunDirectory, append_record
+from adaswitch.runs.shards import save_rollouts
 from experiments.plan import Cell
 from experiments.work import CELL_FILE, FINISHED_FILE
 from tests.fakes import random_rollout

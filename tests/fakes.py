@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaswitch.distribution import TopK, top_k
-from adaswitch.prompt import Prompt
-from adaswitch.roles import Chunk, Continuation
-from adaswitch.rollout import Costs, Ending, Rollout
-from adaswitch.sampling import draw, position_uniforms, teacher_seed
+from adaswitch.method.distribution import TopK, top_k
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.roles import Chunk, Continuation
+from adaswitch.method.rollout import Costs, Ending, Rollout
+from adaswitch.method.sampling import draw, position_uniforms, teacher_seed
 
 Model = Callable[[Sequence[int]], Tensor]
 """From all tokens so far to the log-probabilities ``[V]`` of the next one."""

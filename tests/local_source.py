@@ -10,11 +10,11 @@ from transformers import AutoModelForCausalLM
 
 import experiments.local
 from adaswitch.config import RunConfig
-from adaswitch.fingerprint import tokenizer_sha256
-from adaswitch.io.models import load_tokenizer
-from adaswitch.prompt import Prompt
-from adaswitch.sampling import draw
-from adaswitch.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from adaswitch.contract.fingerprint import tokenizer_sha256
+from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from adaswitch.data.models import load_tokenizer
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.sampling import draw
 
 
 class LocalTeacher:

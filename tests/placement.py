@@ -8,8 +8,8 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
+from adaswitch.cluster import actors
 from adaswitch.config import RunConfig, parse_config
-from adaswitch.io import cluster
 
 NUM_RUNS = 3
 
@@ -22,11 +22,11 @@ def main() -> None:
         nodes.wait_for_nodes()
         ray.init(address=nodes.address, namespace="adaswitch", log_to_driver=False)
         configs = [_config(f"run-{number}") for number in range(NUM_RUNS)]
-        actors = [
-            start(config) for config in configs for start in (cluster.rollout_queue, cluster.weight_board)
+        started = [
+            start(config) for config in configs for start in (actors.rollout_queue, actors.weight_board)
         ]
-        num_here = sum(_node_of(actor) == cluster.this_node() for actor in actors)
-        print(f"{num_here} here, {len(actors) - num_here} elsewhere")
+        num_here = sum(_node_of(actor) == actors.this_node() for actor in started)
+        print(f"{num_here} here, {len(started) - num_here} elsewhere")
     finally:
         ray.shutdown()
         nodes.shutdown()
@@ -39,7 +39,7 @@ def _config(name: str) -> RunConfig:
 
 
 def _node_of(actor: Any) -> str:
-    return str(ray.get(actor.__ray_call__.remote(lambda self: cluster.this_node())))
+    return str(ray.get(actor.__ray_call__.remote(lambda self: actors.this_node())))
 
 
 if __name__ == "__main__":

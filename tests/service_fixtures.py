@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adaswitch.io.config_files import read_yaml
-from adaswitch.io.processes import ManagedProcess, wait_for_file
-from adaswitch.io.run_directory import RunDirectory
-from adaswitch.io.shards import read_shard
+from adaswitch.processes.managed import ManagedProcess, wait_for_file
+from adaswitch.runs.config_files import read_yaml
+from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.shards import read_shard
 from tests.waiting import wait_until
 
 COMMAND_TIMEOUT_S = 300
@@ -64,7 +64,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     processes = [
         ManagedProcess(
             "ray",
-            "adaswitch.io.ray_head",
+            "adaswitch.cluster.head",
             head_arguments,
             folder / "ray.log",
             {**token, "PATH": path, "RAY_JOB_STOP_WAIT_TIME_S": "60"},

@@ -9,9 +9,9 @@ import numpy as np
 from fastapi import FastAPI
 
 from adaswitch.config import TeacherServiceConfig
-from adaswitch.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
-from services.teacher.app import create_app
-from services.teacher.keys import KeyRing
+from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from services.teacher.http.app import create_app
+from services.teacher.http.keys import KeyRing
 
 VOCAB_SIZE = 11
 MAX_MODEL_LEN = 16

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from adaswitch.wire import SequenceAnswer
+from adaswitch.contract.wire import SequenceAnswer
 
 VOCAB_SIZE = 60
 NUM_ROWS = 67

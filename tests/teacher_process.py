@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from adaswitch.wire import SAFETENSORS_TYPE, SequenceAnswer, answers_from_safetensors
+from adaswitch.contract.wire import SAFETENSORS_TYPE, SequenceAnswer, answers_from_safetensors
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]

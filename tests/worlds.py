@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adaswitch.config import PolicyConfig
-from adaswitch.distribution import TAIL_FLOOR
-from adaswitch.policies import run_policy
-from adaswitch.prompt import Prompt
-from adaswitch.roles import Budget
-from adaswitch.rollout import Rollout
-from adaswitch.sampling import prompt_coin
+from adaswitch.method.distribution import TAIL_FLOOR
+from adaswitch.method.policies import run_policy
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.roles import Budget
+from adaswitch.method.rollout import Rollout
+from adaswitch.method.sampling import prompt_coin
 from tests.fakes import FakeStudent, FakeTeacher, Model, hash_model, neighbour
 
 

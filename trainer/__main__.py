@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
+from adaswitch.processes.entry import INTERRUPTED, StopRequest, one_line_errors
 
 if TYPE_CHECKING:
     from adaswitch.config import RunConfig
@@ -21,16 +21,16 @@ def main(
 ) -> None:
     """Train the student on what the rollout queue delivers, and publish its weights."""
     with one_line_errors():
-        from adaswitch.io.config_files import load_config
+        from adaswitch.runs.config_files import load_config
 
         run_job(load_config(config, overrides or []))
 
 
 def run_job(config: "RunConfig") -> None:
     """Prepare, train, close."""
+    from adaswitch.cluster import actors
     from adaswitch.config import ReplayPolicyConfig
-    from adaswitch.io import cluster
-    from adaswitch.io.recorded import resolve_config
+    from adaswitch.runs.recorded import resolve_config
     from trainer.job import prepare
     from trainer.loop import is_complete, train
     from trainer.source import RaySource
@@ -38,12 +38,12 @@ def run_job(config: "RunConfig") -> None:
     config = resolve_config(config)
     should_stop = StopRequest()
     if not isinstance(config.policy, ReplayPolicyConfig):
-        cluster.connect(config.ray)
+        actors.connect(config.ray)
     # Ray puts handlers of its own in place when it connects.
     should_stop.install()
     job, start = prepare(
         config,
-        lambda: RaySource(cluster.rollout_queue(config), cluster.weight_board(config), config),
+        lambda: RaySource(actors.rollout_queue(config), actors.weight_board(config), config),
         should_stop,
     )
     reason = "the trainer failed"

@@ -1,7 +1,7 @@
 """Checkpoints: a Hugging Face folder that ``from_pretrained`` loads, with what resuming needs beside it.
 
 ``trainer_state.pt`` holds tensors and plain values alone, and is read without unpickling anything else. The
-learning rate and the data position follow from the step (``adaswitch.schedule``).
+learning rate and the data position follow from the step (``adaswitch.method.schedule``).
 """
 
 import os
@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from adaswitch.errors import DataError
-from adaswitch.io.run_directory import RunDirectory
+from adaswitch.runs.directory import RunDirectory
 from trainer.learner import Learner
 
 STATE_FILE = "trainer_state.pt"

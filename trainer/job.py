@@ -6,12 +6,12 @@ from collections.abc import Callable
 import torch
 
 from adaswitch.config import ReplayPolicyConfig, RunConfig
-from adaswitch.io.evaluation import EvalPrompts
-from adaswitch.io.models import max_positions, stop_token_ids
-from adaswitch.io.preflight import RunData, load_run_data
-from adaswitch.io.recorded import resolve_config
-from adaswitch.io.run_directory import RunDirectory
-from adaswitch.schedule import PromptSchedule
+from adaswitch.data.models import max_positions, stop_token_ids
+from adaswitch.data.preflight import RunData, load_run_data
+from adaswitch.evaluation.evaluation import EvalPrompts
+from adaswitch.method.schedule import PromptSchedule
+from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.recorded import resolve_config
 from trainer.checkpoint import restore
 from trainer.learner import Learner
 from trainer.loop import Job

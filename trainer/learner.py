@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from adaswitch.batching import Batch, micro_batches
 from adaswitch.config import TrainerConfig
+from adaswitch.data.models import load
 from adaswitch.errors import NonFiniteError
-from adaswitch.io.models import load
-from adaswitch.losses import loss_share, token_losses, total_weight
-from adaswitch.rollout import Rollout
-from adaswitch.schedule import learning_rate
+from adaswitch.method.batching import Batch, micro_batches
+from adaswitch.method.losses import loss_share, token_losses, total_weight
+from adaswitch.method.rollout import Rollout
+from adaswitch.method.schedule import learning_rate
 
 
 @dataclass(frozen=True)

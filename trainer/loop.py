@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config import RunConfig, SharedScalePolicyConfig
-from adaswitch.io.evaluation import EvalPrompts, evaluate
-from adaswitch.io.run_directory import RunDirectory
-from adaswitch.io.shards import save_rollouts
-from adaswitch.metrics import rollout_metrics
-from adaswitch.prompt import Prompt
-from adaswitch.rollout import Rollout
-from adaswitch.schedule import PromptSchedule, divergence_scale
+from adaswitch.evaluation.evaluation import EvalPrompts, evaluate
+from adaswitch.method.metrics import rollout_metrics
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.rollout import Rollout
+from adaswitch.method.schedule import PromptSchedule, divergence_scale
+from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.shards import save_rollouts
 from trainer.checkpoint import save_checkpoint
 from trainer.learner import Learner, Update
 from trainer.recorder import Recorder

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from torch.utils.tensorboard import SummaryWriter
 
 from adaswitch.config import RunConfig
-from adaswitch.health import MAX_STEPS, signatures
-from adaswitch.io.evaluation import Evaluation
-from adaswitch.io.run_directory import (
+from adaswitch.evaluation.evaluation import Evaluation
+from adaswitch.method.health import MAX_STEPS, signatures
+from adaswitch.runs.directory import (
     NUMBER,
     NUMBER_OR_NONE,
     Fields,
@@ -18,7 +18,7 @@ from adaswitch.io.run_directory import (
     append_record,
     read_records,
 )
-from adaswitch.scores import ALL_SPLITS, MAIN_SPLIT, Score, describe
+from adaswitch.tasks.scores import ALL_SPLITS, MAIN_SPLIT, Score, describe
 from trainer.learner import Update
 
 MAX_UNMARKED_LINES = 5

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor
 
 from adaswitch.errors import DataError
-from adaswitch.io.recorded import shards_by_step
-from adaswitch.io.run_directory import RunDirectory
-from adaswitch.io.shards import read_shard
-from adaswitch.prompt import Prompt
-from adaswitch.rollout import Rollout
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.rollout import Rollout
+from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.recorded import shards_by_step
+from adaswitch.runs.shards import read_shard
 
 
 class ReplaySource:
@@ -22,7 +22,7 @@ class ReplaySource:
     def __init__(self, path: str, vocab_size: int, max_tokens: int) -> None:
         """``path`` is the recorded run; ``vocab_size`` and ``max_tokens`` are what the student takes.
 
-        That each step is there is for ``adaswitch.io.recorded.check_replay`` to see. Raises ``DataError`` if the
+        That each step is there is for ``adaswitch.runs.recorded.check_replay`` to see. Raises ``DataError`` if the
         first step's rollouts cannot be read or do not fit.
         """
         self._shards = shards_by_step(RunDirectory.open(path))

@@ -10,13 +10,13 @@ import ray
 import torch
 from torch import Tensor
 
+from adaswitch.cluster import actors
+from adaswitch.cluster.weight_blob import weights_to_blob
 from adaswitch.config import RunConfig
+from adaswitch.contract.rollout_codec import decode_rollouts
 from adaswitch.errors import QueueClosedError, QueueError, StaleAttemptError
-from adaswitch.io import cluster
-from adaswitch.io.weight_blob import weights_to_blob
-from adaswitch.prompt import Prompt
-from adaswitch.rollout import Rollout
-from adaswitch.rollout_codec import decode_rollouts
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.rollout import Rollout
 
 POLL_S = 1.0
 """How often a wait for rollouts looks whether it should end."""
@@ -169,4 +169,4 @@ class RaySource:
             pass
         # By the time that this is answered, those who waited have been told.
         ray.get(self._queue.stats.remote())
-        cluster.remove_actors(self._config)
+        actors.remove_actors(self._config)

@@ -1,7 +1,7 @@
 """Typed, strict settings of a run, and how a document becomes them.
 
 ``RunConfig`` is the whole of it; ``docs`` of a field stand under the field. Reading files is
-``adaswitch.io.config_files``' business.
+``adaswitch.runs.config_files``' business.
 """
 
 import difflib

@@ -1,7 +1,7 @@
 """The tasks: a file each, with its prompts and the rule by which an answer is marked.
 
 To add one: a file here, its settings in ``adaswitch/config/tasks.py``, a branch in ``make_task``, and, unless
-it is a ``RecordTask`` on a data file, one in ``adaswitch.io.datasets.load_examples``.
+it is a ``RecordTask`` on a data file, one in ``adaswitch.data.datasets.load_examples``.
 """
 
 from adaswitch.config import (

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from adaswitch.io.entry import INTERRUPTED, StopRequest, one_line_errors
+from adaswitch.processes.entry import INTERRUPTED, StopRequest, one_line_errors
 
 EXAMPLE = """Example: python -m services.student --config configs/demo.yaml student.num_actors=2
 
@@ -36,23 +36,23 @@ def main(
 
 
 def _serve_one_run(config: Path, overrides: list[str], here: bool) -> None:
-    from adaswitch.io.config_files import load_config
+    from adaswitch.runs.config_files import load_config
 
     settings = load_config(config, overrides)
 
+    from adaswitch.cluster import actors
     from adaswitch.config import ReplayPolicyConfig
     from adaswitch.errors import ConfigError
-    from adaswitch.io import cluster
-    from adaswitch.io.recorded import resolve_config
+    from adaswitch.runs.recorded import resolve_config
     from services.student.service import StudentService
 
     if isinstance(settings.policy, ReplayPolicyConfig):
         raise ConfigError("policy.kind: replay needs no students: start the trainer alone")
     settings = resolve_config(settings)
-    cluster.connect(settings.ray, show_actor_logs=True)
+    actors.connect(settings.ray, show_actor_logs=True)
     should_stop = StopRequest().install()
-    queue, board = cluster.rollout_queue(settings), cluster.weight_board(settings)
-    node = cluster.this_node() if here else None
+    queue, board = actors.rollout_queue(settings), actors.weight_board(settings)
+    node = actors.this_node() if here else None
     reason = StudentService(settings, queue, board, should_stop, node).run()
     print(f"students: {reason}", flush=True)
     if should_stop():
@@ -61,17 +61,17 @@ def _serve_one_run(config: Path, overrides: list[str], here: bool) -> None:
 
 def _serve_all_runs(overrides: list[str], here: bool, ready_file: Path | None) -> None:
     """Until a signal, which ends it well: there is nothing that it would have to complete."""
+    from adaswitch.cluster import actors
     from adaswitch.config import RayConfig
     from adaswitch.errors import ConfigError, EnvironmentProblem
-    from adaswitch.io import cluster
     from services.student.host import RayRuns, StudentHost
 
     if overrides:
         raise ConfigError(f"{overrides[0]}: overrides change what --config FILE says; give one")
     ray_config = RayConfig()
-    cluster.connect(ray_config, show_actor_logs=True)
+    actors.connect(ray_config, show_actor_logs=True)
     should_stop = StopRequest(patient=True).install()
-    node = cluster.this_node()
+    node = actors.this_node()
     host = StudentHost(RayRuns(node if here else None), lambda line: print(line, flush=True))
     where = "on this node" if here else "on the cluster"
     print(f"students: ready {where} for every run in namespace {ray_config.namespace}", flush=True)
@@ -79,7 +79,7 @@ def _serve_all_runs(overrides: list[str], here: bool, ready_file: Path | None) -
         ready_file.touch()
     try:
         while not should_stop():
-            if not cluster.is_alive(node):
+            if not actors.is_alive(node):
                 raise EnvironmentProblem("Ray has lost this node; start the service again where it has one")
             host.look()
             time.sleep(LOOK_EVERY_S)

@@ -12,10 +12,10 @@ import ray
 from ray.exceptions import ActorDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from adaswitch.cluster.rollout_queue import Lease
+from adaswitch.cluster.weight_board import PublishedWeights
 from adaswitch.config import RunConfig
 from adaswitch.errors import QueueClosedError, StaleAttemptError, cause_of
-from adaswitch.io.rollout_queue import Lease
-from adaswitch.io.weight_board import PublishedWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ class RayWeights:
 
     async def fetch(self) -> dict[str, "Tensor"]:
         """The tensors, copied out of the object store."""
-        from adaswitch.io.weight_blob import blob_to_weights
+        from adaswitch.cluster.weight_blob import blob_to_weights
 
         try:
             # Off the loop, on which signs of life are given.

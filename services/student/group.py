@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from adaswitch.config import PolicyConfig, hands_back
-from adaswitch.distribution import TopK
-from adaswitch.policies import run_policy
-from adaswitch.prompt import Prompt
-from adaswitch.roles import Budget, Chunk, Continuation
-from adaswitch.rollout import Rollout
-from services.student.engine import WriteRequest
+from adaswitch.method.distribution import TopK
+from adaswitch.method.policies import run_policy
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.roles import Budget, Chunk, Continuation
+from adaswitch.method.rollout import Rollout
+from services.student.engines.engine import WriteRequest
 from services.student.lockstep import Kind, Lockstep
 from services.student.teacher_calls import TeacherCalls, TeacherRequest
 
@@ -49,19 +49,19 @@ class Group:
             self._lockstep.leave()
 
     async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
-        """See ``adaswitch.roles.Student``."""
+        """See ``adaswitch.method.roles.Student``."""
         request = WriteRequest(prompt, tuple(completion), num_tokens)
         chunk: Chunk = await self._lockstep.ask(self._write, request)
         return chunk
 
     async def score(self, prompt: Prompt, completion: Sequence[int], start: int) -> TopK:
-        """See ``adaswitch.roles.Teacher``."""
+        """See ``adaswitch.method.roles.Teacher``."""
         request = TeacherRequest(prompt, tuple(completion), start=start)
         distributions: TopK = await self._lockstep.ask(self._score, request)
         return distributions
 
     async def generate(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Continuation:
-        """See ``adaswitch.roles.Teacher``."""
+        """See ``adaswitch.method.roles.Teacher``."""
         request = TeacherRequest(prompt, tuple(completion), num_tokens=num_tokens)
         continuation: Continuation = await self._lockstep.ask(self._generate, request)
         return continuation

@@ -10,10 +10,10 @@ from typing import Protocol
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
+from adaswitch.cluster import actors
+from adaswitch.cluster.rollout_queue import OpenRun
 from adaswitch.config import parse_config
 from adaswitch.errors import AdaSwitchError, ConfigError
-from adaswitch.io import cluster
-from adaswitch.io.rollout_queue import OpenRun
 from services.student.service import ANSWER_WAIT_S, OVER, StudentService
 
 MAX_RUNS = 64
@@ -93,8 +93,8 @@ class RayRuns:
 
     def open(self) -> Iterator[tuple[str, OpenRun]]:
         """See ``Runs``."""
-        for name in cluster.run_names():
-            handles = cluster.existing(name)
+        for name in actors.run_names():
+            handles = actors.existing(name)
             if handles is None:
                 continue
             try:
@@ -108,7 +108,7 @@ class RayRuns:
 
     def serve(self, name: str, run: OpenRun, should_stop: Callable[[], bool]) -> str:
         """See ``Runs``."""
-        handles = cluster.existing(name)
+        handles = actors.existing(name)
         if handles is None:
             return OVER
         queue, board = handles

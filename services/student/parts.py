@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 
 from adaswitch.config import RunConfig
-from adaswitch.io.models import check_teacher, load_tokenizer, max_positions, stop_token_ids
-from adaswitch.wire import ModelInfo
+from adaswitch.contract.wire import ModelInfo
+from adaswitch.data.models import check_teacher, load_tokenizer, max_positions, stop_token_ids
+from services.student.engines.transformers_engine import Sampling, TransformersEngine
 from services.student.teacher_calls import Client, TeacherCalls
-from services.student.transformers_engine import Sampling, TransformersEngine
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Protocol
 import torch
 
 from adaswitch.config import RunConfig
-from adaswitch.io.teachers import connect_teacher
-from adaswitch.wire import ModelInfo
+from adaswitch.contract.wire import ModelInfo
+from adaswitch.teachers import connect_teacher
 from services.student.parts import build_student
 from services.student.teacher_calls import Client
 from services.student.worker import Source, StudentWorker

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from adaswitch.config import TeacherConfig
-from adaswitch.distribution import TopK
+from adaswitch.contract.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from adaswitch.errors import ModelError, TeacherProtocolError
-from adaswitch.io.request_parts import generate_parts, score_parts
-from adaswitch.prompt import Prompt
-from adaswitch.roles import Continuation
-from adaswitch.sampling import teacher_seed
-from adaswitch.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from adaswitch.method.distribution import TopK
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.roles import Continuation
+from adaswitch.method.sampling import teacher_seed
+from adaswitch.teachers.request_parts import generate_parts, score_parts
 
 
 class Client(Protocol):
-    """What is needed of ``adaswitch.io.teacher_client.TeacherClient``."""
+    """What is needed of ``adaswitch.teachers.native.TeacherClient``."""
 
     async def score(self, sequences: list[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
         """``POST /v1/score``."""

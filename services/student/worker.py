@@ -12,14 +12,14 @@ from typing import Protocol, TypeVar
 
 from torch import Tensor
 
+from adaswitch.cluster.rollout_queue import Lease
 from adaswitch.config import PolicyConfig, StudentConfig
+from adaswitch.contract.rollout_codec import encode_rollouts
+from adaswitch.data.models import check_lengths
 from adaswitch.errors import QueueClosedError, StaleAttemptError
-from adaswitch.io.models import check_lengths
-from adaswitch.io.rollout_queue import Lease
-from adaswitch.prompt import Prompt
-from adaswitch.roles import Budget, Chunk
-from adaswitch.rollout_codec import encode_rollouts
-from services.student.engine import StudentEngine, WriteRequest
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.roles import Budget, Chunk
+from services.student.engines.engine import StudentEngine, WriteRequest
 from services.student.group import Group
 from services.student.teacher_calls import TeacherCalls
 

@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from adaswitch.errors import ConfigError
-from adaswitch.io.entry import one_line_errors
+from adaswitch.processes.entry import one_line_errors
 
 if TYPE_CHECKING:
     import socket
 
     from adaswitch.config import TeacherServiceConfig
-    from services.teacher.keys import KeyRing
+    from services.teacher.http.keys import KeyRing
 
 EXAMPLES = """\
 Examples:
@@ -72,11 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     """All that can be checked before anything heavy is imported, then the service."""
-    from adaswitch.io.model_folder import check_model_folder
-    from adaswitch.keys import split_keys
-    from services.teacher.binding import bind, check_binding
-    from services.teacher.keys import KeyRing
-    from services.teacher.vllm_environment import check_vllm_installed, set_environment
+    from adaswitch.contract.keys import split_keys
+    from adaswitch.data.model_folder import check_model_folder
+    from services.teacher.engines.vllm.environment import check_vllm_installed, set_environment
+    from services.teacher.http.binding import bind, check_binding
+    from services.teacher.http.keys import KeyRing
 
     config = _config(options)
     keys = KeyRing(split_keys(os.environ.get(KEY_VARIABLE, "")), config.api_keys_file)
@@ -95,7 +95,7 @@ def _config(options: argparse.Namespace) -> "TeacherServiceConfig":
     from pydantic import ValidationError
 
     from adaswitch.config import TeacherServiceConfig, describe
-    from adaswitch.io.config_files import load_config
+    from adaswitch.runs.config_files import load_config
 
     given = vars(options)
     path, overrides = given.pop("config", None), given.pop("overrides", [])
@@ -117,10 +117,10 @@ def _config(options: argparse.Namespace) -> "TeacherServiceConfig":
 
 
 def _serve(config: "TeacherServiceConfig", keys: "KeyRing", bound: "socket.socket") -> None:
-    from services.teacher.app import create_app
-    from services.teacher.engine import is_starting
     from services.teacher.engines import make_engine
-    from services.teacher.processes import end_descendants
+    from services.teacher.engines.engine import is_starting
+    from services.teacher.engines.vllm.processes import end_descendants
+    from services.teacher.http.app import create_app
     from services.teacher.serve import serve
 
     say = partial(print, flush=True)

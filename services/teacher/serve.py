@@ -13,10 +13,10 @@ from fastapi import FastAPI
 
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.errors import AdaSwitchError, ConfigError
-from services.teacher.engine import EngineLostError
-from services.teacher.keys import KeyRing
-from services.teacher.lifecycle import Phase, Service
-from services.teacher.protocol import ConnectionLimits, guarded
+from services.teacher.engines.engine import EngineLostError
+from services.teacher.http.keys import KeyRing
+from services.teacher.http.lifecycle import Phase, Service
+from services.teacher.http.protocol import ConnectionLimits, guarded
 
 KEEP_ALIVE_S = 75
 OTHER_FILES = 64

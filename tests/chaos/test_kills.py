@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from adaswitch.io.run_directory import RunDirectory
+from adaswitch.runs.directory import RunDirectory
 from tests.service_fixtures import (
     Cluster,
     ConfigWriter,

@@ -9,8 +9,8 @@ import httpx
 import pytest
 import yaml
 
-from adaswitch.io.run_directory import RunDirectory, read_records
-from adaswitch.io.shards import read_shard
+from adaswitch.runs.directory import RunDirectory, read_records
+from adaswitch.runs.shards import read_shard
 from tests.containers.engine import Engine
 from tests.containers.stack import RAY, Stack, published, reachable
 from tests.service_fixtures import ids_trained_on

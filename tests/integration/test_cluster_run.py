@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from adaswitch.io.processes import ManagedProcess, wait_for_file
-from adaswitch.io.run_directory import RunDirectory, read_records
-from adaswitch.io.shards import read_shard
+from adaswitch.processes.managed import ManagedProcess, wait_for_file
+from adaswitch.runs.directory import RunDirectory, read_records
+from adaswitch.runs.shards import read_shard
 from tests.service_fixtures import (
     Cluster,
     ConfigWriter,
@@ -101,7 +101,7 @@ def test_jobs_are_served_by_students_that_know_of_none_and_one_that_is_stopped_g
     address = folder / "address"
     arguments = ["--address-file", str(address), "--num-cpus", "1"]
     its_own = {**cluster.environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    younger = ManagedProcess("ray", "adaswitch.io.ray_head", arguments, folder / "ray.log", its_own)
+    younger = ManagedProcess("ray", "adaswitch.cluster.head", arguments, folder / "ray.log", its_own)
     try:
         done = submit(cluster, *overrides, "name=job", "trainer.num_steps=3")
         assert done.returncode == 0, done.stdout

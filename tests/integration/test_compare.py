@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adaswitch.io.processes import ManagedProcess
-from adaswitch.io.run_directory import RunDirectory, read_records
+from adaswitch.processes.managed import ManagedProcess
+from adaswitch.runs.directory import RunDirectory, read_records
 from tests.service_fixtures import command, wait_for_records
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]

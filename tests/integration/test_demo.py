@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from adaswitch.io.run_directory import RunDirectory, read_records
-from adaswitch.io.shards import read_shard
+from adaswitch.runs.directory import RunDirectory, read_records
+from adaswitch.runs.shards import read_shard
 from tests.service_fixtures import command
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs_vllm, pytest.mark.timeout(400)]

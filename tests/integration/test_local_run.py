@@ -10,9 +10,9 @@ import psutil
 import pytest
 from transformers import AutoModelForCausalLM
 
-from adaswitch.io.processes import ManagedProcess
-from adaswitch.io.run_directory import RunDirectory, read_records
-from adaswitch.io.shards import read_shard
+from adaswitch.processes.managed import ManagedProcess
+from adaswitch.runs.directory import RunDirectory, read_records
+from adaswitch.runs.shards import read_shard
 from tests.service_fixtures import command, wait_for_records
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adaswitch.commands.teacher_doctor import check_teacher
 from adaswitch.config import RunConfig, TeacherConfig
-from adaswitch.io.config_files import load_config
-from adaswitch.io.models import load_tokenizer
-from adaswitch.io.openai_client import OpenAIClient
-from adaswitch.io.run_directory import read_records
-from adaswitch.io.teacher_client import TeacherClient
-from adaswitch.io.teacher_doctor import check_teacher
-from adaswitch.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from adaswitch.contract.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from adaswitch.data.models import load_tokenizer
+from adaswitch.runs.config_files import load_config
+from adaswitch.runs.directory import read_records
+from adaswitch.teachers.native import TeacherClient
+from adaswitch.teachers.openai import OpenAIClient
 from bench.servers import Server, our_service, vllm_server
 from experiments.local import LocalSource
 from tests.teacher_models import Reference, assert_rows, assert_token_logprobs

@@ -19,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 
-from adaswitch.io.config_files import read_yaml
-from adaswitch.wire import TIMEOUT_HEADER
+from adaswitch.contract.wire import TIMEOUT_HEADER
+from adaswitch.runs.config_files import read_yaml
 from tests.teacher_models import make_model
 from tests.teacher_process import ROOT, TeacherProcess
-from tests.unit.test_teacher_app import SCORE
-from tests.unit.test_teacher_attacks import (
+from tests.unit.services.teacher.http.test_teacher_app import SCORE
+from tests.unit.services.teacher.http.test_teacher_attacks import (
     REFUSALS,
     as_sent,
     attack,

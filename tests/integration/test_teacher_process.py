@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from adaswitch.io.config_files import read_yaml
+from adaswitch.runs.config_files import read_yaml
 from tests.teacher_models import make_model
 from tests.teacher_process import ROOT, TeacherProcess, session_members, wait_until_gone
 from tests.waiting import wait_until

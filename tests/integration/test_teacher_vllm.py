@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from adaswitch.config import TeacherConfig
-from adaswitch.io.teacher_client import TeacherClient
-from adaswitch.wire import ScoreSequence, SequenceAnswer, answers_from_json
+from adaswitch.contract.wire import ScoreSequence, SequenceAnswer, answers_from_json
+from adaswitch.teachers.native import TeacherClient
 from tests.teacher_models import Reference, assert_rows, assert_token_logprobs, make_model
 from tests.teacher_process import TeacherProcess, session_members, wait_until_gone
 

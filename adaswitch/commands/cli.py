@@ -1,0 +1,230 @@
+"""The command line. It starts services and trainer as processes and imports none of them.
+
+Nothing heavy is imported at the top, so that ``--help`` answers at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from adaswitch.processes.entry import INTERRUPTED, StopRequest, one_line_errors
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Adaptive-switching knowledge distillation of language models.",
+    epilog="Example: adaswitch demo",
+)
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key.path=value.")]
+Config = Annotated[Path, typer.Option(help="The run's settings, a YAML file.")]
+Run = Annotated[Path, typer.Argument(help="A run directory, as in runs/demo.")]
+
+DEMO_CONFIG = Path("configs/demo.yaml")
+
+
+@app.command(epilog="Example: adaswitch demo trainer.num_steps=50 policy.factor=2")
+def demo(overrides: Overrides = None, config: Config = DEMO_CONFIG) -> None:
+    """Distil a student on this machine in a few minutes, and show that it got better."""
+    with one_line_errors():
+        from adaswitch.commands.launch import unused_name
+        from adaswitch.runs.config_files import load_config
+
+        settings = load_config(config, overrides or [])
+        _run_locally(settings.model_copy(update={"name": unused_name(settings)}))
+
+
+@app.command(epilog="Example: adaswitch run --config configs/gsm8k-smollm2-cpu.yaml name=first-try")
+def run(config: Config, overrides: Overrides = None) -> None:
+    """Teacher, Ray, students and trainer on this machine, by a config. Resumes a run of the same name."""
+    with one_line_errors():
+        from adaswitch.runs.config_files import load_config
+
+        _run_locally(load_config(config, overrides or []))
+
+
+def _run_locally(config) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    from adaswitch.commands.progress import follow_local_run
+
+    should_stop = StopRequest(patient=True).install()
+    if not follow_local_run(config, should_stop):
+        raise SystemExit(INTERRUPTED)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: adaswitch teacher --model models/chain-teacher --engine vllm --port 8000",
+)
+def teacher(context: typer.Context) -> None:
+    """Serve a teacher model: the same as python -m services.teacher."""
+    _become("services.teacher", context.args)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: adaswitch student --config configs/demo.yaml",
+)
+def student(context: typer.Context) -> None:
+    """Start a run's rollout actors on a Ray cluster: the same as python -m services.student."""
+    _become("services.student", context.args)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: adaswitch train --config configs/demo.yaml",
+)
+def train(context: typer.Context) -> None:
+    """Train on what the rollout queue delivers: the same as python -m trainer."""
+    _become("trainer", context.args)
+
+
+@app.command(
+    name="eval",
+    epilog="Examples: adaswitch eval --model runs/demo/checkpoints/step-200 --config configs/demo.yaml; "
+    "adaswitch eval --model DIR --task gsm_plus --data testmini.jsonl --num-samples 4 --temperature 1",
+)
+def evaluate(
+    model: Annotated[str, typer.Option(help="A model folder or checkpoint in Hugging Face format.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Settings as key.path=value: of the run with --config, of the task with --task."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A run's settings: its held-out prompts.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Or a task: chain, gsm8k, gsm_plus, dialogsum or jsonl.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="The file of records, one JSON object a line.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Also the divergence from this model, in nats a token.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Keep results.json and completions.jsonl in this new folder.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")] = None,
+    num_samples: Annotated[int, typer.Option(min=1, help="Completions a prompt; the mean counts.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of what is drawn.")] = 0,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Budget of a completion; by default the run's or the task's.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Completions written together.")] = 16,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Answer held-out prompts with any model and mark the answers, with 95 % intervals."""
+    with one_line_errors():
+        from adaswitch.evaluation.request import EvalRequest, choose_prompts
+
+        prompts = choose_prompts(config, task, data, overrides or [])
+        request = EvalRequest(
+            model=model,
+            task=prompts.task,
+            limit=limit or prompts.limit,
+            max_new_tokens=max_new_tokens or prompts.max_new_tokens,
+            batch_size=batch_size,
+            num_samples=num_samples,
+            temperature=temperature,
+            seed=seed,
+            dtype=dtype,
+            device=device,
+            teacher=teacher,
+            output=output,
+        )
+        should_stop = StopRequest().install()
+
+        from rich.console import Console
+
+        from adaswitch.evaluation.command import run_eval
+
+        if not run_eval(request, Console(), should_stop):
+            raise SystemExit(INTERRUPTED)
+
+
+@app.command(epilog="Example: adaswitch report runs/demo")
+def report(run: Run) -> None:
+    """What a run came to: exact match before and after, switching, tokens, time."""
+    with one_line_errors():
+        from rich.console import Console
+
+        from adaswitch.errors import DataError
+        from adaswitch.runs.directory import RunDirectory
+        from adaswitch.runs.summary import print_summary, summarise
+
+        directory = RunDirectory.open(run)
+        summary = summarise(directory)
+        if summary is None:
+            raise DataError("this run has not done a step yet", source=str(run))
+        print_summary(directory, summary, {}, Console())
+
+
+@app.command(epilog="Example: adaswitch inspect runs/demo --step 150 --num 3")
+def inspect(
+    run: Run,
+    step: Annotated[int | None, typer.Option(help="Of this step; by default the last.")] = None,
+    num: Annotated[int, typer.Option(help="How many rollouts.")] = 4,
+    switched: Annotated[bool, typer.Option("--switched", help="Only those that switched.")] = False,
+) -> None:
+    """Rollouts in colour: the student's tokens, the switch, the teacher's, divergence and threshold."""
+    with one_line_errors():
+        from rich.console import Console
+
+        from adaswitch.commands.inspect import show_rollouts
+
+        show_rollouts(run, step, num, switched, Console())
+
+
+@app.command(
+    epilog="Examples: adaswitch doctor; adaswitch doctor runs/demo; "
+    "adaswitch doctor --teacher http://127.0.0.1:8000 --against models/chain-teacher"
+)
+def doctor(
+    run: Annotated[Path | None, typer.Argument(help="A run directory: is its switching healthy?")] = None,
+    teacher: Annotated[str | None, typer.Option(help="A teacher's address: is it what it says?")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="With --teacher: a folder with the same model, to compare with.")
+    ] = None,
+) -> None:
+    """What is installed, what is missing, and how to get it; or what is wrong with a run, or with a teacher."""
+    with one_line_errors():
+        from rich.console import Console
+
+        if run is not None:
+            from adaswitch.runs import run_health
+
+            run_health.render(*run_health.check_run(run), Console())
+            return
+        from adaswitch.commands.doctor import INSTALLATION, check_installation, render
+
+        if teacher is not None:
+            from adaswitch.commands.teacher_doctor import TEACHER, check_url
+
+            findings, verdict = check_url(teacher, against), TEACHER
+        else:
+            findings, verdict = check_installation(), INSTALLATION
+        render(findings, Console(), verdict)
+        raise SystemExit(0 if all(finding.ok is not False for finding in findings) else 1)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: adaswitch compare --plan experiments/plans/demo-warm.yaml --local --jobs 2",
+)
+def compare(context: typer.Context) -> None:
+    """Run several methods with several seeds, then the table and the pictures: python -m experiments."""
+    _become("experiments", context.args)
+
+
+def _become(module: str, arguments: list[str]) -> NoReturn:
+    """Replace this process, so that signals and exit code are the module's own."""
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+def main() -> None:
+    """Entry point of the ``adaswitch`` command."""
+    # As python -m does it: a metric of one's own is a file in the working directory.
+    sys.path.insert(0, "")
+    app()

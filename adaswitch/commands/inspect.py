@@ -1,0 +1,128 @@
+"""``adaswitch inspect``: rollouts in colour, with divergence and threshold along the way."""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from adaswitch.data.models import load_tokenizer
+from adaswitch.errors import DataError
+from adaswitch.method.rollout import Rollout
+from adaswitch.runs.config_files import load_config
+from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.shards import read_shard
+
+STUDENT_STYLE = "cyan"
+TEACHER_STYLE = "green"
+SWITCH_STYLE = "bold black on yellow"
+MAX_ROWS = 48
+"""Tokens whose figures are shown one by one; the rest are in the text alone."""
+
+
+def show_rollouts(path: Path, step: int | None, num: int, switched_only: bool, console: Console) -> None:
+    """Print ``num`` rollouts of one step of the run at ``path``, by default of its last step."""
+    run = RunDirectory.open(path)
+    shard = _shard(run, step)
+    rollouts = [r for r in read_shard(shard) if r.switch_position is not None or not switched_only]
+    if not rollouts:
+        raise DataError("no rollout of this step switched; leave out --switched", source=str(shard))
+    tokenizer = load_tokenizer(load_config(run.path / "config.yaml").student.model)
+    console.print(
+        Text.assemble(
+            f"{shard.stem}, {len(rollouts)} rollouts   ",
+            ("student", STUDENT_STYLE),
+            "  ",
+            ("switch", SWITCH_STYLE),
+            "  ",
+            ("teacher", TEACHER_STYLE),
+        )
+    )
+    for rollout in rollouts[:num]:
+        console.print(rollout_panel(rollout, lambda ids: str(tokenizer.decode(list(ids)))))
+
+
+def _shard(run: RunDirectory, step: int | None) -> Path:
+    shards = {int(path.stem.removeprefix("step-")): path for path in run.shards()}
+    if not shards:
+        raise DataError(
+            "no rollouts are kept here; train with trainer.save_rollouts=true", source=str(run.rollouts)
+        )
+    wanted = max(shards) if step is None else step
+    if wanted not in shards:
+        raise DataError(
+            f"no rollouts of step {wanted}; there are steps {min(shards)} to {max(shards)}",
+            source=str(run.rollouts),
+        )
+    return shards[wanted]
+
+
+def rollout_panel(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> Panel:
+    """One rollout: its text in colours, then token by token what the switch rule saw."""
+    position = rollout.switch_position
+    where = "never switched" if position is None else f"switched at token {position}"
+    title = (
+        f"prompt {rollout.prompt.id} · {rollout.num_tokens} tokens · {where} · "
+        f"weights {rollout.weights_version} · ended by {rollout.ending}"
+    )
+    body = Table.grid(padding=(1, 0))
+    body.add_row(_text(rollout, decode))
+    if rollout.divergences:
+        body.add_row(_watched(rollout, decode))
+    return Panel(body, title=title, title_align="left", border_style="dim")
+
+
+def _text(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> Text:
+    """Prompt and completion, each stretch in its writer's colour, with a mark wherever the pen goes to the teacher."""
+    text = Text()
+    text.append(decode(rollout.prompt.token_ids) + " ", style="dim")
+    place = 0
+    for by_teacher, stretch in groupby(rollout.by_teacher.tolist()):
+        end = place + len(list(stretch))
+        if by_teacher:
+            text.append("▸", style=SWITCH_STYLE)
+        written = decode(rollout.completion_token_ids[place:end])
+        text.append(written, style=TEACHER_STYLE if by_teacher else STUDENT_STYLE)
+        place = end
+    return text
+
+
+def _watched(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> Table:
+    """A row a token: the divergence as a number and a bar, and the threshold that it was held against."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for header in ("token", "", "divergence", "threshold", ""):
+        table.add_column(header, justify="left" if header in ("token", "") else "right")
+    largest = max(rollout.divergences) or 1.0
+    for i, (divergence, threshold) in enumerate(
+        zip(rollout.divergences[:MAX_ROWS], rollout.thresholds[:MAX_ROWS], strict=True)
+    ):
+        crossed = divergence > threshold
+        table.add_row(
+            str(i),
+            Text(repr(decode(rollout.completion_token_ids[i : i + 1])), style=_style(rollout, i, crossed)),
+            f"{divergence:.3f}",
+            "-" if threshold == float("inf") else f"{threshold:.3f}",
+            Text(
+                _bar(divergence / largest) + ("  ▸ switch" if crossed else ""),
+                style=_style(rollout, i, crossed),
+            ),
+        )
+    if len(rollout.divergences) > MAX_ROWS:
+        table.add_row("…", f"{len(rollout.divergences) - MAX_ROWS} more")
+    return table
+
+
+def _style(rollout: Rollout, index: int, crossed: bool) -> str:
+    if crossed:
+        return SWITCH_STYLE
+    return TEACHER_STYLE if rollout.by_teacher[index] else STUDENT_STYLE
+
+
+def _bar(share: float) -> str:
+    """A share of 0 to 1 as up to ten cells."""
+    eighths = round(share * 80)
+    full, rest = divmod(eighths, 8)
+    return "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")

@@ -1,0 +1,103 @@
+"""A local run with its progress on the screen, and the figures at its end."""
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from adaswitch.commands.launch import LocalRun
+from adaswitch.config import RunConfig
+from adaswitch.method.health import signatures
+from adaswitch.runs.directory import NUMBER, Fields, RunDirectory, read_records
+from adaswitch.runs.run_health import HEALTH_FIELDS, print_signatures
+from adaswitch.runs.summary import EVAL_FIELDS, print_summary, summarise
+from adaswitch.tasks.scores import describe
+
+STEP_FIELDS: Fields = dict.fromkeys(("step", "loss", "switch_rate", "step_s"), NUMBER)
+PLAIN_EVERY_S = 5.0
+"""Where there is no terminal: how often a line is printed."""
+
+
+def follow_local_run(config: RunConfig, should_stop: Callable[[], bool]) -> bool:
+    """Execute ``config`` on this machine; whether it came to its end."""
+    console = Console()
+    started_s = time.monotonic()
+    local = LocalRun(config, lambda line: console.print(line, highlight=False))
+    with _progress(console) as progress:
+        display = _Display(local.run, config.trainer.num_steps, progress, console)
+        complete = local.execute(should_stop, display.refresh)
+        display.refresh()
+    if not complete:
+        console.print(
+            f"stopped; what was trained is saved in {local.run.path}. "
+            f"Go on with: adaswitch run --config {local.run.path}/config.yaml",
+            highlight=False,
+            soft_wrap=True,
+        )
+    summary = summarise(local.run)
+    if summary is not None:
+        print_summary(local.run, summary, local.seconds, console)
+        steps = list(read_records(local.run.metrics, HEALTH_FIELDS))
+        print_signatures(signatures(config.policy, steps), console)
+    console.print(f"total {time.monotonic() - started_s:.0f} s", highlight=False)
+    return complete
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[figures]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+class _Display:
+    """Follows a run directory: a bar in a terminal, lines elsewhere, and every evaluation as a line."""
+
+    def __init__(self, run: RunDirectory, num_steps: int, progress: Progress, console: Console) -> None:
+        self._run = run
+        self._num_steps = num_steps
+        self._progress = progress
+        self._console = console
+        self._task = progress.add_task("training", total=num_steps, figures="waiting for the first step")
+        self._num_evals = len(list(read_records(run.evals, EVAL_FIELDS)))
+        self._metrics_size = -1
+        self._printed_s = 0.0
+
+    def refresh(self) -> None:
+        """Show what is new."""
+        evals = list(read_records(self._run.evals, EVAL_FIELDS))
+        for record in evals[self._num_evals :]:
+            words = describe(
+                record["split"],
+                record["metric"],
+                record.get("value"),
+                record["n"],
+                record.get("unmarked") or 0,
+            )
+            self._console.print(f"after {record['step']} steps: {words}", highlight=False, markup=False)
+        self._num_evals = len(evals)
+        size = self._run.metrics.stat().st_size if self._run.metrics.is_file() else -1
+        if size == self._metrics_size:
+            return
+        self._metrics_size = size
+        self._show_steps()
+
+    def _show_steps(self) -> None:
+        records = list(read_records(self._run.metrics, STEP_FIELDS))
+        if not records:
+            return
+        newest = records[len(records) - 1]
+        figures = (
+            f"loss {newest['loss']:.3f}  switched {newest['switch_rate']:.0%}  {newest['step_s']:.2f} s/step"
+        )
+        self._progress.update(self._task, completed=newest["step"] + 1, figures=figures)
+        now_s = time.monotonic()
+        if not self._console.is_terminal and now_s - self._printed_s >= PLAIN_EVERY_S:
+            self._printed_s = now_s
+            self._console.print(f"step {newest['step'] + 1}/{self._num_steps}  {figures}", highlight=False)

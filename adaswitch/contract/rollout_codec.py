@@ -1,0 +1,189 @@
+"""Rollouts and prompts as safetensors bytes and back: on the queue, and as shards on disk.
+
+Everything that is one value a rollout, a token or a row is one array over all rollouts; lengths tell where
+one ends. Nothing is pickled, so that a blob from elsewhere can be read without running anything.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from adaswitch.contract.wire import safetensors_metadata
+from adaswitch.errors import DataError, NonFiniteError
+from adaswitch.method.distribution import TopK, concatenate
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.rollout import Costs, Ending, Rollout
+
+FORMAT = "adaswitch-rollouts-1"
+
+_DTYPES = {
+    "prompt_token_ids": np.int32,
+    "completion_token_ids": np.int32,
+    "by_teacher": np.bool_,
+    "top_ids": np.int32,
+    "top_logprobs": np.float32,
+    "divergences": np.float64,
+    "thresholds": np.float64,
+    "num_prompt_tokens": np.int32,
+    "num_completion_tokens": np.int32,
+    "num_divergences": np.int32,
+    "reference_token_ids": np.int32,
+    "num_reference_tokens": np.int32,
+}
+
+_LENGTHS = ("num_prompt_tokens", "num_completion_tokens", "num_divergences", "num_reference_tokens")
+_WHOLE_NUMBERS = ("id", "record", "step", "min_version", "weights_version")
+
+_BROKEN = (
+    SafetensorError,
+    NonFiniteError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What reading bytes that are not a blob, or not a whole one, can end in."""
+
+
+def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
+    """``rollouts`` (at least one, of one k and one vocabulary) as one blob."""
+    teacher = concatenate([r.teacher for r in rollouts])
+    arrays: dict[str, NDArray[np.generic]] = {
+        "prompt_token_ids": _join([r.prompt.token_ids for r in rollouts], np.int32),
+        "completion_token_ids": _join([r.completion_token_ids for r in rollouts], np.int32),
+        "by_teacher": _join([r.by_teacher for r in rollouts], np.bool_),
+        "top_ids": teacher.ids.numpy().astype(np.int32),
+        "top_logprobs": teacher.logprobs.numpy(),
+        "divergences": _join([r.divergences for r in rollouts], np.float64),
+        "thresholds": _join([r.thresholds for r in rollouts], np.float64),
+        "num_prompt_tokens": np.array([len(r.prompt.token_ids) for r in rollouts], np.int32),
+        "num_completion_tokens": np.array([r.num_tokens for r in rollouts], np.int32),
+        "num_divergences": np.array([len(r.divergences) for r in rollouts], np.int32),
+        "reference_token_ids": _join([r.prompt.reference_token_ids for r in rollouts], np.int32),
+        "num_reference_tokens": np.array([len(r.prompt.reference_token_ids) for r in rollouts], np.int32),
+    }
+    records = [
+        {
+            "id": r.prompt.id,
+            "record": r.prompt.record,
+            "step": r.prompt.step,
+            "min_version": r.prompt.min_version,
+            "max_teacher_tokens": r.prompt.max_teacher_tokens,
+            "coin": r.prompt.coin,
+            "divergence_scale": r.prompt.divergence_scale,
+            "ending": r.ending.value,
+            "weights_version": r.weights_version,
+            "costs": asdict(r.costs),
+        }
+        for r in rollouts
+    ]
+    metadata = {
+        "format": FORMAT,
+        "vocab_size": str(teacher.vocab_size),
+        "records": json.dumps(records),
+    }
+    return save(arrays, metadata=metadata)
+
+
+def decode_rollouts(blob: bytes, source: str = "rollouts") -> list[Rollout]:
+    """Inverse of ``encode_rollouts``. Raises ``DataError`` naming ``source`` for what is not its output.
+
+    A changed byte that makes another rollout as valid as the first, as in a token's id, goes unnoticed.
+    """
+    try:
+        metadata = safetensors_metadata(blob)
+        if metadata.get("format") != FORMAT:
+            raise DataError(f"not rollouts of the form {FORMAT}", source=source)
+        return _rebuild(_arrays(blob), json.loads(metadata["records"]), int(metadata["vocab_size"]))
+    except _BROKEN as error:
+        raise DataError(f"the rollouts in it cannot be read: {error!r}", source=source) from error
+
+
+def _arrays(blob: bytes) -> dict[str, NDArray]:  # type: ignore[type-arg]
+    arrays = load(blob)
+    if not {"num_reference_tokens", "reference_token_ids"} & arrays.keys():
+        # Recorded before prompts could come with references.
+        arrays["num_reference_tokens"] = np.zeros_like(arrays["num_prompt_tokens"])
+        arrays["reference_token_ids"] = np.zeros(0, np.int32)
+    for name, dtype in _DTYPES.items():
+        if arrays[name].dtype != dtype:
+            raise TypeError(f"{name} is {arrays[name].dtype} and not {np.dtype(dtype)}")
+    if (arrays["by_teacher"].view(np.uint8) > 1).any():
+        raise ValueError("by_teacher holds more than truth values")
+    if not np.isfinite(arrays["divergences"]).all() or np.isnan(arrays["thresholds"]).any():
+        raise ValueError("a divergence or a threshold is not a number")
+    return arrays
+
+
+def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -> list[Rollout]:  # type: ignore[type-arg]
+    prompts = _split(arrays["prompt_token_ids"], arrays["num_prompt_tokens"])
+    references = _split(arrays["reference_token_ids"], arrays["num_reference_tokens"])
+    per_token = {
+        name: _split(arrays[name], arrays["num_completion_tokens"])
+        for name in ("completion_token_ids", "by_teacher", "top_ids", "top_logprobs")
+    }
+    watched = {
+        name: _split(arrays[name], arrays["num_divergences"]) for name in ("divergences", "thresholds")
+    }
+    if {len(records)} != {len(arrays[name]) for name in _LENGTHS}:
+        raise ValueError("records and lengths must be equally many")
+    if not all(type(record[name]) is int for record in records for name in _WHOLE_NUMBERS):
+        raise TypeError(f"{', '.join(_WHOLE_NUMBERS)} of a record must be whole numbers")
+    known_costs = {field.name for field in fields(Costs)}
+    return [
+        Rollout(
+            prompt=_prompt(record, prompts[i], references[i]),
+            completion_token_ids=tuple(per_token["completion_token_ids"][i].tolist()),
+            by_teacher=per_token["by_teacher"][i],
+            teacher=TopK(
+                torch.from_numpy(per_token["top_ids"][i].astype(np.int64)),
+                torch.from_numpy(per_token["top_logprobs"][i].copy()),
+                vocab_size,
+            ),
+            divergences=tuple(watched["divergences"][i].tolist()),
+            thresholds=tuple(watched["thresholds"][i].tolist()),
+            ending=Ending(record["ending"]),
+            weights_version=record["weights_version"],
+            costs=Costs(**{name: record["costs"][name] for name in known_costs}),
+        )
+        for i, record in enumerate(records)
+    ]
+
+
+def _prompt(record: dict, token_ids: NDArray, reference: NDArray) -> Prompt:  # type: ignore[type-arg]
+    # Not in the records of older versions.
+    limit, coin, scale = (record.get(name) for name in ("max_teacher_tokens", "coin", "divergence_scale"))
+    if limit is not None and type(limit) is not int:
+        raise TypeError("max_teacher_tokens of a record must be a whole number or null")
+    for name, value in (("coin", coin), ("divergence_scale", scale)):
+        if value is not None and type(value) is not float:
+            raise TypeError(f"{name} of a record must be a number with a point or null")
+    return Prompt(
+        id=record["id"],
+        token_ids=tuple(token_ids.tolist()),
+        record=record["record"],
+        step=record["step"],
+        min_version=record["min_version"],
+        reference_token_ids=tuple(reference.tolist()),
+        max_teacher_tokens=limit,
+        coin=coin,
+        divergence_scale=scale,
+    )
+
+
+def _join(parts: Sequence[Sequence[float] | NDArray[np.bool_]], dtype: type) -> NDArray[np.generic]:
+    return np.concatenate([np.asarray(part, dtype=dtype) for part in parts])
+
+
+def _split(array: NDArray, lengths: NDArray) -> list[NDArray]:  # type: ignore[type-arg]
+    if lengths.ndim != 1 or (lengths < 0).any() or int(lengths.sum()) != len(array):
+        raise ValueError(f"the lengths of {len(lengths)} rollouts do not make up {len(array)} rows")
+    return np.split(array, np.cumsum(lengths)[:-1])

@@ -1,0 +1,242 @@
+"""The teacher's REST contract: schemas, and answers as safetensors bytes and back.
+
+Log-probabilities are natural logs of the raw model at temperature 1. ``rows`` is the number of distributions
+in an answer: ``len - start + 1`` for a scored sequence, one per new token for a generated one.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationInfo, field_validator
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from adaswitch.errors import TeacherProtocolError
+from adaswitch.method.distribution import TopK
+
+JSON_TYPE = "application/json"
+SAFETENSORS_TYPE = "application/x-safetensors"
+
+REQUEST_ID_HEADER = "X-Request-Id"
+"""A client's own name for a request; the answer carries it, or one that the service made up."""
+TIMEOUT_HEADER = "X-Request-Timeout-S"
+"""After how many seconds a client wants 504 instead of an answer."""
+
+MIN_TEMPERATURE = 0.01
+"""vLLM samples at this where less, but not 0, is asked for: refused instead of silently changed."""
+MAX_TEMPERATURE = 2.0
+"""The highest that vLLM takes."""
+
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+TokenIds = Annotated[list[TokenId], FailFast()]
+"""The first wrong one is the finding: to collect a million takes minutes."""
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+TopKCount = Annotated[int, Field(ge=-1, lt=2**31)]
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ScoreSequence(_Schema):
+    """One sequence to score. Row j of its answer is the distribution after ``token_ids[: start + j]``."""
+
+    token_ids: TokenIds = Field(min_length=1)
+    start: Count
+
+    @field_validator("start")
+    @classmethod
+    def _within_token_ids(cls, start: int, info: ValidationInfo) -> int:
+        # Absent where token_ids themselves are wrong, which is then the finding.
+        token_ids = info.data.get("token_ids")
+        if token_ids is not None and start > len(token_ids):
+            raise ValueError(f"start {start} is beyond the {len(token_ids)} token_ids")
+        return start
+
+
+class ScoreRequest(_Schema):
+    """``POST /v1/score``. ``top_k`` -1 asks for the whole vocabulary."""
+
+    sequences: Annotated[list[ScoreSequence], FailFast()] = Field(min_length=1)
+    top_k: TopKCount
+
+
+class GeneratePrompt(_Schema):
+    """One prompt to continue, by at most ``max_tokens`` tokens; ``seed`` fixes what is drawn."""
+
+    token_ids: TokenIds = Field(min_length=1)
+    max_tokens: Count
+    seed: int = Field(ge=0, lt=2**63)
+    stop_token_ids: TokenIds = []
+
+
+class GenerateRequest(_Schema):
+    """``POST /v1/generate``. Temperature 0 is greedy; ``top_k`` counts the log-probabilities of a row."""
+
+    prompts: Annotated[list[GeneratePrompt], FailFast()] = Field(min_length=1)
+    temperature: float = Field(default=1.0, ge=0.0, le=MAX_TEMPERATURE, allow_inf_nan=False)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0, allow_inf_nan=False)
+    top_k: TopKCount
+
+    @field_validator("temperature")
+    @classmethod
+    def _greedy_or_hot_enough(cls, temperature: float) -> float:
+        if 0.0 < temperature < MIN_TEMPERATURE:
+            raise ValueError(f"must be 0 (greedy) or at least {MIN_TEMPERATURE}")
+        return temperature
+
+
+class ModelInfo(_Schema):
+    """``GET /v1/model``. ``max_top_k`` equal to ``vocab_size`` allows ``top_k`` -1."""
+
+    model: str
+    backend: str
+    dtype: str
+    vocab_size: int
+    max_model_len: int
+    max_top_k: int
+    max_request_tokens: int
+    tokenizer_sha256: str
+    max_request_sequences: int = 128
+    """Sequences or prompts in one request; services that do not say take as many."""
+    max_request_logprobs: int | None = None
+    """Rows times ``top_k`` + 1 in one request, for which the service has memory; None where it does not say."""
+
+
+class ErrorDetail(_Schema):
+    """What went wrong: a stable ``code``, a sentence for people, and the field at fault if there is one."""
+
+    code: str
+    message: str
+    field: str | None = None
+
+
+class ErrorBody(_Schema):
+    """The body of every answer that is not a 2xx."""
+
+    error: ErrorDetail
+
+
+FinishReason = Literal["stop", "length"]
+LogprobsDtype = Literal["float32", "float16"]
+"""Of log-probabilities on their way."""
+
+
+@dataclass(frozen=True)
+class SequenceAnswer:
+    """The answer to one sequence.
+
+    ``token_ids [tokens]`` int32: those scored from ``start`` on, or the generated ones;
+    ``token_logprobs [tokens]`` float32, of exactly those; ``top_ids [rows, k]`` int32 and
+    ``top_logprobs [rows, k]`` float32 by falling log-probability; ``finish_reason`` for generated ones.
+    """
+
+    token_ids: NDArray[np.int32]
+    token_logprobs: NDArray[np.float32]
+    top_ids: NDArray[np.int32]
+    top_logprobs: NDArray[np.float32]
+    finish_reason: FinishReason | None = None
+
+    def distributions(self, vocab_size: int) -> TopK:
+        """The rows as ``TopK``."""
+        return TopK(
+            torch.from_numpy(self.top_ids.astype(np.int64)), torch.from_numpy(self.top_logprobs), vocab_size
+        )
+
+    def to_document(self) -> dict[str, object]:
+        """The same under the contract's names, its arrays in C order, for a JSON writer that knows them."""
+        document: dict[str, object] = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        if self.finish_reason is not None:
+            document["finish_reason"] = self.finish_reason
+        return document
+
+
+_ARRAYS = {
+    "token_ids": np.int32,
+    "token_logprobs": np.float32,
+    "top_ids": np.int32,
+    "top_logprobs": np.float32,
+}
+
+
+def safetensors_type(dtype: LogprobsDtype = "float32") -> str:
+    """What a client accepts: safetensors, with log-probabilities of this type."""
+    return SAFETENSORS_TYPE if dtype == "float32" else f"{SAFETENSORS_TYPE};logprobs={dtype}"
+
+
+def answers_to_safetensors(answers: Sequence[SequenceAnswer], dtype: LogprobsDtype = "float32") -> bytes:
+    """All answers as one blob: each array concatenated over the sequences, with their lengths beside them.
+
+    ``dtype`` is that of the log-probabilities: float16 keeps 11 bits of each.
+    """
+    arrays: dict[str, NDArray[np.generic]] = {
+        name: np.concatenate([getattr(answer, name) for answer in answers]).astype(
+            dtype if array_dtype is np.float32 else array_dtype, copy=False
+        )
+        for name, array_dtype in _ARRAYS.items()
+    }
+    arrays["num_tokens"] = np.array([len(answer.token_ids) for answer in answers], dtype=np.int32)
+    arrays["num_rows"] = np.array([len(answer.top_ids) for answer in answers], dtype=np.int32)
+    reasons = json.dumps([answer.finish_reason for answer in answers])
+    return save_safetensors(arrays, metadata={"finish_reasons": reasons})
+
+
+def answers_from_safetensors(blob: bytes) -> list[SequenceAnswer]:
+    """Inverse of ``answers_to_safetensors``, float32 again. Raises ``TeacherProtocolError`` for anything else."""
+    try:
+        arrays = load_safetensors(blob)
+        arrays |= {name: arrays[name].astype(dtype, copy=False) for name, dtype in _ARRAYS.items()}
+        reasons = json.loads(safetensors_metadata(blob)["finish_reasons"])
+        token_ends, row_ends = np.cumsum(arrays["num_tokens"]), np.cumsum(arrays["num_rows"])
+        _check_lengths(arrays, int(token_ends[-1]), int(row_ends[-1]))
+        answers = [
+            SequenceAnswer(token_ids, token_logprobs, top_ids, top_logprobs, reason)
+            for token_ids, token_logprobs, top_ids, top_logprobs, reason in zip(
+                np.split(arrays["token_ids"], token_ends[:-1]),
+                np.split(arrays["token_logprobs"], token_ends[:-1]),
+                np.split(arrays["top_ids"], row_ends[:-1]),
+                np.split(arrays["top_logprobs"], row_ends[:-1]),
+                reasons,
+                strict=True,
+            )
+        ]
+    except (SafetensorError, KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+        raise TeacherProtocolError(f"the teacher's safetensors answer cannot be read: {error!r}") from error
+    return answers
+
+
+def _check_lengths(arrays: dict[str, NDArray[np.generic]], num_tokens: int, num_rows: int) -> None:
+    """``np.split`` would hand out short or empty arrays without a word."""
+    for name, expected in zip(_ARRAYS, (num_tokens, num_tokens, num_rows, num_rows), strict=True):
+        if len(arrays[name]) != expected:
+            raise ValueError(f"{name} holds {len(arrays[name])} rows and not {expected}")
+
+
+def safetensors_metadata(blob: bytes) -> dict[str, str]:
+    """The string metadata in a safetensors header, which ``safetensors.numpy.load`` does not return."""
+    header_length = int.from_bytes(blob[:8], "little")
+    header = json.loads(blob[8 : 8 + header_length])
+    return dict(header.get("__metadata__", {}))
+
+
+def answers_from_json(document: object) -> list[SequenceAnswer]:
+    """Answers from the JSON form. Raises ``TeacherProtocolError`` where an array is missing or ragged."""
+    try:
+        return [
+            SequenceAnswer(
+                np.array(item["token_ids"], dtype=np.int32),
+                np.array(item["token_logprobs"], dtype=np.float32),
+                np.array(item["top_ids"], dtype=np.int32),
+                np.array(item["top_logprobs"], dtype=np.float32),
+                item.get("finish_reason"),
+            )
+            for item in document["sequences"]  # type: ignore[index]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise TeacherProtocolError(f"the teacher's JSON answer cannot be read: {error!r}") from error

@@ -1,0 +1,1 @@
+"""Data sets and model folders, read and checked before a run begins."""

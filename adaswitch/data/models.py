@@ -1,0 +1,79 @@
+"""Model folders and tokenizers: loading them with clear errors, and what a run needs to know of them."""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+
+from adaswitch.contract.fingerprint import tokenizer_sha256
+from adaswitch.contract.wire import ModelInfo
+from adaswitch.data.model_folder import check_model_folder
+from adaswitch.errors import ModelError
+
+Loaded = TypeVar("Loaded")
+
+
+def load(loader: Callable[..., Loaded], folder: str, setting: str, **options: Any) -> Loaded:
+    """``loader(folder)``, any failure as a ``ModelError`` that names ``setting`` and the folder."""
+    check_model_folder(folder, setting)
+    try:
+        return loader(folder, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{setting}: cannot load {folder!r}: {_reason(error, folder)}") from None
+
+
+def _reason(error: Exception, folder: str) -> str:
+    if not os.path.isdir(folder):
+        return "there is no such folder, and no model of that name could be had from the hub"
+    return str(error).strip().splitlines()[0]
+
+
+def load_tokenizer(folder: str, setting: str = "student.model") -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder."""
+    tokenizer: PreTrainedTokenizerBase = load(AutoTokenizer.from_pretrained, folder, setting)
+    return tokenizer
+
+
+def stop_token_ids(folder: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end a completion: the model's generation settings say, else the tokenizer."""
+    try:
+        eos = GenerationConfig.from_pretrained(folder).eos_token_id
+    except OSError:
+        eos = None
+    if eos is None:
+        eos = tokenizer.eos_token_id
+    if eos is None:
+        raise ModelError(
+            f"student.model: {folder!r} names no end-of-sequence token; set one in its generation_config.json"
+        )
+    return [eos] if isinstance(eos, int) else list(eos)
+
+
+def max_positions(folder: str, setting: str = "student.model") -> int:
+    """The longest sequence that the model takes, in tokens."""
+    config = load(AutoConfig.from_pretrained, folder, setting)
+    return int(getattr(config.get_text_config(), "max_position_embeddings", 2**31))
+
+
+def check_teacher(info: ModelInfo, tokenizer: PreTrainedTokenizerBase, student_folder: str) -> None:
+    """Raises ``ModelError`` unless the teacher has the student's tokenizer."""
+    own = tokenizer_sha256(tokenizer.get_vocab())
+    if info.tokenizer_sha256 != own:
+        raise ModelError(
+            f"the teacher {info.model!r} and the student {student_folder!r} have different tokenizers "
+            f"({info.tokenizer_sha256[:12]} and {own[:12]}): token ids would not mean the same; "
+            "take a pair of one model family"
+        )
+
+
+def check_lengths(
+    prompts: Iterable[tuple[int, ...]], max_new_tokens: int, max_tokens: int, whose: str
+) -> None:
+    """Raises ``ModelError`` for the first prompt that leaves no room for the whole completion budget."""
+    for number, prompt in enumerate(prompts, start=1):
+        if len(prompt) + max_new_tokens > max_tokens:
+            raise ModelError(
+                f"prompt {number} has {len(prompt)} tokens; with student.max_new_tokens {max_new_tokens} that "
+                f"is more than the {max_tokens} that {whose} takes: lower the budget, or leave the prompt out"
+            )

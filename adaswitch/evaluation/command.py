@@ -1,0 +1,170 @@
+"""``adaswitch eval``: any model folder or checkpoint, evaluated as the trainer does it."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from adaswitch.contract.fingerprint import tokenizer_sha256
+from adaswitch.data.datasets import check_chain_budget, encode_prompt, encode_reference, eval_examples
+from adaswitch.data.models import load, load_tokenizer, max_positions, stop_token_ids
+from adaswitch.errors import DataError, EnvironmentProblem, ModelError
+from adaswitch.evaluation.divergence import MeanDivergence, Text, mean_divergences
+from adaswitch.evaluation.evaluation import EvalPrompts, Evaluation, Sampling, evaluate
+from adaswitch.evaluation.report import OWN, REFERENCES, Report, prepare_output, print_report, write_report
+from adaswitch.evaluation.request import EvalRequest
+from adaswitch.tasks import make_task
+
+
+def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], bool] = lambda: False) -> bool:
+    """Carry out ``request``, print and keep the results; False if ``should_stop`` said so midway.
+
+    Everything that can be known to be wrong is looked for before anything is loaded. Raises ``UserError``, also
+    where no completion at all could be marked.
+    """
+    if request.output is not None:
+        prepare_output(request.output)
+    logging.disable_progress_bar()
+    prompts = load_prompts(request)
+    if request.teacher is not None:
+        _check_same_tokenizer(request, prompts.tokenizer, prompts)
+    started = time.perf_counter()
+    with _progress() as progress:
+        model = _load_model(request.model, "--model", request)
+        bar = progress.add_task("answering", total=len(prompts.examples) * request.num_samples)
+        sampling = Sampling(request.num_samples, request.temperature, request.seed)
+        evaluation = evaluate(
+            model, prompts, sampling, should_stop, lambda count: progress.update(bar, advance=count)
+        )
+        if evaluation is None:
+            return False
+        divergences = _compared(request, model, prompts, evaluation, progress)
+    report = Report(request, evaluation, divergences, time.perf_counter() - started)
+    if request.output is not None:
+        write_report(request.output, report)
+    print_report(report, console)
+    _refuse_nothing_marked(evaluation)
+    return True
+
+
+def load_prompts(request: EvalRequest) -> EvalPrompts:
+    """The prompts of ``request`` in the model's tokens. Raises ``UserError`` for what does not fit."""
+    check_chain_budget(request.task, request.max_new_tokens)
+    task, tokenizer = make_task(request.task), load_tokenizer(request.model, "--model")
+    examples = eval_examples(request.task, request.limit)
+    prompts = EvalPrompts(
+        task=task,
+        examples=examples,
+        prompt_token_ids=[encode_prompt(tokenizer, task, example) for example in examples],
+        tokenizer=tokenizer,
+        stop_token_ids=stop_token_ids(request.model, tokenizer),
+        max_new_tokens=request.max_new_tokens,
+        batch_size=request.batch_size,
+    )
+    _check_lengths(prompts, max_positions(request.model, "--model"), "the model")
+    return prompts
+
+
+def _check_lengths(prompts: EvalPrompts, longest: int, whose: str) -> None:
+    for example, token_ids in zip(prompts.examples, prompts.prompt_token_ids, strict=True):
+        if len(token_ids) + prompts.max_new_tokens > longest:
+            raise ModelError(
+                f"{example.place}: the prompt has {len(token_ids)} tokens; with "
+                f"--max-new-tokens {prompts.max_new_tokens} that is more than the {longest} that {whose} takes: "
+                "lower it, or leave the record out"
+            )
+
+
+def _check_same_tokenizer(
+    request: EvalRequest, tokenizer: PreTrainedTokenizerBase, prompts: EvalPrompts
+) -> None:
+    """Raises ``ModelError`` unless the teacher has the model's tokenizer, and room for its texts."""
+    assert request.teacher is not None
+    other = load_tokenizer(request.teacher, "--teacher")
+    own_sha, other_sha = (tokenizer_sha256(side.get_vocab()) for side in (tokenizer, other))
+    if own_sha != other_sha:
+        raise ModelError(
+            f"--teacher: {request.teacher!r} and {request.model!r} have different tokenizers "
+            f"({other_sha[:12]} and {own_sha[:12]}): their distributions cannot be compared; "
+            "take a pair of one model family"
+        )
+    _check_lengths(prompts, max_positions(request.teacher, "--teacher"), "the teacher")
+
+
+def _load_model(folder: str, option: str, request: EvalRequest) -> PreTrainedModel:
+    device = request.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentProblem("--device cuda: torch sees no CUDA device here: take --device cpu")
+    loader = AutoModelForCausalLM.from_pretrained
+    model: PreTrainedModel = load(loader, folder, option, dtype=getattr(torch, request.dtype))
+    model.eval().to(device)
+    return model
+
+
+def _compared(
+    request: EvalRequest,
+    model: PreTrainedModel,
+    prompts: EvalPrompts,
+    evaluation: Evaluation,
+    progress: Progress,
+) -> dict[str, Sequence[MeanDivergence]]:
+    """Divergences from the teacher over the model's own completions and over the references, if asked for."""
+    if request.teacher is None:
+        return {}
+    teacher = _load_model(request.teacher, "--teacher", request)
+    texts = {OWN: own_texts(evaluation), REFERENCES: reference_texts(prompts)}
+    bar = progress.add_task("comparing", total=sum(map(len, texts.values())))
+    return {
+        over: mean_divergences(
+            model, teacher, members, len(prompts.tokenizer), lambda count: progress.update(bar, advance=count)
+        )
+        for over, members in texts.items()
+        if members
+    }
+
+
+def own_texts(evaluation: Evaluation) -> list[Text]:
+    """The model's completions, with the token that ended each."""
+    return [
+        Text((done.example.split, done.example.number), done.prompt_token_ids, done.token_ids)
+        for done in evaluation.completions
+    ]
+
+
+def reference_texts(prompts: EvalPrompts) -> list[Text]:
+    """The data set's own completions up to the budget; records without one are passed over."""
+    return [
+        Text(
+            (example.split, example.number),
+            token_ids,
+            encode_reference(prompts.tokenizer, example)[: prompts.max_new_tokens],
+        )
+        for example, token_ids in zip(prompts.examples, prompts.prompt_token_ids, strict=True)
+        if example.reference.strip()
+    ]
+
+
+def _refuse_nothing_marked(evaluation: Evaluation) -> None:
+    if evaluation.main.n == 0:
+        first = evaluation.completions[0]
+        raise DataError(
+            f"none of the {len(evaluation.completions)} completions could be marked: {first.cause}",
+            source=f"task {evaluation.task}",
+            line=first.example.number,
+        )
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

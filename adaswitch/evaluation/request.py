@@ -1,0 +1,113 @@
+"""What ``adaswitch eval`` was asked for, from its options: which model, which prompts, how answered."""
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adaswitch.config import ChainTaskConfig, RunConfig, TaskConfig, parse_config, with_overrides
+from adaswitch.errors import ConfigError
+from adaswitch.runs.config_files import parse_override, read_yaml
+from adaswitch.tasks.chain import MAX_LONGER, answer_length
+
+DEFAULT_NEW_TOKENS = {"gsm8k": 512, "gsm_plus": 512, "dialogsum": 128, "jsonl": 256}
+
+DTYPES, DEVICES = ("float32", "bfloat16", "float16"), ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class EvalRequest:
+    """A model, the prompts that it is to answer, and how."""
+
+    model: str
+    task: TaskConfig
+    limit: int
+    """Of prompts; for chain arithmetic of each split."""
+    max_new_tokens: int
+    batch_size: int = 16
+    num_samples: int = 1
+    temperature: float = 0.0
+    seed: int = 0
+    dtype: str = "float32"
+    device: str = "auto"
+    teacher: str | None = None
+    """To be compared with on the model's own completions and on the references."""
+    output: Path | None = None
+    """Where results and completions are kept."""
+
+    def __post_init__(self) -> None:
+        if self.num_samples > 1 and self.temperature == 0:
+            raise ConfigError(
+                f"--num-samples {self.num_samples}: at temperature 0 all of a prompt's completions are the same; "
+                "set --temperature, as in --temperature 1"
+            )
+        if not math.isfinite(self.temperature):
+            raise ConfigError(f"--temperature {self.temperature}: must be a number, 0 for greedy")
+        for option, value, known in (("--dtype", self.dtype, DTYPES), ("--device", self.device, DEVICES)):
+            if value not in known:
+                raise ConfigError(f"{option} {value}: must be one of {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Which prompts: of a run's config, or of a task and a file. The rest of a run's config counts too."""
+
+    task: TaskConfig
+    limit: int
+    max_new_tokens: int
+
+
+def choose_prompts(
+    config: Path | None, kind: str | None, data: str | None, overrides: Sequence[str]
+) -> Prompts:
+    """The prompts by ``--config`` or by ``--task``. Raises ``ConfigError`` unless it is exactly one of them."""
+    if (config is None) == (kind is None):
+        raise ConfigError("give exactly one of --config (a run's settings) and --task (with --data)")
+    if config is not None:
+        return prompts_of_config(config, data, overrides)
+    assert kind is not None
+    return prompts_of_task(kind, data, overrides)
+
+
+def prompts_of_config(config: Path, data: str | None, overrides: Sequence[str]) -> Prompts:
+    """The held-out prompts of a run's config: as many, and answered as long, as its trainer would.
+
+    ``data`` is a file to take them from instead. Raises ``ConfigError`` where there are none.
+    """
+    changes = [parse_override(text) for text in overrides]
+    if data is not None:
+        changes.append(("task.eval", {"path": data}))
+    run = parse_config(with_overrides(read_yaml(config), changes))
+    if not isinstance(run.task, ChainTaskConfig) and run.task.eval is None:
+        raise ConfigError(f"task.eval: {config} names no held-out data: give it with --data FILE")
+    return Prompts(run.task, run.trainer.eval_prompts, run.student.max_new_tokens)
+
+
+def prompts_of_task(kind: str, data: str | None, overrides: Sequence[str]) -> Prompts:
+    """The prompts of the task ``kind``, from the file ``data`` where it needs one.
+
+    ``overrides`` are the task's own settings, as in ``prompt_field=question``. Raises ``ConfigError``.
+    """
+    document: dict[str, object] = {"kind": kind}
+    if kind == "chain" and data is not None:
+        raise ConfigError("--data: prompts of the task chain are generated; leave it out")
+    if data is not None:
+        document |= {"train": {"path": data}, "eval": {"path": data}}
+    elif kind in DEFAULT_NEW_TOKENS:
+        raise ConfigError(f"--data: the task {kind} needs a file of records")
+    run = _run_of_task(with_overrides(document, [parse_override(text) for text in overrides]))
+    if not isinstance(run.task, ChainTaskConfig) and run.task.eval is None:
+        raise ConfigError("task.eval: there is no held-out data: give it with --data FILE")
+    return Prompts(run.task, sys.maxsize, _default_new_tokens(run.task))
+
+
+def _run_of_task(task: dict[str, object]) -> RunConfig:
+    """``task`` within the smallest run there is, so that mistakes in it are named as in a run's config."""
+    return parse_config({"name": "eval", "task": task, "teacher": {}, "student": {"model": "none"}})
+
+
+def _default_new_tokens(task: TaskConfig) -> int:
+    if isinstance(task, ChainTaskConfig):
+        return answer_length(task.max_operations + (MAX_LONGER if "longer" in task.extra_splits else 0))
+    return DEFAULT_NEW_TOKENS[task.kind]

@@ -1,1 +1,0 @@
-"""The shared side effects: the network, Ray, files and data sets. The rest of ``adaswitch`` imports none of it."""

@@ -1,0 +1,93 @@
+"""Rollouts to one batch for the trainer: padding, masks, and the one shift between tokens and predictions.
+
+Shapes: b rollouts, P the longest prompt, C the longest completion, k candidates, V tokens in the vocabulary.
+Prompts are padded on the left and completions on the right, so that every completion begins at the same
+column. The distribution of completion token j is the model's output one column earlier, P - 1 + j: with
+``logits_to_keep = C + 1`` the model computes just those, and ``logits[:, :-1]`` lines up with the teacher.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adaswitch.method.distribution import concatenate
+from adaswitch.method.rollout import Rollout
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``input_ids``, ``attention_mask``, ``position_ids`` all ``[b, P + C]``; the rest one row a real token.
+
+    ``row``, ``column`` ``[n]``: where in ``[b, C]`` each of the n real completion tokens is;
+    ``token_ids [n]``; ``top_ids [n, k]``; ``teacher_logprobs [n, k + 1]``: the teacher's outcomes, tail last;
+    ``by_teacher [n]``: who wrote the token.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+    row: Tensor
+    column: Tensor
+    token_ids: Tensor
+    top_ids: Tensor
+    teacher_logprobs: Tensor
+    by_teacher: Tensor
+    num_completion_columns: int
+    vocab_size: int
+
+    @property
+    def num_tokens(self) -> int:
+        """n: the completion tokens in the batch."""
+        return len(self.token_ids)
+
+    def completion_logits(self, logits: Tensor) -> Tensor:
+        """``[n, V']`` of the model's ``logits [b, C + 1, V']`` (``logits_to_keep = C + 1``)."""
+        # The way back of indexing with two tensors is three times as slow.
+        return logits.flatten(0, 1).index_select(0, self.row * logits.shape[1] + self.column)
+
+    def to(self, device: str) -> "Batch":
+        """The same batch on another device."""
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+
+def make_batch(rollouts: Sequence[Rollout]) -> Batch:
+    """All of ``rollouts`` side by side, of one k and one vocabulary; no prompt may be empty."""
+    if not all(rollout.prompt.token_ids for rollout in rollouts):
+        raise ValueError("a rollout without a prompt: nothing predicts its first token")
+    teacher = concatenate([rollout.teacher for rollout in rollouts])
+    prompt_width = max(len(rollout.prompt.token_ids) for rollout in rollouts)
+    completion_width = max(rollout.num_tokens for rollout in rollouts)
+    width = prompt_width + completion_width
+    input_ids = torch.zeros(len(rollouts), width, dtype=torch.long)
+    attention_mask = torch.zeros_like(input_ids)
+    for i, rollout in enumerate(rollouts):
+        tokens = rollout.prompt.token_ids + rollout.completion_token_ids
+        start = prompt_width - len(rollout.prompt.token_ids)
+        input_ids[i, start : start + len(tokens)] = torch.tensor(tokens)
+        attention_mask[i, start : start + len(tokens)] = 1
+    lengths = torch.tensor([rollout.num_tokens for rollout in rollouts])
+    row, column = (torch.arange(completion_width) < lengths[:, None]).nonzero(as_tuple=True)
+    return Batch(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        position_ids=(attention_mask.cumsum(-1) - 1).clamp_min(0),
+        row=row,
+        column=column,
+        token_ids=input_ids[row, prompt_width + column],
+        top_ids=teacher.ids,
+        teacher_logprobs=teacher.outcome_logprobs(),
+        by_teacher=torch.cat([torch.from_numpy(rollout.by_teacher) for rollout in rollouts]),
+        num_completion_columns=completion_width,
+        vocab_size=teacher.vocab_size,
+    )
+
+
+def micro_batches(rollouts: Sequence[Rollout], size: int) -> list[Batch]:
+    """``rollouts`` in their order, ``size`` to a batch."""
+    return [make_batch(rollouts[start : start + size]) for start in range(0, len(rollouts), size)]

@@ -1,0 +1,136 @@
+"""``RolloutDraft``: a rollout while it is being written, and its books."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from adaswitch.errors import TeacherProtocolError
+from adaswitch.method.distribution import TopK, concatenate
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.roles import Budget, Chunk, Continuation
+from adaswitch.method.rollout import Costs, Ending, Rollout
+
+
+@dataclass
+class RolloutDraft:
+    """A rollout while it is being written."""
+
+    prompt: Prompt
+    budget: Budget
+    token_ids: list[int] = field(default_factory=list)
+    divergences: list[float] = field(default_factory=list)
+    thresholds: list[float] = field(default_factory=list)
+    costs: Costs = field(default_factory=Costs)
+    _by_teacher: list[bool] = field(default_factory=list)
+    _rows: list[TopK] = field(default_factory=list)
+
+    @property
+    def num_left(self) -> int:
+        """How many tokens ``max_new_tokens`` leaves."""
+        return self.budget.max_new_tokens - len(self.token_ids)
+
+    @property
+    def num_left_for_teacher(self) -> int:
+        """How many of them the teacher may still write."""
+        if self.prompt.max_teacher_tokens is None:
+            return self.num_left
+        return min(self.num_left, self.prompt.max_teacher_tokens - self.costs.teacher_tokens)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the completion is over."""
+        return self.num_left == 0 or self._stopped
+
+    @property
+    def _stopped(self) -> bool:
+        return bool(self.token_ids) and self.token_ids[-1] in self.budget.stop_token_ids
+
+    def waiting(self, what: str) -> "_Stopwatch":
+        """Adds the seconds spent inside to the field ``what`` of ``costs``."""
+        return _Stopwatch(self, what)
+
+    def add_explored(
+        self, chunk: Chunk, scores: TopK, new: list[float], thresholds: list[float], crossing: int | None
+    ) -> None:
+        """Take over the student's tokens before the crossing, and what was seen up to it.
+
+        Once there has been a token without a divergence, those of later tokens are left out.
+        """
+        num_written = len(chunk.token_ids)
+        if not 1 <= num_written <= self.num_left:
+            raise ValueError(f"the student was to write 1 to {self.num_left} tokens, it wrote {num_written}")
+        if len(scores) != num_written:
+            raise ValueError(f"the student wrote {num_written} tokens, from {len(scores)} distributions")
+        num_kept = num_written if crossing is None else crossing
+        if len(self.divergences) == len(self.token_ids):
+            self.divergences += new[: len(thresholds)]
+            self.thresholds += thresholds
+        self._add(chunk.token_ids[:num_kept], scores.rows(0, num_kept), by_teacher=False)
+        self._spend(
+            student_tokens=num_written, wasted_tokens=num_written - num_kept, scored_tokens=num_written
+        )
+
+    def add_guided(self, continuation: Continuation, num_tokens: int) -> None:
+        """Take over what the teacher wrote: ``num_tokens``, or up to a stop token."""
+        num_written = len(continuation.token_ids)
+        self._add(continuation.token_ids, continuation.distributions, by_teacher=True)
+        self._spend(teacher_tokens=num_written)
+        if num_written > num_tokens or (num_written < num_tokens and not (num_written and self._stopped)):
+            raise TeacherProtocolError(
+                f"prompt {self.prompt.id}: the teacher was to write {num_tokens} tokens or up to a stop token, "
+                f"and wrote {num_written}"
+            )
+
+    def add_reference(self, token_ids: Sequence[int], scores: TopK) -> None:
+        """Take over the data set's tokens, which the teacher has scored."""
+        if len(scores) != len(token_ids):
+            raise TeacherProtocolError(
+                f"prompt {self.prompt.id}: {len(token_ids)} tokens were to be scored, the teacher gave "
+                f"{len(scores)} rows"
+            )
+        self._add(token_ids, scores, by_teacher=True)
+        self._spend(scored_tokens=len(token_ids))
+
+    def finish(self) -> Rollout:
+        """The rollout, once it has ended. Its ``weights_version`` is for the caller to set."""
+        return Rollout(
+            prompt=self.prompt,
+            completion_token_ids=tuple(self.token_ids),
+            by_teacher=np.array(self._by_teacher, dtype=np.bool_),
+            teacher=concatenate(self._rows),
+            divergences=tuple(self.divergences),
+            thresholds=tuple(self.thresholds),
+            ending=self._ending,
+            weights_version=0,
+            costs=self.costs,
+        )
+
+    @property
+    def _ending(self) -> Ending:
+        if self._stopped:
+            return Ending.STOP
+        spent = self.num_left > 0 and self.num_left_for_teacher == 0
+        return Ending.BUDGET if spent else Ending.LENGTH
+
+    def _add(self, token_ids: Sequence[int], rows: TopK, *, by_teacher: bool) -> None:
+        self.token_ids += token_ids
+        self._rows.append(rows)
+        self._by_teacher += [by_teacher] * len(token_ids)
+
+    def _spend(self, **amounts: float) -> None:
+        self.costs = replace(
+            self.costs, **{name: getattr(self.costs, name) + amount for name, amount in amounts.items()}
+        )
+
+
+class _Stopwatch:
+    def __init__(self, draft: RolloutDraft, what: str) -> None:
+        self._draft, self._what, self._started = draft, what, 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._draft._spend(**{self._what: time.perf_counter() - self._started})

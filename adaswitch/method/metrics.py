@@ -1,0 +1,59 @@
+"""What is reported of a step: names as in ``metrics.jsonl``, and how they follow from the rollouts."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+import torch
+
+from adaswitch.method.rollout import Ending, Rollout
+
+
+def rollout_metrics(rollouts: Sequence[Rollout], version: int) -> dict[str, float | int | None]:
+    """Metrics of one step's rollouts, which train weights of ``version``.
+
+    ``switch_rate`` counts rollouts with a token that is not the student's; ``mean_switch_position`` is that of
+    the first such token over those, in tokens, and None where there are none. ``budget_cut_rate`` counts those
+    that the teacher's budget cut short, ``budget_spent_rate`` those that used theirs up. Seconds are means over
+    the rollouts of what each waited for. Of rollouts that are replayed, tokens, seconds and ``staleness`` are
+    those of the run that recorded them.
+    The teacher's entropy at each stage, in nats a token over the k + 1 outcomes, is that of rollouts which have
+    both stages.
+    """
+    positions = [r.switch_position for r in rollouts if r.switch_position is not None]
+    divergences = [d for r in rollouts for d in r.divergences]
+    entropy_exploration, entropy_guidance = _teacher_entropies(rollouts)
+    return {
+        "switch_rate": len(positions) / len(rollouts),
+        "mean_switch_position": fmean(positions) if positions else None,
+        "mean_divergence": fmean(divergences) if divergences else None,
+        "mean_teacher_entropy_exploration": entropy_exploration,
+        "mean_teacher_entropy_guidance": entropy_guidance,
+        "mean_completion_tokens": fmean(r.num_tokens for r in rollouts),
+        "stop_rate": fmean(r.ending is Ending.STOP for r in rollouts),
+        "budget_cut_rate": fmean(r.ending is Ending.BUDGET for r in rollouts),
+        "budget_spent_rate": fmean(_has_spent_its_budget(r) for r in rollouts),
+        "student_tokens": sum(r.costs.student_tokens for r in rollouts),
+        "teacher_tokens": sum(r.costs.teacher_tokens for r in rollouts),
+        "scored_tokens": sum(r.costs.scored_tokens for r in rollouts),
+        "wasted_tokens": sum(r.costs.wasted_tokens for r in rollouts),
+        "staleness": max(version - r.weights_version for r in rollouts),
+        "write_s": fmean(r.costs.write_s for r in rollouts),
+        "score_s": fmean(r.costs.score_s for r in rollouts),
+        "generate_s": fmean(r.costs.generate_s for r in rollouts),
+    }
+
+
+def _has_spent_its_budget(rollout: Rollout) -> bool:
+    limit = rollout.prompt.max_teacher_tokens
+    return limit is not None and rollout.costs.teacher_tokens >= limit
+
+
+def _teacher_entropies(rollouts: Sequence[Rollout]) -> tuple[float | None, float | None]:
+    """Means over the student's and over the teacher's tokens; None where no rollout has both."""
+    both = [r for r in rollouts if 0 < r.by_teacher.sum() < r.num_tokens]
+    if not both:
+        return None, None
+    logprobs = torch.cat([r.teacher.outcome_logprobs() for r in both])
+    entropies = torch.special.entr(logprobs.double().exp()).sum(-1)
+    by_teacher = torch.cat([torch.from_numpy(r.by_teacher) for r in both])
+    return float(entropies[~by_teacher].mean()), float(entropies[by_teacher].mean())

@@ -1,0 +1,175 @@
+"""What a run came to, from its run directory: marks before and after, switching, tokens, time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from adaswitch.runs.directory import NUMBER, NUMBER_OR_NONE, TEXT, Fields, RunDirectory, read_records
+from adaswitch.tasks.scores import ALL_SPLITS, MAIN_SPLIT
+
+TOKEN_NAMES = {
+    "student_tokens": "written by the student",
+    "wasted_tokens": "  of these after a switch, thrown away",
+    "scored_tokens": "scored by the teacher",
+    "teacher_tokens": "written by the teacher",
+}
+PHASE_NAMES = {
+    "wait_s": "waiting for rollouts",
+    "update_s": "forward, backward, optimizer",
+    "publish_s": "publishing weights",
+}
+ROLLOUT_NAMES = {
+    "write_s": "student writing",
+    "score_s": "teacher scoring",
+    "generate_s": "teacher writing",
+}
+
+STEP_FIELDS: Fields = {
+    **dict.fromkeys(("loss", "switch_rate", *TOKEN_NAMES, *PHASE_NAMES, *ROLLOUT_NAMES), NUMBER),
+    "mean_switch_position": NUMBER_OR_NONE,
+}
+EVAL_FIELDS: Fields = {
+    "step": NUMBER,
+    "split": TEXT,
+    "metric": TEXT,
+    "value": NUMBER_OR_NONE,
+    "n": NUMBER,
+    "unmarked": NUMBER_OR_NONE,
+    "eval_s": NUMBER,
+}
+"""Records of older runs lack ``unmarked``."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures of a run. Rates and positions are means over its first and last tenth of steps."""
+
+    num_steps: int
+    evals: list[dict[str, Any]]
+    loss: tuple[float, float]
+    switch_rate: tuple[float, float]
+    switch_position: tuple[float | None, float | None]
+    tokens: dict[str, int]
+    seconds: dict[str, float]
+    rollout_seconds: dict[str, float]
+
+
+def summarise(run: RunDirectory) -> Summary | None:
+    """The figures of ``run``; None if it has not done a step. Raises ``DataError`` for a damaged record."""
+    metrics = list(read_records(run.metrics, STEP_FIELDS))
+    if not metrics:
+        return None
+    tenth = max(1, len(metrics) // 10)
+    first, last = metrics[:tenth], metrics[len(metrics) - tenth :]
+    evals = list(read_records(run.evals, EVAL_FIELDS))
+    return Summary(
+        num_steps=len(metrics),
+        evals=evals,
+        loss=(_mean(first, "loss") or 0.0, _mean(last, "loss") or 0.0),
+        switch_rate=(_mean(first, "switch_rate") or 0.0, _mean(last, "switch_rate") or 0.0),
+        switch_position=(_mean(first, "mean_switch_position"), _mean(last, "mean_switch_position")),
+        tokens={name: sum(record[name] for record in metrics) for name in TOKEN_NAMES},
+        seconds={name: sum(record[name] for record in metrics) for name in PHASE_NAMES}
+        | {"eval_s": _eval_seconds(evals)},
+        rollout_seconds={name: _mean(metrics, name) or 0.0 for name in ROLLOUT_NAMES},
+    )
+
+
+def _eval_seconds(evals: Sequence[dict[str, Any]]) -> float:
+    """Each evaluation's time counts once, however many splits and metrics it has."""
+    return float(sum({record["step"]: record["eval_s"] for record in evals}.values()))
+
+
+def _mean(records: Sequence[dict[str, Any]], name: str) -> float | None:
+    values = [record[name] for record in records if record.get(name) is not None]
+    return fmean(values) if values else None
+
+
+def print_summary(
+    run: RunDirectory, summary: Summary, start_seconds: dict[str, float], console: Console
+) -> None:
+    """Print the figures for people. ``start_seconds`` is how long services took to be ready, by name."""
+    console.print(
+        Group(Text(), _results(summary), Text(), _tokens(summary), Text(), _times(summary, start_seconds))
+    )
+    console.print(f"\nrun directory: [bold]{run.path}[/bold]", highlight=False, soft_wrap=True)
+    console.print(f"look at its rollouts: adaswitch inspect {run.path}", highlight=False, soft_wrap=True)
+
+
+def _results(summary: Summary) -> Table:
+    table = _table("result", "before", "after")
+    for label, before, after in _eval_rows(summary.evals):
+        table.add_row(escape(label), _share(before), f"[bold green]{_share(after)}[/bold green]")
+    table.add_row("loss, nats a token", *(f"{value:.3f}" for value in summary.loss))
+    table.add_row("rollouts that switched", *(f"{value:.0%}" for value in summary.switch_rate))
+    table.add_row(
+        "mean switch position, tokens",
+        *("-" if value is None else f"{value:.1f}" for value in summary.switch_position),
+    )
+    return table
+
+
+def _eval_rows(evals: Sequence[dict[str, Any]]) -> list[tuple[str, float | None, float | None]]:
+    """For every split and metric what it is, and its value in the first and in the last evaluation."""
+    if not evals:
+        return []
+    first = {
+        (record["split"], record["metric"]): record for record in evals if record["step"] == evals[0]["step"]
+    }
+    rows = []
+    for record in evals:
+        if record["step"] != evals[len(evals) - 1]["step"]:
+            continue
+        before = first.get((record["split"], record["metric"]))
+        value_before = None if before is None else before.get("value")
+        rows.append((_eval_label(before or record, record), value_before, record.get("value")))
+    return rows
+
+
+def _eval_label(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """What was marked, by the evaluation ``after``, and how much could not be, in either of both."""
+    split = after["split"]
+    name = "held-out prompts" if split in (MAIN_SPLIT, ALL_SPLITS) else f"prompts: {split}"
+    label = f"{after['metric'].replace('_', ' ')} on {after['n']} {name}"
+    unmarked_before, unmarked_after = (record.get("unmarked") or 0 for record in (before, after))
+    if unmarked_before != unmarked_after:
+        return f"{label} (unmarked: {unmarked_before} before, {unmarked_after} after)"
+    return f"{label} ({unmarked_after} unmarked)" if unmarked_after else label
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _tokens(summary: Summary) -> Table:
+    table = _table("tokens", f"in {summary.num_steps} steps")
+    for name, label in TOKEN_NAMES.items():
+        table.add_row(label, f"{summary.tokens[name]:,}")
+    return table
+
+
+def _times(summary: Summary, start_seconds: dict[str, float]) -> Table:
+    table = _table("where the time went", "seconds")
+    for name, seconds in start_seconds.items():
+        table.add_row(f"{name} getting ready", f"{seconds:.1f}")
+    for name, label in PHASE_NAMES.items():
+        table.add_row(label, f"{summary.seconds[name]:.1f}")
+        if name == "wait_s":
+            for part, part_label in ROLLOUT_NAMES.items():
+                table.add_row(f"  a rollout: {part_label}", f"{summary.rollout_seconds[part]:.3f}")
+    table.add_row("evaluating", f"{summary.seconds['eval_s']:.1f}")
+    return table
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold cyan")
+    table.add_column(headers[0], min_width=40)
+    for header in headers[1:]:
+        table.add_column(header, justify="right", min_width=10)
+    return table

@@ -1,0 +1,26 @@
+"""Clients of a teacher: of our own service, or of any vLLM server; and of several that serve the same one."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adaswitch.config import RunConfig
+    from adaswitch.teachers.native import TeacherClient
+    from adaswitch.teachers.openai import OpenAIClient
+
+
+def connect_teacher(
+    config: "RunConfig", say: Callable[[str], None] = lambda line: None
+) -> "TeacherClient | OpenAIClient":
+    """The client that a run's settings ask for.
+
+    Raises ``UserError`` for an address that nobody could have, or a student without a tokenizer.
+    """
+    # Here, so that those who only ask whether a teacher is ready import neither torch nor transformers.
+    from adaswitch.data.models import load_tokenizer
+    from adaswitch.teachers.native import TeacherClient
+    from adaswitch.teachers.openai import OpenAIClient
+
+    if config.teacher.api == "openai":
+        return OpenAIClient.from_config(config.teacher, load_tokenizer(config.student.model), say=say)
+    return TeacherClient.from_config(config.teacher, say=say)

@@ -1,0 +1,94 @@
+"""The connections to a teacher, as its configuration describes them: addresses, key, headers, timeouts."""
+
+import asyncio
+import os
+
+import httpx
+
+from adaswitch.config.teacher import TeacherConfig
+from adaswitch.contract.keys import split_keys
+from adaswitch.contract.wire import JSON_TYPE, TIMEOUT_HEADER, safetensors_type
+from adaswitch.errors import ConfigError
+from adaswitch.teachers.replicas import ReplicaTransport
+
+Transport = httpx.AsyncBaseTransport
+"""What carries a client's requests; tests hand in one that ends in the same process."""
+
+
+class BoundedTransport(httpx.AsyncBaseTransport):
+    """The whole of each answer over ``inner`` within ``timeout_s``; httpx's own limits are for each piece of it."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, timeout_s: float) -> None:
+        self._inner = inner
+        self._timeout_s = timeout_s
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The answer, read. Raises ``httpx.ReadTimeout``."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._inner.handle_async_request(request)
+                await response.aread()
+        except TimeoutError:
+            raise httpx.ReadTimeout(f"no whole answer within {self._timeout_s:g} s") from None
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()
+
+
+def all_urls(config: TeacherConfig) -> list[str]:
+    """The addresses of the teacher."""
+    return [config.url, *config.replicas]
+
+
+def http_client(
+    config: TeacherConfig, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
+    """The connections that ``config`` describes. The key comes from the environment variable that it names.
+
+    Raises ``ConfigError`` for an address that nobody could have, and for a key that no header can hold.
+    """
+    urls = all_urls(config)
+    for url in urls:
+        _check_url(url)
+    # No bound: httpcore counts a connection whose request was cancelled too early for ever (its issue 1093), and a
+    # pool that is full of those answers nobody. Who asks sends few requests at once, and the service bounds them.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    bounded = BoundedTransport(
+        transport or httpx.AsyncHTTPTransport(limits=limits),
+        config.connect_timeout_s + config.request_timeout_s,
+    )
+    return httpx.AsyncClient(
+        base_url=config.url,
+        headers=_headers(config),
+        timeout=httpx.Timeout(config.request_timeout_s, connect=config.connect_timeout_s),
+        transport=ReplicaTransport(urls, bounded) if config.replicas else bounded,
+    )
+
+
+def _headers(config: TeacherConfig) -> dict[str, str]:
+    """Of every request: the key, the form of answers, and when nobody will wait for one any more."""
+    headers = {"Accept": safetensors_type(config.logprobs), "Content-Type": JSON_TYPE}
+    if config.api == "native":
+        headers[TIMEOUT_HEADER] = f"{config.request_timeout_s:g}"
+    keys = split_keys(os.environ.get(config.api_key_env, ""))
+    if not keys:
+        return headers
+    key = keys[0]
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"teacher.api_key_env: the key in the environment variable {config.api_key_env} has characters that no "
+            "HTTP header can hold; set it to plain ASCII, as the teacher has it"
+        )
+    return headers | {"Authorization": f"Bearer {key}"}
+
+
+def _check_url(url: str) -> None:
+    try:
+        parsed = httpx.URL(url)
+        usable = parsed.scheme in ("http", "https") and bool(parsed.host)
+    except httpx.InvalidURL:
+        usable = False
+    if not usable:
+        raise ConfigError(f"teacher.url: {url!r} is no address; write it as in http://127.0.0.1:8000")

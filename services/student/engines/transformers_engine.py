@@ -1,0 +1,99 @@
+"""The student on transformers: batched decoding with a key-value cache. Best for small models, and on CPU."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
+
+from adaswitch.errors import ModelError
+from adaswitch.method.decoding import Decoder, Draft
+from adaswitch.method.roles import Chunk
+from adaswitch.method.sampling import draw, position_uniforms
+from services.student.engines.engine import WriteRequest
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the student writes: the run's seed, the temperature, and what ends a completion."""
+
+    seed: int
+    temperature: float
+    max_new_tokens: int
+    stop_token_ids: Collection[int]
+
+
+class TransformersEngine:
+    """A ``StudentEngine``. Each prompt keeps its cache from chunk to chunk."""
+
+    def __init__(self, model: PreTrainedModel, vocab_size: int, sampling: Sampling, device: str) -> None:
+        """``vocab_size`` is the tokenizer's: padding rows of the embedding can never be drawn."""
+        self._model = model.to(device).eval()  # type: ignore[arg-type]
+        self._decoder = Decoder(self._model, DynamicCache, vocab_size, device)
+        self._sampling = sampling
+        self._drafts: dict[int, Draft] = {}
+
+    @classmethod
+    def from_folder(
+        cls, folder: str, dtype: str, vocab_size: int, sampling: Sampling, device: str
+    ) -> "TransformersEngine":
+        """Load the model from a Hugging Face folder, or by name from the hub."""
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+        return cls(model, vocab_size, sampling, device)
+
+    def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
+        """See ``StudentEngine``."""
+        drafts = [self._draft(request) for request in requests]
+        uniforms = torch.stack([self._uniforms(request) for request in requests])
+        written = self._decoder.write(
+            drafts,
+            [request.num_tokens for request in requests],
+            [self._sampling.stop_token_ids] * len(requests),
+            lambda logprobs, j: draw(
+                logprobs, uniforms[:, j].to(logprobs.device), self._sampling.temperature
+            ),
+        )
+        return [Chunk(new.token_ids, new.logprobs) for new in written]
+
+    def _draft(self, request: WriteRequest) -> Draft:
+        """The prompt's draft, whose cache is used as far as it holds the same tokens."""
+        token_ids = [*request.prompt.token_ids, *request.completion]
+        draft = Draft(token_ids)
+        earlier = self._drafts.get(request.prompt.id)
+        if earlier is not None and earlier.cache is not None:
+            cached = earlier.token_ids[: earlier.num_cached]
+            num_same = _num_same(cached, token_ids)
+            draft.cache = earlier.cache[..., :num_same, :] if num_same else None
+        self._drafts[request.prompt.id] = draft
+        return draft
+
+    def _uniforms(self, request: WriteRequest) -> Tensor:
+        """Of the positions that may be written, padded to the whole budget."""
+        budget = self._sampling.max_new_tokens
+        numbers = position_uniforms(self._sampling.seed, request.prompt.id, 2 * budget)
+        return torch.from_numpy(numbers[len(request.completion) : len(request.completion) + budget])
+
+    def forget(self, prompt_ids: Sequence[int]) -> None:
+        """See ``StudentEngine``."""
+        for prompt_id in prompt_ids:
+            self._drafts.pop(prompt_id, None)
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """See ``StudentEngine``. Tied parameters come once, under their first name."""
+        own = dict(self._model.named_parameters())
+        if own.keys() != weights.keys():
+            different = sorted(own.keys() ^ weights.keys())
+            raise ModelError(
+                f"the published weights are another model's: {different[0]} is on one side only; "
+                "student.model must be the same for students and trainer"
+            )
+        with torch.no_grad():
+            for name, parameter in own.items():
+                parameter.copy_(weights[name])
+
+
+def _num_same(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

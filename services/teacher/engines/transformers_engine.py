@@ -1,0 +1,296 @@
+"""The teacher on transformers: for light installs and tests, and as the reference for vLLM.
+
+Each request is one batch of its own in one worker thread, so that the same request gets the same bits,
+whatever else goes on. Rows of the whole vocabulary are there for ``MAX_LOGITS`` numbers at a time: of a longer
+sequence or continuation the top k are kept, piece by piece.
+
+Shapes: b sequences, n positions, V tokens in the vocabulary, V' rows of the embedding, k candidates.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adaswitch.config.teacher import TeacherServiceConfig
+from adaswitch.contract.wire import (
+    FinishReason,
+    GeneratePrompt,
+    GenerateRequest,
+    ModelInfo,
+    ScoreSequence,
+    SequenceAnswer,
+)
+from adaswitch.method.decoding import Decoder, Draft
+from adaswitch.method.sampling import draw, position_uniforms
+from services.teacher.engines.engine import EngineLostError, check_finite, in_daemon_thread
+from services.teacher.engines.model_folder import model_info, read_model_folder
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, PreTrainedModel
+
+T = TypeVar("T")
+MAX_LOGITS = 2**26
+"""Rows times V' of one forward pass of scoring, or of one piece of a continuation: 256 MiB in float32,
+of which there are two at a time."""
+MAX_DRAWN = 2**22
+"""Rows times V that tokens are drawn from at once, since drawing takes several copies in float64."""
+
+
+class Abandoned(Exception):
+    """Raised in the worker thread once nobody waits for its answer."""
+
+
+class TransformersEngine:
+    """See ``TeacherEngine``."""
+
+    def __init__(self, config: TeacherServiceConfig) -> None:
+        self._config = config
+        self._info: ModelInfo | None = None
+        self._model: PreTrainedModel | None = None
+        self._decoder: Decoder | None = None
+        self._row_size = 0
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="engine")
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is served."""
+        if self._info is None:
+            raise EngineLostError("the engine has not started")
+        return self._info
+
+    @property
+    def alive(self) -> bool:
+        """True from ``start`` until ``close``."""
+        return self._model is not None
+
+    def why_lost(self) -> None:
+        """It lives in this process, and ends with it."""
+
+    async def start(self) -> None:
+        """Load the model."""
+        await in_daemon_thread(self._load)
+
+    def _load(self) -> None:
+        from transformers import AutoModelForCausalLM, DynamicCache
+        from transformers.utils import logging
+
+        from adaswitch.data.models import load
+
+        logging.disable_progress_bar()
+        torch.set_num_threads(self._config.num_threads)
+        facts = read_model_folder(self._config)
+        model = load(AutoModelForCausalLM.from_pretrained, self._config.model, "model", dtype=facts.dtype)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = model.eval().to(device)
+        self._decoder = Decoder(self._model, DynamicCache, facts.vocab_size, device)
+        self._row_size = facts.num_embedding_rows
+        self._info = model_info(self._config, facts)
+
+    async def score(self, sequences: Sequence[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
+        """All sequences in groups that fit ``MAX_LOGITS``."""
+        return await self._in_worker(lambda abandoned: self._score(sequences, top_k, abandoned))
+
+    async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
+        """All prompts as one batch."""
+        return await self._in_worker(lambda abandoned: self._generate(request, abandoned))
+
+    async def _in_worker(self, work: Callable[[threading.Event], T]) -> T:
+        abandoned = threading.Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, work, abandoned)
+        finally:
+            abandoned.set()
+
+    @torch.inference_mode()
+    def _score(
+        self, sequences: Sequence[ScoreSequence], top_k: int, abandoned: threading.Event
+    ) -> list[SequenceAnswer]:
+        answers: list[SequenceAnswer] = []
+        for group in _groups(sequences, self._row_size):
+            slices = zip(*self._slices(group, top_k, abandoned), strict=True)
+            answers += [_joined(parts, None) for parts in slices]
+        return answers
+
+    def _slices(
+        self, group: Sequence[ScoreSequence], top_k: int, abandoned: threading.Event
+    ) -> Iterator[list[SequenceAnswer]]:
+        """A part of each one's answer, then the next part of each.
+
+        Of a sequence too long for one forward pass each slice goes on from the keys and values of those before
+        it, so that every token is fed once, and the model itself makes its logits of its hidden states.
+        """
+        from transformers import DynamicCache
+
+        padded = _right_padded(group)
+        width = padded.shape[1]
+        begin = min(sequence.start for sequence in group) - 1
+        num_columns = max(1, MAX_LOGITS // (len(group) * self._row_size))
+        cache = DynamicCache() if width - begin > num_columns else None
+        num_fed = 0
+        for column in range(begin, width, num_columns):
+            if abandoned.is_set():
+                raise Abandoned
+            end = min(column + num_columns, width)
+            # Under no name: the next slice would be made beside it.
+            yield [
+                _scored_part(sequence, column, rows, top_k)
+                for sequence, rows in zip(
+                    group, self._forward(padded[:, num_fed:end], end - column, cache), strict=True
+                )
+            ]
+            num_fed = end
+
+    def _forward(self, token_ids: Tensor, num_kept: int, cache: "DynamicCache | None") -> Tensor:
+        """The log-probabilities ``[b, num_kept, V]`` after the last of ``token_ids [b, n]``."""
+        if self._model is None:
+            raise EngineLostError("the engine is closed")
+        output = self._model(
+            input_ids=token_ids.to(self._model.device),
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=num_kept,
+        )
+        logits: Tensor = output.logits[..., : self.info.vocab_size]
+        return logits.float().log_softmax(-1).cpu()
+
+    def _generate(self, request: GenerateRequest, abandoned: threading.Event) -> list[SequenceAnswer]:
+        longest = max(prompt.max_tokens for prompt in request.prompts)
+        writing = [_Writing(prompt, longest) for prompt in request.prompts]
+        while unfinished := [one for one in writing if one.finish_reason is None]:
+            self._write_on(unfinished, request, abandoned)
+        return [_joined(one.parts, one.finish_reason) for one in writing]
+
+    def _write_on(
+        self, unfinished: Sequence["_Writing"], request: GenerateRequest, abandoned: threading.Event
+    ) -> None:
+        """As many tokens of each as may have their whole rows at once."""
+        if self._decoder is None:
+            raise EngineLostError("the engine is closed")
+        num_rows = max(1, MAX_LOGITS // (len(unfinished) * self._row_size))
+        written = self._decoder.write(
+            [one.draft for one in unfinished],
+            [min(num_rows, one.num_left) for one in unfinished],
+            [one.stop_token_ids for one in unfinished],
+            _chooser(unfinished, request, abandoned),
+        )
+        for one, new in zip(unfinished, written, strict=True):
+            one.parts.append(_part(new.token_ids, new.logprobs, request.top_k))
+
+    async def close(self) -> None:
+        """Give up the model; what is being computed is abandoned at its next step."""
+        self._model = self._decoder = None
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def metrics_text(self) -> str:
+        """There are none."""
+        return ""
+
+
+class _Writing:
+    """One prompt's continuation so far, in ``parts``."""
+
+    def __init__(self, prompt: GeneratePrompt, num_positions: int) -> None:
+        """``num_positions`` is how many tokens are drawn, those included that are thrown away behind the last."""
+        self.draft = Draft(list(prompt.token_ids))
+        self.stop_token_ids = frozenset(prompt.stop_token_ids)
+        self.parts: list[SequenceAnswer] = []
+        self._prompt = prompt
+        self._uniforms = torch.from_numpy(position_uniforms(prompt.seed, 0, num_positions))
+
+    @property
+    def num_left(self) -> int:
+        """How many tokens may still be written."""
+        return self._prompt.max_tokens - self._num_written
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """What ended it, if it has ended."""
+        if self._num_written and self.draft.token_ids[-1] in self.stop_token_ids:
+            return "stop"
+        return None if self.num_left else "length"
+
+    @property
+    def uniforms(self) -> Tensor:
+        """The numbers that the next tokens are drawn with."""
+        return self._uniforms[self._num_written :]
+
+    @property
+    def _num_written(self) -> int:
+        return len(self.draft.token_ids) - len(self._prompt.token_ids)
+
+
+def _chooser(
+    writing: Sequence[_Writing], request: GenerateRequest, abandoned: threading.Event
+) -> Callable[[Tensor, int], Tensor]:
+    """What draws the next tokens of ``writing``, as ``Decoder.write`` takes it."""
+    uniforms = torch.stack([one.uniforms for one in writing])
+
+    def choose(logprobs: Tensor, position: int) -> Tensor:
+        if abandoned.is_set():
+            raise Abandoned
+        num_rows = max(1, MAX_DRAWN // logprobs.shape[-1])
+        numbers = uniforms[:, position].to(logprobs.device)
+        return torch.cat(
+            [
+                draw(rows, row_numbers, request.temperature, request.top_p)
+                for rows, row_numbers in zip(logprobs.split(num_rows), numbers.split(num_rows), strict=True)
+            ]
+        )
+
+    return choose
+
+
+def _groups(sequences: Sequence[ScoreSequence], row_size: int) -> list[list[ScoreSequence]]:
+    """``sequences`` in order; the padded logits of a group of several number at most ``MAX_LOGITS``."""
+    groups: list[list[ScoreSequence]] = [[]]
+    for sequence in sequences:
+        grown = [*groups[-1], sequence]
+        if groups[-1] and len(grown) * max(len(s.token_ids) for s in grown) * row_size > MAX_LOGITS:
+            groups.append([sequence])
+        else:
+            groups[-1] = grown
+    return groups
+
+
+def _right_padded(group: Sequence[ScoreSequence]) -> Tensor:
+    """The tokens ``[b, n]``. Padding on the right needs no mask: a causal model never looks ahead."""
+    width = max(len(s.token_ids) for s in group)
+    return torch.tensor([s.token_ids + [0] * (width - len(s.token_ids)) for s in group])
+
+
+def _scored_part(sequence: ScoreSequence, column: int, rows: Tensor, top_k: int) -> SequenceAnswer:
+    """Of the ``rows [n, V]`` after the tokens from ``column`` on, those that ``sequence`` asks for."""
+    first = max(sequence.start - 1, column)
+    end = min(len(sequence.token_ids), column + len(rows))
+    return _part(sequence.token_ids[first + 1 : end + 1], rows[first - column : end - column], top_k)
+
+
+def _part(token_ids: Sequence[int], rows: Tensor, top_k: int) -> SequenceAnswer:
+    """The first of ``rows [n, V]`` at ``token_ids``, and the top k of all."""
+    wanted = torch.tensor(token_ids, dtype=torch.long)
+    top_logprobs, top_ids = rows.topk(top_k, dim=-1)
+    return check_finite(
+        SequenceAnswer(
+            token_ids=wanted.numpy().astype(np.int32),
+            token_logprobs=rows[: len(wanted)].gather(-1, wanted.unsqueeze(-1)).squeeze(-1).numpy(),
+            top_ids=top_ids.numpy().astype(np.int32),
+            top_logprobs=top_logprobs.numpy(),
+        )
+    )
+
+
+def _joined(parts: Sequence[SequenceAnswer], finish_reason: FinishReason | None) -> SequenceAnswer:
+    """``parts`` one after the other."""
+    return SequenceAnswer(
+        token_ids=np.concatenate([part.token_ids for part in parts]),
+        token_logprobs=np.concatenate([part.token_logprobs for part in parts]),
+        top_ids=np.concatenate([part.top_ids for part in parts]),
+        top_logprobs=np.concatenate([part.top_logprobs for part in parts]),
+        finish_reason=finish_reason,
+    )

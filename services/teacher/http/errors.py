@@ -1,0 +1,116 @@
+"""Every answer that is not a 2xx, in the contract's form."""
+
+import logging
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request, Response
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from adaswitch.contract.wire import JSON_TYPE, ErrorBody, ErrorDetail
+from adaswitch.errors import NonFiniteError
+from services.teacher.engines.engine import EngineFaultError, EngineLostError, RequestRefusedError
+
+logger = logging.getLogger(__name__)
+
+CLIENT_CLOSED_REQUEST = 499
+"""What the metrics count a request as whose client hung up; nobody receives it."""
+RETRY_AFTER_S = 1
+MAX_FIELD_CHARACTERS = 200
+"""Of a field's name in an error: clients may make up long ones."""
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+class ApiError(Exception):
+    """An error of the contract. ``field`` is the dotted path of what is at fault: ``sequences.0.start``."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """``code`` is stable, ``message`` is for people."""
+        super().__init__(message)
+        self.status = status
+        self.detail = ErrorDetail(code=code, message=message, field=field)
+        self.headers = headers
+
+    def response(self) -> Response:
+        """The HTTP answer."""
+        body = ErrorBody(error=self.detail).model_dump_json(exclude_none=True)
+        return Response(body, self.status, self.headers, media_type=JSON_TYPE)
+
+
+def unavailable(code: str, message: str) -> ApiError:
+    """503: the same request may succeed later."""
+    return ApiError(503, code, message, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def busy(code: str, message: str) -> ApiError:
+    """429: the same request may succeed once others have been answered."""
+    return ApiError(429, code, message, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def internal() -> ApiError:
+    """500: a fault of the service's own, which is logged where it is caught."""
+    return ApiError(500, "internal", "an error in the service; its log has it under the request's id")
+
+
+def out_of_range(field: str, message: str) -> ApiError:
+    """422 for ``field``."""
+    return ApiError(422, "out_of_range", message, field=field)
+
+
+def from_validation(error: ValidationError) -> ApiError:
+    """400 for what is not JSON, else 422 with the first field at fault."""
+    finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    message = finding["msg"].removeprefix("Value error, ")
+    if finding["type"] == "json_invalid":
+        return ApiError(400, "not_json", message)
+    field = ".".join(str(part) for part in finding["loc"])[:MAX_FIELD_CHARACTERS]
+    return ApiError(422, "invalid_field", f"{field or 'body'}: {message}", field=field or None)
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Answer every exception in the contract's form."""
+
+    async def answer(_: Request, error: Exception) -> Response:
+        return _as_api_error(error).response()
+
+    async def hung_up(_: Request, __: Exception) -> Response:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+    for kind in (
+        ApiError,
+        HTTPException,
+        RequestRefusedError,
+        NonFiniteError,
+        EngineFaultError,
+        EngineLostError,
+    ):
+        app.add_exception_handler(kind, answer)
+    app.add_exception_handler(ClientDisconnect, hung_up)
+
+
+def _as_api_error(error: Exception) -> ApiError:
+    match error:
+        case ApiError():
+            return error
+        case HTTPException():
+            code = _HTTP_CODES.get(error.status_code, "http_error")
+            return ApiError(error.status_code, code, str(error.detail), headers=error.headers)
+        case RequestRefusedError():
+            return ApiError(422, "refused", str(error))
+        case NonFiniteError():
+            return ApiError(503, "non_finite", str(error))
+        case EngineFaultError():
+            return ApiError(503, "engine_fault", str(error))
+        case EngineLostError():
+            return unavailable("engine_lost", str(error))
+        case _:
+            return internal()

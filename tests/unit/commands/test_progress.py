@@ -1,0 +1,60 @@
+"""A local run as it is followed: evaluations as lines, and at its end the figures and the health of its switch."""
+
+from pathlib import Path
+
+import pytest
+
+from adaswitch.commands import progress
+from adaswitch.runs.config_files import load_config
+from adaswitch.runs.directory import RunDirectory, append_record
+from adaswitch.runs.summary import EVAL_FIELDS, PHASE_NAMES, ROLLOUT_NAMES, TOKEN_NAMES
+
+NUM_STEPS = 12
+
+
+def write_run(run: RunDirectory, switch_rate: float) -> None:
+    """What a trainer leaves: two evaluations with two prompts that could not be marked, and some steps."""
+    names = ("loss", "step_s", *TOKEN_NAMES, *PHASE_NAMES, *ROLLOUT_NAMES)
+    for step in (0, NUM_STEPS):
+        values = (step, "eval", "half", 1.0, 11, 2, 0.5)
+        append_record(run.evals, dict(zip(EVAL_FIELDS, values, strict=True)))
+    for step in range(NUM_STEPS):
+        switching = {"switch_rate": switch_rate, "mean_switch_position": 3.0, "mean_completion_tokens": 36.0}
+        append_record(run.metrics, {"step": step, **dict.fromkeys(names, 1.0), **switching})
+
+
+@pytest.fixture
+def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """What is printed while a run with the given share of switches is followed."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def follow(switch_rate: float) -> str:
+        class FinishedRun:
+            """In place of teacher, Ray, students and trainer."""
+
+            def __init__(self, config, say):
+                self.run, self.seconds = RunDirectory.create(config), {"teacher": 1.0}
+
+            def execute(self, should_stop, on_poll):
+                write_run(self.run, switch_rate)
+                on_poll()
+                return True
+
+        monkeypatch.setattr(progress, "LocalRun", FinishedRun)
+        config = load_config("configs/demo.yaml", [f"runs_dir={tmp_path}"])
+        assert progress.follow_local_run(config, lambda: False)
+        return capsys.readouterr().out
+
+    return follow
+
+
+def test_how_much_could_not_be_marked_is_said(followed) -> None:
+    text = followed(0.5)
+    assert f"after {NUM_STEPS} steps: half 100.0% of 11 (2 unmarked)" in text
+    assert "half on 11 held-out prompts (2 unmarked)" in text
+    assert "switching" not in text
+
+
+def test_what_is_wrong_with_the_switch_is_said_at_the_end(followed) -> None:
+    text = followed(1.0)
+    assert "excessive switching\n  100% of the rollouts switch, in the mean at token 3 of 36\n  -> " in text

@@ -1,0 +1,121 @@
+"""What is wrong with a run is found before anything is started, and named."""
+
+from pathlib import Path
+
+import pytest
+
+from adaswitch.config import RunConfig, parse_config, with_overrides
+from adaswitch.data.preflight import load_run_data
+from adaswitch.errors import ConfigError, DataError, ModelError
+
+
+def config(**settings: object) -> RunConfig:
+    document = {
+        "name": "run",
+        "task": {"kind": "chain", "num_train": 12, "num_eval": 8},
+        "teacher": {"serve": {"model": "models/chain-teacher", "max_model_len": 128}},
+        "student": {"model": "models/chain-student", "max_new_tokens": 64},
+    }
+    return parse_config(with_overrides(document, list(settings.items())))
+
+
+def test_a_run_that_fits() -> None:
+    data = load_run_data(config(**{"trainer.eval_prompts": 5}))
+    assert len(data.train_prompts) == 12
+    assert len(data.eval_examples) == len(data.eval_prompts) == 5
+    assert not set(data.train_prompts) & set(data.eval_prompts)
+    assert data.tokenizer.decode(list(data.train_prompts[0])).endswith("=")
+
+
+def test_without_evaluation_no_held_out_data_is_read() -> None:
+    assert load_run_data(config(**{"trainer.eval_every": 0})).eval_examples == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"student.model": "models/nobody"}, "student.model: there is no folder 'models/nobody'"),
+        (
+            {"student.model": "nobody/nowhere"},
+            "student.model: cannot load 'nobody/nowhere': there is no such",
+        ),
+        (
+            {"student.max_new_tokens": 120},
+            "student.max_new_tokens 120 that is more than the 128 that the student",
+        ),
+        ({"teacher.serve.max_model_len": 70}, "more than the 70 that the teacher"),
+    ],
+)
+def test_models_and_lengths_that_do_not_fit(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        load_run_data(config(**settings))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "holds no records"),
+        ('{"question": "1+1?", "answer": "#### 2"}\n{"question": \n', "line 2: "),
+        ('{"question": "1+1?"}\n', "line 1: .*answer"),
+        (None, "gone.jsonl"),
+    ],
+)
+def test_data_that_cannot_be_used(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "gone.jsonl"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_run_data(config(task={"kind": "gsm8k", "train": {"path": str(path)}, "chat_template": False}))
+
+
+@pytest.mark.parametrize("policy", [{"kind": "dataset"}, {"kind": "mixed", "other": "dataset"}])
+def test_references_are_there_where_the_policy_trains_on_them(policy: dict[str, object]) -> None:
+    data = load_run_data(config(policy=policy))
+    assert len(data.train_references) == len(data.train_prompts) == 12
+    for prompt, reference in zip(data.train_prompts, data.train_references, strict=True):
+        asked, answer = (data.tokenizer.decode(list(ids)) for ids in (prompt, reference))
+        # The first step of the answer begins as the prompt does: 3+5*7= and 3+5=8;..
+        assert answer.replace(" ", "")[:3] in asked.replace(" ", "")
+        assert reference[len(reference) - 1] == data.tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("policy", [{"kind": "adaswitch"}, {"kind": "mixed", "other": "teacher"}])
+def test_other_policies_carry_no_references(policy: dict[str, object]) -> None:
+    assert load_run_data(config(policy=policy)).train_references == []
+
+
+def test_a_record_without_a_reference_is_named_where_one_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"prompt": "1+1=", "reference": "#2"}\n\n{"prompt": "1+2=", "reference": " "}\n')
+    task = {"kind": "jsonl", "train": {"path": str(path)}}
+    assert len(load_run_data(config(task=task)).train_prompts) == 2
+    with pytest.raises(
+        DataError, match=r"train\.jsonl, line 3: no reference answer, which policy\.kind dataset"
+    ):
+        load_run_data(config(task=task, policy={"kind": "dataset"}))
+
+
+def test_accepting_every_token_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"policy\.accept_top_k 25 accepts each of the tokenizer's 19 tokens"
+    ):
+        load_run_data(config(policy={"kind": "skd"}))
+    load_run_data(config(policy={"kind": "skd", "accept_top_k": 4}))
+
+
+def test_a_prompt_that_is_too_long_is_named_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text(
+        f'{{"prompt": "1=", "reference": "1"}}\n\n{{"prompt": "{"1+" * 60}1=", "reference": "1"}}\n'
+    )
+    source = {"path": str(path)}
+    for task in ({"train": source}, {"train": {**source, "limit": 1}, "eval": source}):
+        with pytest.raises(ModelError, match=r"train\.jsonl, line 3: the prompt has 12[0-9] tokens; with"):
+            load_run_data(config(task={"kind": "jsonl", **task}))
+
+
+def test_a_prompt_that_cannot_be_spelt_is_named_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"prompt": "1=", "reference": "1"}\n\n{"prompt": "why?", "reference": "1"}\n')
+    with pytest.raises(ModelError, match=r"train\.jsonl, line 3: the tokenizer cannot spell 'why\?'"):
+        load_run_data(config(task={"kind": "jsonl", "train": {"path": str(path)}}))

@@ -1,0 +1,310 @@
+"""Token losses: closed forms of value and gradient, a slow float64 version, temperature, mixing, weights."""
+
+import math
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from adaswitch.config.trainer import (
+    CrossEntropyConfig,
+    DivergenceLossConfig,
+    ForwardKLConfig,
+    JSDConfig,
+    LossConfig,
+    ReverseKLConfig,
+    SkewedKLConfig,
+    SkewedReverseKLConfig,
+    TotalVariationConfig,
+)
+from adaswitch.method.batching import Batch, make_batch
+from adaswitch.method.distribution import TopK, top_k
+from adaswitch.method.losses import cross_entropy, loss_share, retempered, token_losses, total_weight
+from adaswitch.method.rollout import Rollout
+from tests.fakes import random_rollout
+
+V = 11
+DIVERGENCES: list[DivergenceLossConfig] = [
+    ForwardKLConfig(),
+    ReverseKLConfig(),
+    JSDConfig(),
+    JSDConfig(beta=0.1),
+    SkewedKLConfig(),
+    SkewedReverseKLConfig(alpha=0.3),
+    TotalVariationConfig(),
+]
+MODIFIED: list[DivergenceLossConfig] = [
+    ForwardKLConfig(temperature=2.0),
+    ReverseKLConfig(temperature=0.5),
+    SkewedReverseKLConfig(temperature=3.0, cross_entropy_weight=0.25),
+    TotalVariationConfig(cross_entropy_weight=0.75),
+    JSDConfig(cross_entropy_weight=1.0),
+]
+LOSSES: list[LossConfig] = [*DIVERGENCES, *MODIFIED, CrossEntropyConfig()]
+each_loss = pytest.mark.parametrize("config", LOSSES, ids=repr)
+
+
+def rollouts(k: int = 4) -> list[Rollout]:
+    shapes = [(4, 3), (0, 5), (2, 0), (1, 1), (6, 6)]
+    return [random_rollout(i, num_student=s, num_teacher=t, k=k) for i, (s, t) in enumerate(shapes)]
+
+
+def student_logits(num_tokens: int, seed: int = 0) -> Tensor:
+    return 2 * torch.randn(num_tokens, V, generator=torch.Generator().manual_seed(seed))
+
+
+def one_token(p: list[float], token: int, vocab_size: int) -> Batch:
+    """A batch of one token whose teacher's first candidates have probabilities ``p``."""
+    rollout = replace(
+        random_rollout(0, num_student=1, num_teacher=0),
+        completion_token_ids=(token,),
+        teacher=TopK(torch.arange(len(p))[None], torch.tensor([p]).log(), vocab_size),
+    )
+    return make_batch([rollout])
+
+
+def value_and_gradient(config: LossConfig, batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
+    logits = logits.clone().requires_grad_()
+    values = token_losses(config, batch, logits)
+    values.sum().backward()
+    assert logits.grad is not None
+    return values.detach(), logits.grad
+
+
+def slow_divergence(config: DivergenceLossConfig, p: Tensor, q: Tensor) -> Tensor:
+    """Of probabilities over given outcomes ``[m]``, at temperature 1."""
+    match config:
+        case ForwardKLConfig():
+            return (p * (p / q).log()).sum()
+        case ReverseKLConfig():
+            return (q * (q / p).log()).sum()
+        case JSDConfig(beta=beta):
+            mixture = beta * p + (1 - beta) * q
+            return beta * (p * (p / mixture).log()).sum() + (1 - beta) * (q * (q / mixture).log()).sum()
+        case SkewedKLConfig(alpha=alpha):
+            return (p * (p / (alpha * p + (1 - alpha) * q)).log()).sum()
+        case SkewedReverseKLConfig(alpha=alpha):
+            return (q * (q / ((1 - alpha) * p + alpha * q)).log()).sum()
+        case TotalVariationConfig():
+            return (p - q).abs().sum() / 2
+
+
+def slow(config: LossConfig, p: Tensor, q: Tensor, ids: Tensor, token: int) -> Tensor:
+    """Of one token: ``p [k + 1]`` are the teacher's outcomes, ``q [V]`` is the student's full distribution."""
+    on_token = -q[token].log()
+    if isinstance(config, CrossEntropyConfig):
+        return on_token
+    if len(ids) == len(q):
+        p, q = p[: len(ids)], q[ids]
+    else:
+        q = torch.cat([q[ids], (1 - q[ids].sum())[None]])
+    p, q = p ** (1 / config.temperature), q ** (1 / config.temperature)
+    divergence = slow_divergence(config, p / p.sum(), q / q.sum())
+    return (1 - config.cross_entropy_weight) * divergence + config.cross_entropy_weight * on_token
+
+
+def test_every_loss_of_the_settings_is_tested() -> None:
+    assert {type(config) for config in LOSSES} == set(get_args(get_args(LossConfig)[0]))
+    assert {type(config) for config in DIVERGENCES} == set(get_args(DivergenceLossConfig))
+
+
+def test_values_by_hand() -> None:
+    batch = one_token([0.5, 0.3], token=1, vocab_size=4)
+    logits = torch.tensor([[0.2, 0.2, 0.3, 0.3]]).log()
+    # Over the two candidates and the tail: p = (.5, .3, .2), q = (.2, .2, .6).
+    by_hand: dict[LossConfig, float] = {
+        ForwardKLConfig(): 0.5 * math.log(2.5) + 0.3 * math.log(1.5) - 0.2 * math.log(3),
+        ReverseKLConfig(): -0.2 * math.log(2.5) - 0.2 * math.log(1.5) + 0.6 * math.log(3),
+        # Mixtures: p's half (.35, .25, .4).
+        SkewedKLConfig(alpha=0.5): 0.5 * math.log(10 / 7) + 0.3 * math.log(6 / 5) - 0.2 * math.log(2),
+        SkewedReverseKLConfig(alpha=0.5): 0.2 * math.log(4 / 7) + 0.2 * math.log(4 / 5) + 0.6 * math.log(1.5),
+        TotalVariationConfig(): 0.4,
+        CrossEntropyConfig(): math.log(5),
+        TotalVariationConfig(cross_entropy_weight=0.25): 0.75 * 0.4 + 0.25 * math.log(5),
+    }
+    for config, value in by_hand.items():
+        assert token_losses(config, batch, logits).item() == pytest.approx(value, rel=1e-5), config
+
+
+def test_the_gradient_of_forward_kl_by_hand() -> None:
+    batch = one_token([0.5, 0.3], token=1, vocab_size=4)
+    logits = torch.tensor([[0.2, 0.2, 0.3, 0.3]]).log()
+    # q - p on the candidates; the tail's q - p is shared out as the student does.
+    expected = torch.tensor([[-0.3, -0.1, 0.2, 0.2]])
+    torch.testing.assert_close(value_and_gradient(ForwardKLConfig(), batch, logits)[1], expected)
+    # Half of it, and half of the cross entropy's q - 1 at the token.
+    mixed = value_and_gradient(ForwardKLConfig(cross_entropy_weight=0.5), batch, logits)[1]
+    on_token = torch.tensor([[0.2, -0.8, 0.3, 0.3]])
+    torch.testing.assert_close(mixed, (expected + on_token) / 2)
+
+
+def derivative(config: DivergenceLossConfig, p: Tensor, q: Tensor) -> Tensor:
+    """Of the divergence by each of ``q [m]``, worked out with pencil and paper; up to a constant, which drops out."""
+    match config:
+        case ForwardKLConfig():
+            return -p / q
+        case ReverseKLConfig():
+            return (q / p).log()
+        case JSDConfig(beta=beta):
+            return (1 - beta) * (q / (beta * p + (1 - beta) * q)).log()
+        case SkewedKLConfig(alpha=alpha):
+            return -(1 - alpha) * p / (alpha * p + (1 - alpha) * q)
+        case SkewedReverseKLConfig(alpha=alpha):
+            mixture = (1 - alpha) * p + alpha * q
+            return (q / mixture).log() - alpha * q / mixture
+        case TotalVariationConfig():
+            return (q - p).sign() / 2
+
+
+@pytest.mark.parametrize("k", [4, V])
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("config", DIVERGENCES, ids=repr)
+def test_the_gradient_of_every_divergence_in_closed_form(
+    config: DivergenceLossConfig, temperature: float, k: int
+) -> None:
+    """At logit j of outcome o: (r_o / T) (D'_o - sum r D') q_j / q_o, with r the tempered q."""
+    batch = make_batch(rollouts(k))
+    logits = student_logits(batch.num_tokens)
+    _, found = value_and_gradient(config.model_copy(update={"temperature": temperature}), batch, logits)
+    for n in range(batch.num_tokens):
+        num_outcomes = k if k == V else k + 1  # with all tokens as candidates nothing is left for the tail
+        p = batch.teacher_logprobs[n, :num_outcomes].double().exp()
+        q_full, outcome = logits[n].double().softmax(-1), torch.full((V,), k)
+        outcome[batch.top_ids[n]] = torch.arange(k)
+        q = torch.zeros(len(p), dtype=torch.float64).index_add(0, outcome, q_full)
+        p, r = (side ** (1 / temperature) for side in (p, q))
+        p, r = p / p.sum(), r / r.sum()
+        slope = derivative(config, p, r)
+        by_outcome = r / temperature * (slope - (r * slope).sum())
+        expected = (by_outcome / q)[outcome] * q_full
+        torch.testing.assert_close(found[n].double(), expected, rtol=2e-4, atol=2e-6)
+
+
+def test_the_gradient_of_cross_entropy_by_hand() -> None:
+    logits = torch.tensor([[0.2, 0.2, 0.6]]).log().requires_grad_()
+    cross_entropy(logits, torch.tensor([2]), 3).sum().backward()
+    torch.testing.assert_close(logits.grad, torch.tensor([[0.2, 0.2, -0.4]]))
+
+
+def test_temperature_by_hand() -> None:
+    batch = one_token([0.64, 0.32], token=1, vocab_size=4)
+    logits = torch.tensor([[0.36, 0.6, 0.01, 0.03]]).log()
+    # At T = 2 square roots, made to sum to 1: of p = (.64, .32, .04) and of q = (.36, .6, .04).
+    p, q = (torch.tensor(x).sqrt() for x in ([0.64, 0.32, 0.04], [0.36, 0.6, 0.04]))
+    p, q = p / p.sum(), q / q.sum()
+    value, gradient = value_and_gradient(ForwardKLConfig(temperature=2.0), batch, logits)
+    assert value.item() == pytest.approx((p * (p / q).log()).sum().item(), rel=1e-5)
+    # (q - p) / T: no factor of T^2. The tail's share goes to its two tokens as 1 : 3.
+    by_outcome = (q - p) / 2
+    expected = torch.cat([by_outcome[:2], by_outcome[2] * torch.tensor([0.25, 0.75])])
+    torch.testing.assert_close(gradient, expected[None], rtol=1e-4, atol=1e-6)
+
+
+def test_with_all_tokens_as_candidates_temperature_scales_logits() -> None:
+    logits, teacher_logits = student_logits(3), student_logits(3, seed=1)
+    outcomes = retempered(top_k(teacher_logits.log_softmax(-1), V).outcome_logprobs(), 2.5)
+    expected = (teacher_logits / 2.5).log_softmax(-1).sort(-1, descending=True).values
+    torch.testing.assert_close(outcomes[:, :V], expected)
+    assert (outcomes[:, V] == -math.inf).all()
+    assert retempered(logits, 1.0) is logits
+
+
+@each_loss
+@pytest.mark.parametrize("k", [1, 4, V])
+def test_values_and_gradients_equal_the_slow_version(config: LossConfig, k: int) -> None:
+    batch = make_batch(rollouts(k))
+    values, gradient = value_and_gradient(config, batch, student_logits(batch.num_tokens))
+    exact = student_logits(batch.num_tokens).double().requires_grad_()
+    rows = zip(
+        batch.teacher_logprobs.double().exp(), exact.softmax(-1), batch.top_ids, batch.token_ids, strict=True
+    )
+    expected = torch.stack([slow(config, p, q, ids, int(token)) for p, q, ids, token in rows])
+    expected.sum().backward()
+    assert exact.grad is not None
+    torch.testing.assert_close(values.double(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient.double(), exact.grad, rtol=1e-4, atol=1e-6)
+
+
+@each_loss
+def test_padding_rows_change_neither_value_nor_gradient(config: LossConfig) -> None:
+    batch = make_batch(rollouts())
+    logits = student_logits(batch.num_tokens)
+    padded = torch.cat([logits, torch.full((batch.num_tokens, 2), 50.0)], dim=-1)
+    values, gradient = value_and_gradient(config, batch, padded)
+    expected_values, expected_gradient = value_and_gradient(config, batch, logits)
+    torch.testing.assert_close(values, expected_values)
+    torch.testing.assert_close(gradient[:, :V], expected_gradient)
+    assert (gradient[:, V:] == 0).all()
+
+
+@pytest.mark.parametrize("config", DIVERGENCES, ids=repr)
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_a_student_that_equals_its_teacher_has_neither_loss_nor_gradient(
+    config: DivergenceLossConfig, temperature: float
+) -> None:
+    config = config.model_copy(update={"temperature": temperature})
+    rollout = random_rollout(0)
+    logits = student_logits(rollout.num_tokens)
+    batch = make_batch([replace(rollout, teacher=top_k(logits.log_softmax(-1), 4))])
+    values, gradient = value_and_gradient(config, batch, logits)
+    torch.testing.assert_close(values, torch.zeros_like(values), rtol=0, atol=2e-6)
+    # Total variation has a kink there: rounding alone decides on which side of it a token is.
+    if not isinstance(config, TotalVariationConfig):
+        assert gradient.abs().max() < 4e-6
+
+
+@each_loss
+def test_half_precision_logits_are_worked_out_in_single(config: LossConfig) -> None:
+    batch = make_batch(rollouts())
+    logits = student_logits(batch.num_tokens).bfloat16()
+    values, gradient = value_and_gradient(config, batch, logits)
+    expected_values, expected_gradient = value_and_gradient(config, batch, logits.float())
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values, expected_values, rtol=0, atol=0)
+    # Cross entropy beside a divergence is added to it in the logits' own precision.
+    torch.testing.assert_close(gradient.float(), expected_gradient, rtol=2e-2, atol=1e-3)
+
+
+@each_loss
+@pytest.mark.parametrize("head", [20.0, 60.0, 200.0])
+@pytest.mark.parametrize("agree", [True, False])
+def test_certainty_on_either_side_makes_no_nan(config: LossConfig, head: float, agree: bool) -> None:
+    # The student's other tokens, and all of the teacher's tail, underflow.
+    batch = one_token([1.0 - 1e-7, 1e-30], token=0, vocab_size=4)
+    logits = torch.zeros(1, 4)
+    logits[0, 0 if agree else 3] = head
+    values, gradient = value_and_gradient(config, batch, logits)
+    assert values.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+@each_loss
+def test_tokens_that_the_student_rules_out_make_no_nan_in_the_gradient(config: LossConfig) -> None:
+    batch = one_token([0.6, 0.3], token=0, vocab_size=4)
+    values, gradient = value_and_gradient(config, batch, torch.tensor([[0.5, 0.0, -torch.inf, -torch.inf]]))
+    assert not values.isnan().any()
+    assert gradient.isfinite().all()
+
+
+def test_weights_by_who_wrote_the_token_by_hand() -> None:
+    config = ForwardKLConfig(exploration_weight=0.5, guidance_weight=2.0)
+    step = [random_rollout(0, num_student=2, num_teacher=1), random_rollout(1, num_student=1, num_teacher=0)]
+    assert total_weight(config, step) == 3.5
+    losses, by_teacher = torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([False, False, True, False])
+    assert loss_share(config, losses, by_teacher, 3.5).item() == pytest.approx((0.5 + 1 + 8 + 4) / 3.5)
+    assert loss_share(ForwardKLConfig(), losses, by_teacher, 4.0).item() == pytest.approx(losses.mean())
+
+
+def test_a_step_in_which_nothing_counts_has_no_loss_and_no_gradient() -> None:
+    config = ReverseKLConfig(exploration_weight=0.0)
+    step = [random_rollout(0, num_student=3, num_teacher=0)]
+    assert total_weight(config, step) == 0
+    batch = make_batch(step)
+    logits = student_logits(3).requires_grad_()
+    loss = loss_share(config, token_losses(config, batch, logits), batch.by_teacher, 0.0)
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert (logits.grad == 0).all()

@@ -1,0 +1,101 @@
+"""What breaks the contract of the two roles ends a rollout, and never goes into one."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from adaswitch.config import AdaSwitchPolicyConfig, OffPolicyConfig, OnPolicyConfig, PolicyConfig
+from adaswitch.errors import NonFiniteError, TeacherProtocolError
+from adaswitch.method.distribution import TopK
+from adaswitch.method.policies import run_policy
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.roles import Budget, Chunk, Continuation
+from adaswitch.method.rollout import Rollout
+from tests.fakes import FakeStudent, FakeTeacher, hash_model
+
+
+def one_rollout(student: FakeStudent, teacher: FakeTeacher, policy: PolicyConfig) -> Rollout:
+    return asyncio.run(run_policy(policy, Prompt(0, (1,)), student, teacher, Budget(5, ())))
+
+
+@pytest.mark.parametrize("num_written", [0, 4])
+def test_a_student_that_writes_nothing_or_too_much_is_refused(num_written: int) -> None:
+    class Student(FakeStudent):
+        async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
+            return Chunk([1] * num_written, torch.zeros(num_written, 3).log_softmax(-1))
+
+    class Teacher(FakeTeacher):
+        async def score(self, prompt: Prompt, completion: Sequence[int], start: int) -> TopK:
+            rows = len(completion) - start
+            return TopK(torch.arange(3).repeat(rows, 1), torch.zeros(rows, 3).log_softmax(-1), 3)
+
+    model = hash_model(0, 3)
+    student, teacher = Student(model, 0), Teacher(model, 3, 0)
+    policy = AdaSwitchPolicyConfig(window=9, chunk_size=3)
+    with pytest.raises(ValueError, match="to write 1 to"):
+        one_rollout(student, teacher, policy)
+
+
+@pytest.mark.parametrize("num_written", [0, 3, 6])
+def test_a_teacher_that_stops_early_or_goes_on_too_long_is_refused(num_written: int) -> None:
+    class Teacher(FakeTeacher):
+        async def generate(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Continuation:
+            return await super().generate(prompt, completion, num_written)
+
+    class Mute(FakeTeacher):
+        async def generate(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Continuation:
+            return Continuation([], TopK(torch.zeros(0, 3).long(), torch.zeros(0, 3), 3))
+
+    model = hash_model(0, 3)
+    teacher = (Teacher if num_written else Mute)(model, 3, 0)
+    with pytest.raises(TeacherProtocolError, match=f"prompt 0: .* write 5 tokens .* wrote {num_written}"):
+        one_rollout(FakeStudent(model, 0), teacher, OffPolicyConfig())
+
+
+@pytest.mark.parametrize("num_rows", [1, 9])
+def test_a_teacher_that_scores_too_few_or_too_many_is_refused(num_rows: int) -> None:
+    class Teacher(FakeTeacher):
+        async def score(self, prompt: Prompt, completion: Sequence[int], start: int) -> TopK:
+            return TopK(torch.arange(3).repeat(num_rows, 1), torch.zeros(num_rows, 3).log_softmax(-1), 3)
+
+    model = hash_model(0, 3)
+    with pytest.raises(TeacherProtocolError, match=rf"5 tokens were to be scored, .* {num_rows} rows"):
+        one_rollout(FakeStudent(model, 0), Teacher(model, 3, 0), OnPolicyConfig())
+
+
+def test_a_student_whose_numbers_are_not_finite_ends_the_rollout() -> None:
+    class Student(FakeStudent):
+        async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
+            return Chunk([1] * num_tokens, torch.full((num_tokens, 3), torch.nan))
+
+    model = hash_model(0, 3)
+    with pytest.raises(NonFiniteError):
+        one_rollout(Student(model, 0), FakeTeacher(model, 3, 0), OnPolicyConfig())
+
+
+def test_a_student_with_fewer_tokens_than_distributions_is_refused() -> None:
+    class Student(FakeStudent):
+        async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
+            return Chunk([1], torch.zeros(2, 3).log_softmax(-1))
+
+    class Teacher(FakeTeacher):
+        async def score(self, prompt: Prompt, completion: Sequence[int], start: int) -> TopK:
+            return TopK(torch.arange(3).repeat(2, 1), torch.zeros(2, 3).log_softmax(-1), 3)
+
+    model = hash_model(0, 3)
+    with pytest.raises(ValueError, match="wrote 1 tokens, from 2 distributions"):
+        one_rollout(Student(model, 0), Teacher(model, 3, 0), OnPolicyConfig())
+
+
+def test_a_teacher_whose_k_changes_within_a_rollout_is_refused() -> None:
+    class Teacher(FakeTeacher):
+        async def score(self, prompt: Prompt, completion: Sequence[int], start: int) -> TopK:
+            self.k = 3 - self.k
+            return await super().score(prompt, completion, start)
+
+    model = hash_model(0, 3)
+    policy = AdaSwitchPolicyConfig(window=9, chunk_size=2)
+    with pytest.raises(ValueError, match="cannot join"):
+        one_rollout(FakeStudent(model, 0), Teacher(model, 1, 0), policy)

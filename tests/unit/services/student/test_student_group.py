@@ -1,0 +1,162 @@
+"""Groups of rollouts on real tiny models: what a rollout is must not depend on how it is batched."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from adaswitch.config import RunConfig, parse_config, with_overrides
+from adaswitch.contract.wire import GenerateRequest, SequenceAnswer
+from adaswitch.data.models import load_tokenizer
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.roles import Chunk
+from adaswitch.method.rollout import Costs, Rollout
+from services.student.engines.engine import WriteRequest
+from tests.local_source import LocalSource, LocalTeacher
+
+TEACHER, STUDENT = "models/chain-teacher", "models/chain-student"
+
+
+def config(**settings: object) -> RunConfig:
+    document = {
+        "name": "test",
+        "seed": 7,
+        "task": {"kind": "chain"},
+        "teacher": {"top_k": 19},
+        "student": {"model": STUDENT, "max_new_tokens": 40, "group_size": 8},
+        "policy": {"kind": "adaswitch", "window": 4, "factor": 3.0, "chunk_size": 8},
+    }
+    return parse_config(with_overrides(document, list(settings.items())))
+
+
+@pytest.fixture(scope="module")
+def teacher() -> LocalTeacher:
+    return LocalTeacher(TEACHER)
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[Prompt]:
+    tokenizer = load_tokenizer(STUDENT)
+    texts = ["3+5*7-2=", "1+1-9*4+2=", "9*9*9*9+1-5=", "0-1-2-3-4=", "7*3+2-8=", "5+5+5+5+5+5=", "2*2-1*3="]
+    start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
+    return [
+        Prompt(i, tuple(start + tokenizer.encode(text, add_special_tokens=False)))
+        for i, text in enumerate(texts)
+    ]
+
+
+def roll_out(settings: RunConfig, teacher: LocalTeacher, prompts: list[Prompt]) -> list[Rollout]:
+    return asyncio.run(LocalSource(settings, teacher).roll_out(prompts))
+
+
+def same(one: Rollout, other: Rollout) -> bool:
+    return (
+        one.completion_token_ids == other.completion_token_ids
+        and one.switch_position == other.switch_position
+        and torch.allclose(one.teacher.logprobs, other.teacher.logprobs, atol=1e-5)
+        and np.allclose(one.divergences, other.divergences, atol=1e-4)
+    )
+
+
+@pytest.mark.parametrize("group_size", [1, 2, 5])
+@pytest.mark.parametrize("chunk_size", [1, 3, 40])
+def test_neither_group_nor_chunk_size_changes_a_rollout(
+    teacher: LocalTeacher, prompts: list[Prompt], group_size: int, chunk_size: int
+) -> None:
+    expected = roll_out(config(), teacher, prompts)
+    settings = config(**{"student.group_size": group_size, "policy.chunk_size": chunk_size})
+    assert all(map(same, roll_out(settings, teacher, prompts), expected))
+    assert any(rollout.switch_position is not None for rollout in expected)
+
+
+def test_order_does_not_change_a_rollout_and_the_seed_does(
+    teacher: LocalTeacher, prompts: list[Prompt]
+) -> None:
+    expected = roll_out(config(), teacher, prompts)
+    reversed_order = roll_out(config(), teacher, prompts[::-1])[::-1]
+    assert all(map(same, reversed_order, expected))
+    other_seed = roll_out(config(seed=8), teacher, prompts)
+    assert not all(map(same, other_seed, expected))
+
+
+def test_the_same_prompt_under_another_id_is_another_rollout(
+    teacher: LocalTeacher, prompts: list[Prompt]
+) -> None:
+    again = [replace(prompt, id=prompt.id + 100) for prompt in prompts]
+    first, second = roll_out(config(), teacher, prompts), roll_out(config(), teacher, again)
+    assert not all(map(same, first, second))
+
+
+def test_the_same_run_twice_is_the_same_bit_for_bit(teacher: LocalTeacher, prompts: list[Prompt]) -> None:
+    for one, other in zip(
+        roll_out(config(), teacher, prompts), roll_out(config(), teacher, prompts), strict=True
+    ):
+        assert one.completion_token_ids == other.completion_token_ids
+        assert torch.equal(one.teacher.logprobs, other.teacher.logprobs)
+        assert one.divergences == other.divergences
+
+
+@pytest.mark.parametrize("kind", ["on_policy", "off_policy"])
+def test_the_two_ends(teacher: LocalTeacher, prompts: list[Prompt], kind: str) -> None:
+    document = config().model_dump() | {"policy": {"kind": kind}}
+    for rollout in roll_out(parse_config(document), teacher, prompts):
+        assert rollout.by_teacher.all() if kind == "off_policy" else not rollout.by_teacher.any()
+        assert rollout.costs.wasted_tokens == 0
+        assert (rollout.costs.student_tokens == 0) == (kind == "off_policy")
+        assert len(rollout.teacher) == rollout.num_tokens > 0
+
+
+HAND_BACK = [
+    {"kind": "skd", "accept_top_k": 1},
+    {"kind": "relay", "guide_tokens": 3, "judge": "probability", "min_probability": 0.5},
+]
+
+
+@pytest.mark.parametrize("policy", HAND_BACK, ids=lambda policy: policy["kind"])
+def test_neither_group_nor_chunk_size_changes_a_rollout_with_many_turns(
+    teacher: LocalTeacher, prompts: list[Prompt], policy: dict[str, object]
+) -> None:
+    expected = roll_out(config(policy=policy), teacher, prompts)
+    for group_size, chunk_size in ((1, 1), (2, 40), (5, 3)):
+        settings = config(policy=policy | {"chunk_size": chunk_size}, **{"student.group_size": group_size})
+        assert all(map(same, roll_out(settings, teacher, prompts), expected))
+    turns = sum(abs(np.diff(rollout.by_teacher.astype(int))).sum() for rollout in expected)
+    assert turns > len(prompts)
+
+
+@pytest.mark.parametrize("policy", HAND_BACK, ids=lambda policy: policy["kind"])
+def test_with_whom_a_prompt_is_written_on_is_no_matter_of_timing(
+    teacher: LocalTeacher, prompts: list[Prompt], policy: dict[str, object]
+) -> None:
+    class SlowTeacher(LocalTeacher):
+        async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
+            for _ in range(50):
+                await asyncio.sleep(0)
+            return await super().generate(request)
+
+    class Watched(LocalSource):
+        async def _write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
+            batches.append([(request.prompt.id, len(request.completion)) for request in requests])
+            return await super()._write(requests)
+
+    seen = []
+    for one in (teacher, SlowTeacher(TEACHER)):
+        batches: list[list[tuple[int, int]]] = []
+        asyncio.run(Watched(config(policy=policy), one).roll_out(prompts))
+        seen.append(batches)
+    assert seen[0] == seen[1]
+    assert len(seen[0]) > 3
+
+
+def test_costs_add_up(teacher: LocalTeacher, prompts: list[Prompt]) -> None:
+    for rollout in roll_out(config(), teacher, prompts):
+        costs: Costs = rollout.costs
+        explored = rollout.num_tokens - int(rollout.by_teacher.sum())
+        assert costs.student_tokens - costs.wasted_tokens == explored
+        assert costs.teacher_tokens == int(rollout.by_teacher.sum())
+        assert costs.scored_tokens == costs.student_tokens
+        assert costs.write_s > 0
+        assert costs.score_s > 0

@@ -1,0 +1,68 @@
+"""What the trainer says about its own switching."""
+
+import pytest
+
+from adaswitch.errors import DataError
+from adaswitch.runs.config_files import load_config
+from adaswitch.runs.directory import RunDirectory, append_record, read_records
+from trainer.learner import Update
+from trainer.recorder import HEALTH_EVERY, Recorder
+
+UPDATE = Update(1.0, 1.0, None, 0.5, 1e-3, 100)
+
+
+@pytest.fixture
+def recorder(tmp_path):
+    config = load_config("configs/demo.yaml", [f"runs_dir={tmp_path}", "trainer.num_steps=60"])
+    found = Recorder(RunDirectory.create(config), config, 0)
+    yield found
+    found.close()
+
+
+def record(recorder: Recorder, num_steps: int, switch_rate: float) -> None:
+    metrics = {
+        "switch_rate": switch_rate,
+        "mean_switch_position": 3.0,
+        "mean_completion_tokens": 36.0,
+        "mean_divergence": 0.2,
+    }
+    for step in range(num_steps):
+        recorder.step(step, UPDATE, metrics, {"wait_s": 0.1}, queue_depth=0)
+
+
+def test_a_signature_is_named_once_with_its_figure(recorder, capsys):
+    record(recorder, 60, 1.0)
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert len(notes) == 1
+    assert "excessive switching: 100% of the rollouts switch, in the mean at token 3 of 36" in notes[0]
+
+
+def test_a_healthy_run_is_not_remarked_on(recorder, capsys, tmp_path):
+    record(recorder, HEALTH_EVERY, 0.5)
+    assert "note:" not in capsys.readouterr().out
+    assert len(list(read_records(tmp_path / "demo" / "metrics.jsonl"))) == HEALTH_EVERY
+
+
+STEP = {"step": 0, "step_s": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "complaint"),
+    [
+        ("metrics", {"step_s": 1.0}, 'no field "step"'),
+        ("metrics", {"step": "1", "step_s": 1.0}, "field \"step\" is '1'"),
+        ("metrics", {"step": 1}, 'no field "step_s"'),
+        ("metrics", {"step": 1, "step_s": "x"}, "field \"step_s\" is 'x'"),
+        ("metrics", STEP | {"mean_divergence": "x"}, "field \"mean_divergence\" is 'x'"),
+        ("evals", {"split": "eval"}, 'no field "step"'),
+    ],
+)
+def test_what_an_earlier_attempt_left_damaged_is_named(tmp_path, name, record, complaint):
+    config = load_config("configs/demo.yaml", [f"runs_dir={tmp_path}"])
+    run = RunDirectory.create(config)
+    path = getattr(run, name)
+    for line in (STEP, record):
+        append_record(path, line)
+    with pytest.raises(DataError) as caught:
+        Recorder(run, config, 5)
+    assert f"{path}, line 2: {complaint}, where a number" in str(caught.value)
