@@ -5,7 +5,8 @@ AdaSwitchError                   anything that this project raises on purpose
 │   ├── ConfigError              a setting: unknown key, wrong type, out of range
 │   ├── DataError                a data file or record: names the file and the line
 │   ├── ModelError               a model folder, a tokenizer, a length that does not fit
-│   └── EnvironmentProblem       a missing package, an occupied port, a folder that cannot be written
+│   ├── EnvironmentProblem       a missing package, an occupied port, a folder that cannot be written
+│   └── OwnCodeError             a user's own policy, rule, loss or task failed while it ran
 ├── TeacherError                 the teacher service answered badly, or not at all
 │   ├── TeacherUnavailableError  nobody there, overloaded or draining: worth trying again
 │   ├── TeacherRejectedError     the request is wrong (4xx): trying again would not help
@@ -68,6 +69,10 @@ class ModelError(UserError):
 
 class EnvironmentProblem(UserError):
     """Something outside: a missing package, an occupied port, a folder that cannot be written."""
+
+
+class OwnCodeError(UserError):
+    """A policy, switch rule, loss or task of a user's own that raised, or gave what it must not, while it ran."""
 
 
 class TeacherError(AdaSwitchError):

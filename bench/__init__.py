@@ -1,1 +1,1 @@
-"""Benchmarks: each prints one JSON line a row. ``python -m bench.teacher``, ``python -m bench.load``."""
+"""Benchmarks, which print JSON: ``python -m bench.teacher``, ``python -m bench.load``, ``python -m bench.scaling``."""

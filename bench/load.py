@@ -1,8 +1,9 @@
-"""``python -m bench.load``: many clients at once, some of them unruly, for as long as you like.
+"""``python -m bench.load``: many clients ask a teacher service at once, some of them unruly, for as long as you like.
 
-Each client asks for scores and continuations in turn; some requests are given up midway, some are wrong on
-purpose. Good answers are compared with transformers now and then. At the end one JSON object: what was answered,
-how fast, and how the memory of the service and of its engine grew. Exit code 1 if anything was not as it should be.
+Each client asks for scores and continuations at random; some requests are given up midway, some are wrong on
+purpose. A share of the good answers is compared with transformers. At the end one JSON object is printed: what was
+answered, how fast, and how much the memory of the service and its engine grew. The exit code is 1 if anything was
+not as it should be.
 
 Example:
 
@@ -18,17 +19,24 @@ from adaswitch.processes.entry import one_line_errors
 
 
 def main() -> None:
-    """Start a service, set the clients on it, and say what came of it."""
+    """Start a service, let the clients ask it, and print the report."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.load",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--clients", type=int, default=64, help="clients at once (64)")
-    parser.add_argument("--seconds", type=float, default=600.0, help="how long (600)")
-    parser.add_argument("--seed", type=int, default=0, help="of what they ask (0)")
+    parser.add_argument("--clients", type=int, default=64, help="number of clients (default: 64)")
     parser.add_argument(
-        "--engine", choices=["vllm", "transformers"], default="vllm", help="of the service (vllm)"
+        "--seconds", type=float, default=600.0, help="how many seconds the clients ask (default: 600)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of what the clients ask (default: 0)"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=["vllm", "transformers"],
+        default="vllm",
+        help="engine of the service (default: vllm)",
     )
     arguments = parser.parse_args()
     with one_line_errors(), tempfile.TemporaryDirectory() as folder:

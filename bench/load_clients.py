@@ -20,13 +20,14 @@ from bench.models import SMALL, make_model
 from bench.servers import Server, our_service, say
 
 GIVEN_UP, WRONG, COMPARED = 0.1, 0.1, 0.02
-"""Shares of the requests."""
+"""Shares: of requests that are given up or wrong on purpose, and of good answers that are compared."""
 K = 8
 TOLERANCE = 1e-3
-"""Nats, from transformers in the same precision."""
+"""The largest allowed difference, in nats, from transformers in the same precision."""
 SAMPLE_EVERY_S = 1.0
 WARM_S = 60.0
-"""Memory is looked at from then on, or from a tenth of the whole time. Shorter runs are not judged by it."""
+"""Memory is measured after this many seconds, or after a tenth of the run if that is sooner. The growth of memory is
+not judged in a run that is shorter than this."""
 MAX_GROWTH = 0.05
 EXPECTED = {200, 422, 429, 503, 504}
 WRONG_BODIES: list[tuple[object, int]] = [
@@ -55,12 +56,12 @@ class Report:
 
     @property
     def growth(self) -> float:
-        """Of memory, from the median of the first tenth of the samples to that of the last."""
+        """The growth of memory, as a share: from the median of the first tenth of samples to that of the last tenth."""
         tenth = max(1, len(self.memory_mib) // 10)
         return median(self.memory_mib[-tenth:]) / median(self.memory_mib[:tenth]) - 1
 
     def line(self) -> str:
-        """As JSON."""
+        """The report as one line of JSON."""
         latencies = quantiles(self.latencies_s, n=100)
         document = {
             "clients": self.clients,
@@ -78,14 +79,14 @@ class Report:
 
 
 async def hold(folder: Path, num_clients: int, seconds: float, seed: int, engine: str) -> Report:
-    """Set ``num_clients`` on a service of its own for so many ``seconds``."""
+    """Start a service, and let ``num_clients`` clients ask it for ``seconds``."""
     model = make_model(folder / "model", SMALL)
     with our_service(model, folder, "--engine", engine, "--no-access-log") as server:
         return await set_clients_on(server, model, num_clients, seconds, seed)
 
 
 async def set_clients_on(server: Server, model: Path, num_clients: int, seconds: float, seed: int) -> Report:
-    """The same with a service that runs already."""
+    """Let ``num_clients`` clients ask the running ``server`` for ``seconds``."""
     report = Report(num_clients, seconds)
     reference = reference_rows(str(model), SMALL.vocab_size)
     end_s = time.monotonic() + seconds
@@ -104,7 +105,7 @@ async def set_clients_on(server: Server, model: Path, num_clients: int, seconds:
 
 
 async def _watch(server: Server, report: Report, warm_s: float) -> None:
-    """The memory of the service and of all that it started."""
+    """Record the memory of the service and of all processes that it started, until cancelled."""
     await asyncio.sleep(warm_s)
     said_s = 0.0
     while True:
@@ -182,7 +183,11 @@ def _compare(
 def _shape_of(
     path: str, body: dict[str, Any], answer: SequenceAnswer
 ) -> tuple[list[int], int, int, str | None]:
-    """All tokens that ``answer`` is about, after how many its rows begin, how many there are, and what is wrong."""
+    """Check the tokens and the shapes of ``answer``.
+
+    Returns all tokens of the sequence, the index of the token that the answer's first row follows, the number of
+    rows, and what is wrong with the answer (None if nothing is).
+    """
     if path == "/v1/score":
         [sequence] = body["sequences"]
         token_ids, first = sequence["token_ids"], sequence["start"] - 1
@@ -191,7 +196,7 @@ def _shape_of(
     else:
         [prompt] = body["prompts"]
         token_ids, first = [*prompt["token_ids"], *answer.token_ids.tolist()], len(prompt["token_ids"]) - 1
-        # Nothing stops it but its budget.
+        # The prompt has no stop tokens, so the continuation has exactly ``max_tokens``.
         num_rows = prompt["max_tokens"]
         right_tokens = len(answer.token_ids) == num_rows
     wrong = None
@@ -207,7 +212,7 @@ def _shape_of(
 
 
 def _largest_difference(answer: SequenceAnswer, rows: NDArray[np.float32]) -> float:
-    """Nats between ``answer`` and ``rows [n, V]``: of the candidates, and of the tokens themselves."""
+    """The largest difference, in nats, between ``answer`` and ``rows [n, V]``, over all candidates and tokens."""
     candidates = np.take_along_axis(rows, answer.top_ids.astype(np.int64), axis=1) - answer.top_logprobs
     num_tokens = len(answer.token_ids)
     own = rows[np.arange(num_tokens), answer.token_ids] - answer.token_logprobs
@@ -222,9 +227,9 @@ async def _ask_wrongly(http: httpx.AsyncClient, rng: np.random.Generator, report
 
 
 async def _give_up(http: httpx.AsyncClient, rng: np.random.Generator, report: Report) -> None:
-    """Hang up after a moment; answers that come sooner do not count."""
+    """Send a request, and hang up at most 0.05 seconds later. An answer that comes sooner does not count."""
     path, body = _request(rng)
-    # Not from the pool: httpcore never takes a connection back whose request was given up too early (its issue 1093).
+    # A client of its own, as httpcore's pool loses a connection whose request is given up too early (its issue 1093).
     async with httpx.AsyncClient(base_url=http.base_url, timeout=http.timeout) as own:
         try:
             async with asyncio.timeout(float(rng.uniform(0.0, 0.05))):

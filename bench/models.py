@@ -1,4 +1,4 @@
-"""Models to measure with: random weights, real shapes, a tokenizer of as many words."""
+"""Models for benchmarks: random weights, realistic sizes, and a tokenizer with one word for each token."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 @dataclass(frozen=True)
 class Shape:
-    """A Llama's size. Head sizes are 32 or 64: vLLM's CPU attention takes no others nearby."""
+    """The size of a Llama model. Its heads must have size 32 or 64: vLLM's CPU attention takes no other size nearby."""
 
     vocab_size: int
     hidden_size: int
@@ -27,7 +27,7 @@ MAX_POSITIONS = 2048
 
 
 def make_model(folder: Path, shape: Shape) -> Path:
-    """A model of ``shape`` in ``folder``, in float32 and the same every time."""
+    """Save a model of ``shape`` in ``folder``, in float32 and with the same weights every time."""
     logging.disable_progress_bar()
     torch.manual_seed(0)
     config = LlamaConfig(

@@ -1,4 +1,4 @@
-"""Two ways of the same work in turn, and what they come to."""
+"""Times two ways of doing the same work, in alternating rounds, and compares them."""
 
 import json
 import time
@@ -12,7 +12,7 @@ NUM_ROUNDS = 7
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a benchmark: the better ``ratio`` is, by ``at_least`` or at most, the ``target``."""
+    """One line of a benchmark. It passes if ``ratio`` is at least ``target``, or at most if ``at_least`` is False."""
 
     row: str
     ours: float
@@ -24,7 +24,7 @@ class Row:
     rounds: int = 1
 
     def line(self) -> str:
-        """As JSON."""
+        """The row as one line of JSON."""
         passed = self.ratio >= self.target if self.at_least else self.ratio <= self.target
         return json.dumps(
             {
@@ -41,15 +41,15 @@ class Row:
 
 
 async def nothing() -> None:
-    """No preparation."""
+    """Do nothing: there is no preparation."""
 
 
 async def compare(
     name: str, ours: Work, peer: Work, num_tokens: int, target: float, before: Work = nothing
 ) -> Row:
-    """Tokens a second of both, as medians of rounds in turn; one of each goes before and does not count.
+    """Compare the tokens a second of ``ours`` and ``peer``, by their medians over alternating rounds.
 
-    ``before`` prepares each of our rounds, and is not timed.
+    A first round of each is not counted. ``before`` prepares each of our rounds, and is not timed.
     """
     seconds: dict[str, list[float]] = {"ours": [], "peer": []}
     for number in range(NUM_ROUNDS + 1):

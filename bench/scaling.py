@@ -1,8 +1,10 @@
-"""``python -m bench.scaling``: how throughput grows with students, teachers and trainers; constants and checks.
+"""``python -m bench.scaling``: how throughput grows with students, teachers and trainers.
 
-One JSON object a line on standard output. Students whose models only take their time show how far queue, weights
-and trainer carry (``crowd``), and how large weights travel (``weights``). With ``--run``, a finished run's parts are
-measured each by itself, and the step that follows from them is put beside the one that was recorded (``run``).
+Prints one JSON object a line on standard output. Rows named ``crowd`` show how many rollouts a second the queue and
+the trainer can carry; the students' models only wait as long as real ones would compute. Rows named ``weights`` show
+how long large weights take from the trainer to a student. With ``--run``, rows named ``run`` show the pace of each
+part of a finished run, measured by itself, and the step time that follows from them beside the recorded step time.
+With ``--fleets``, rows named ``fleet`` predict the throughput of larger fleets.
 
 Example:
 
@@ -19,27 +21,36 @@ from adaswitch.processes.entry import one_line_errors
 
 
 def main() -> None:
-    """Measure, and print a line for each."""
+    """Measure, and print a line for each result."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.scaling",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--students", type=int, nargs="+", default=[1, 10, 30, 100], help="in a crowd, one row each"
+        "--students",
+        type=int,
+        nargs="+",
+        default=[1, 10, 30, 100],
+        help="numbers of students to measure, one row for each (default: 1 10 30 100)",
     )
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long a crowd is measured (30)")
     parser.add_argument(
-        "--weights-mib", type=int, default=1024, help="size of the weights that travel (1024)"
+        "--seconds",
+        type=float,
+        default=30.0,
+        help="how long each crowd of students is measured (default: 30)",
     )
-    parser.add_argument("--run", help="a run directory, on the machine that it ran on")
+    parser.add_argument(
+        "--weights-mib", type=int, default=1024, help="size in MiB of the weights to send (default: 1024)"
+    )
+    parser.add_argument("--run", help="the directory of a finished run, which ran on this machine")
     parser.add_argument(
         "--fleets",
         type=_fleet,
         nargs="+",
         default=[],
         metavar="S,T,R",
-        help="with --run: what so many students, teachers and trainers would come to, each with such a machine",
+        help="with --run: predict the throughput of S students, T teachers and R trainers, each on a machine like this",
     )
     arguments = parser.parse_args()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -59,7 +70,7 @@ def measure(
     run_folder: str | None,
     fleets: list[tuple[int, int, int]],
 ) -> None:
-    """All rows. The queue's pace, for the run's row, is that of the largest crowd."""
+    """Measure and print all rows. The ``run`` rows use the queue's pace with the last number of students."""
     from bench.scaling_crowd import Tempo, a_cluster, hold, travel
     from bench.scaling_model import Fleet, bound, stage_seconds, synchronous_step_s
     from bench.scaling_parts import RecordedRun, measure_paces

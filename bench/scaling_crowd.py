@@ -1,4 +1,4 @@
-"""Many students on one machine: real workers on a real queue, whose models and teacher only take their time."""
+"""Measures many students on one machine: real workers on a real queue, whose models and teacher only wait."""
 
 import asyncio
 import logging
@@ -15,8 +15,12 @@ import torch
 from torch import Tensor
 
 from adaswitch.cluster import actors
-from adaswitch.config import OnPolicyConfig, RunConfig, StudentConfig, TeacherConfig, parse_config
+from adaswitch.config.parsing import parse_config
+from adaswitch.config.run import RunConfig
+from adaswitch.config.student import StudentConfig
+from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from adaswitch.method.policies.on_policy import OnPolicy
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Chunk
 from services.student.actor import RaySource as StudentSource
@@ -28,7 +32,7 @@ from trainer.source import RaySource as TrainerSource
 VOCAB_SIZE = 1024
 TOP_K = 64
 NUM_TOKENS = 256
-"""Of a completion: with 64 candidates a token, a rollout is as large as one of a real pair."""
+"""Tokens of a completion. With 64 candidates for each token, a rollout is as large as with real models."""
 GROUP_SIZE = 8
 NUM_PROCESSES = 2
 STEPS_AHEAD = 4
@@ -37,22 +41,22 @@ NUM_TRIPS = 5
 
 @dataclass(frozen=True)
 class Tempo:
-    """How long a group's writing takes, and its scores, for which the other group is not held up."""
+    """Seconds to write for a group of prompts, and to score it. While a group is scored, another one can be written."""
 
     write_s: float = 4.0
     score_s: float = 3.0
 
     @property
     def pace(self) -> float:
-        """Rollouts a second of one student that never waits for anything else."""
+        """Rollouts a second of one student that waits for nothing but its own writing."""
         return GROUP_SIZE / self.write_s
 
 
 @dataclass(frozen=True)
 class CrowdRow:
-    """What so many students came to: rollouts a second, and CPU seconds a rollout by who spent them.
+    """The result for one number of students: rollouts a second, and the CPU seconds that each part spends per rollout.
 
-    ``bound`` is what they would come to if they never waited for queue, trainer or each other.
+    ``bound`` is the rollouts a second if students never waited for the queue, the trainer or each other.
     """
 
     students: int
@@ -65,7 +69,7 @@ class CrowdRow:
 
 @dataclass(frozen=True)
 class WeightsRow:
-    """Weights on their way: from the trainer to the board, and from there to a student on the same node."""
+    """Seconds that weights take from the trainer to the board, and from the board to a student on the same node."""
 
     mib: int
     publish_s: float
@@ -73,7 +77,7 @@ class WeightsRow:
 
 
 class SlowEngine:
-    """A ``StudentEngine`` that takes as long as a model would."""
+    """A ``StudentEngine`` without a model, which waits as long as a model would compute."""
 
     def __init__(self, write_s: float) -> None:
         self._write_s = write_s
@@ -81,15 +85,15 @@ class SlowEngine:
         self._logprobs = torch.zeros(NUM_TOKENS, VOCAB_SIZE).log_softmax(-1)
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
-        """The same tokens for everyone."""
+        """Write the same tokens for every request."""
         time.sleep(self._write_s)
         return [Chunk(self._token_ids, self._logprobs) for _ in requests]
 
     def forget(self, prompt_ids: Sequence[int]) -> None:
-        """Nothing is kept."""
+        """Do nothing: nothing is kept."""
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """There is no model."""
+        """Do nothing: there is no model."""
 
 
 class SlowTeacher:
@@ -110,12 +114,12 @@ class SlowTeacher:
         return [self._answer] * len(sequences)
 
     async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
-        """Students that never switch do not ask for it."""
+        """Never called, as these students never switch to the teacher."""
         raise NotImplementedError
 
 
 class Crowd:
-    """A process full of students."""
+    """Many students in one process."""
 
     def __init__(self, config: RunConfig, sources: Sequence[StudentSource], tempo: Tempo) -> None:
         torch.set_num_threads(1)
@@ -123,7 +127,7 @@ class Crowd:
         self._workers = [_worker(config, source, tempo) for source in sources]
 
     async def run(self) -> None:
-        """Until the queue is closed."""
+        """Run all students until the queue is closed."""
         signs = [asyncio.create_task(source.stay_known()) for source in self._sources]
         try:
             await asyncio.gather(*(worker.run() for worker in self._workers))
@@ -155,7 +159,7 @@ def _worker(config: RunConfig, source: StudentSource, tempo: Tempo) -> StudentWo
 
 @contextmanager
 def a_cluster(weights_mib: int) -> Iterator[None]:
-    """Ray on this machine, with room for two sets of weights and for rollouts."""
+    """Run Ray on this machine, with memory for two sets of weights and for rollouts."""
     ray.init(
         address="local",
         namespace=crowd_config(1).ray.namespace,
@@ -172,7 +176,7 @@ def a_cluster(weights_mib: int) -> Iterator[None]:
 
 
 def travel(mib: int) -> WeightsRow:
-    """Publish weights of this size, and fetch them as a student does; medians of rounds after the first."""
+    """Publish weights of ``mib`` MiB, and fetch them as a student does: medians over all rounds but the first."""
     config = crowd_config(1)
     source = TrainerSource(actors.rollout_queue(config), actors.weight_board(config), config)
     weights = {"weight": torch.zeros(mib * 2**20 // 2, dtype=torch.bfloat16)}
@@ -195,7 +199,7 @@ async def _fetch(student: StudentSource, attempt: str, version: int) -> None:
 
 
 def crowd_config(num_students: int) -> RunConfig:
-    """A run's settings, with nothing in them that is loaded."""
+    """The settings of a run that loads no model and no data."""
     return parse_config(
         {
             "name": f"crowd-{num_students}",
@@ -204,15 +208,15 @@ def crowd_config(num_students: int) -> RunConfig:
             "student": StudentConfig(
                 model="none", group_size=GROUP_SIZE, max_new_tokens=NUM_TOKENS
             ).model_dump(),
-            "policy": OnPolicyConfig().model_dump(),
+            "policy": OnPolicy().model_dump(),
         }
     )
 
 
 def hold(num_students: int, seconds: float, tempo: Tempo) -> CrowdRow:
-    """Let ``num_students`` roll out for ``seconds`` after their first rounds, the trainer only taking.
+    """Let ``num_students`` students work for ``seconds`` after their first rounds.
 
-    Ray must be running.
+    The trainer takes their rollouts but does not train. Ray must be running.
     """
     config = crowd_config(num_students)
     queue, board = actors.rollout_queue(config), actors.weight_board(config)
@@ -244,7 +248,7 @@ def _measure(
     size: int,
     seconds: float,
 ) -> tuple[float, list[float]]:
-    """Rollouts a second, and CPU seconds a rollout of students, queue and trainer; ``size`` are a step's."""
+    """Rollouts a second, and CPU seconds per rollout of students, queue and trainer. A step has ``size`` rollouts."""
 
     def clocks() -> np.ndarray:
         students = sum(ray.get([crowd.cpu_s.remote() for crowd in crowds]))

@@ -1,4 +1,4 @@
-"""How throughput grows with students, teachers and trainers: every stage has a pace, and the slowest is the run's."""
+"""Predicts how throughput grows with students, teachers and trainers: the slowest stage sets the pace of a run."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Paces:
-    """What one of each does by itself, in tokens a second; of the queue, there is one, in rollouts a second."""
+    """What a single student, teacher or trainer does by itself, in tokens a second.
+
+    A teacher has one pace for scoring and one for writing. There is only one queue; its pace is in rollouts a second.
+    """
 
     student: float
     scoring: float
@@ -26,7 +29,7 @@ class Paces:
 
 @dataclass(frozen=True)
 class Fleet:
-    """How many of each work at the same time."""
+    """How many students, teachers and trainers work at the same time."""
 
     students: int = 1
     teachers: int = 1
@@ -34,7 +37,7 @@ class Fleet:
 
 
 def stage_seconds(work: Work, paces: Paces, fleet: Fleet) -> dict[str, float]:
-    """Seconds a rollout that each stage needs, its members sharing the rollouts."""
+    """Seconds that each stage needs for one rollout, if the members of a stage share the rollouts."""
     teacher_s = work.scored_tokens / paces.scoring + work.teacher_tokens / paces.teacher
     return {
         "students": work.student_tokens / paces.student / fleet.students,
@@ -45,7 +48,7 @@ def stage_seconds(work: Work, paces: Paces, fleet: Fleet) -> dict[str, float]:
 
 
 def bound(work: Work, paces: Paces, fleet: Fleet) -> tuple[str, float]:
-    """The slowest stage and its rollouts a second: the run's, with students that may be ahead of the trainer."""
+    """The slowest stage, and its rollouts a second: the whole run's pace, if students may run ahead of the trainer."""
     seconds = stage_seconds(work, paces, fleet)
     name = max(seconds, key=lambda stage: seconds[stage])
     return name, 1 / seconds[name]
@@ -54,5 +57,5 @@ def bound(work: Work, paces: Paces, fleet: Fleet) -> tuple[str, float]:
 def synchronous_step_s(
     work: Work, paces: Paces, fleet: Fleet, prompts_per_step: int, publish_s: float
 ) -> float:
-    """A step where no one may be ahead: all stages one after the other, then the weights."""
+    """Seconds of a step if students may not run ahead: all stages one after the other, then publishing weights."""
     return prompts_per_step * sum(stage_seconds(work, paces, fleet).values()) + publish_s

@@ -1,4 +1,4 @@
-"""What each part of a run does in a second by itself, on this machine, with the run's own models and rollouts."""
+"""Measures the pace of each part of a run by itself, on this machine, with the run's own models and rollouts."""
 
 import tempfile
 import time
@@ -8,7 +8,7 @@ from statistics import fmean, median
 
 import torch
 
-from adaswitch.config import TeacherServiceConfig
+from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.errors import DataError
 from adaswitch.method.rollout import Rollout
 from adaswitch.runs.config_files import load_config
@@ -24,14 +24,14 @@ from trainer.learner import Learner
 
 NUM_ROUNDS = 7
 CHUNK = 16
-"""Tokens that a student writes at a time, and has scored."""
+"""Tokens that a student writes in one call, and then has scored in one call."""
 
 
 class RecordedRun:
     """A finished run whose parts are measured again: its settings, its last rollouts, its mean work."""
 
     def __init__(self, folder: str) -> None:
-        """Raises ``DataError`` where the run has not left what is needed."""
+        """Raises ``DataError`` if the run has no steps, no rollouts, or does not say what its teacher is."""
         run = RunDirectory.open(folder)
         self.config = load_config(run.path / "config.yaml")
         self._records = list(read_records(run.metrics))
@@ -46,18 +46,21 @@ class RecordedRun:
 
     @property
     def work(self) -> Work:
-        """Of its mean rollout."""
+        """The tokens of the run's mean rollout."""
         names = ("student_tokens", "scored_tokens", "teacher_tokens", "num_tokens")
         num = self.config.trainer.prompts_per_step
         return Work(*(fmean(record[name] for record in self._records) / num for name in names))
 
     def median_s(self, name: str) -> float:
-        """Of all steps' ``name``: ``step_s``, ``publish_s`` and what else there is."""
+        """The median over all steps of the seconds recorded as ``name``, such as ``step_s`` or ``publish_s``."""
         return float(median(record[name] for record in self._records))
 
 
 async def measure_paces(run: RecordedRun, queue: float) -> Paces:
-    """Each part alone: a teacher service over HTTP, an actor's engine, a trainer. ``queue`` is handed through."""
+    """Measure each part alone: a teacher service over HTTP, a student's engine, a trainer.
+
+    ``queue`` is the queue's pace in rollouts a second, which becomes part of the result as it is.
+    """
     options = ("--no-access-log", "--dtype", run.serve.dtype, "--engine", run.serve.engine)
     lengths = {"max_model_len": run.serve.max_model_len} if run.serve.max_model_len else {}
     say("the run's teacher ...")
@@ -99,7 +102,7 @@ async def _scoring(parts: StudentParts, group: Sequence[Rollout]) -> float:
 
 
 async def _writing(parts: StudentParts, group: Sequence[Rollout]) -> float:
-    """As after a switch in the middle of each completion."""
+    """The teacher's tokens a second when it writes after a switch in the middle of each completion."""
     requests = []
     for rollout in group:
         half = rollout.num_tokens // 2
@@ -123,7 +126,7 @@ async def _training(run: RecordedRun) -> float:
 
 
 async def _pace(work: Callable[[], Awaitable[int]]) -> float:
-    """Tokens a second, as the median of rounds after one that does not count."""
+    """Tokens a second: the median over ``NUM_ROUNDS`` rounds, after a first round that is not counted."""
     paces = []
     for _ in range(NUM_ROUNDS + 1):
         started_s = time.perf_counter()

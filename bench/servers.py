@@ -1,4 +1,4 @@
-"""The servers that are measured, as processes of their own: our service, and vLLM's OpenAI-compatible one."""
+"""Runs the servers that are measured, as processes of their own: our service, and vLLM's OpenAI-compatible server."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ MAX_MODEL_LEN = 1024
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers."""
+    """A running server that answers requests."""
 
     url: str
     process: ManagedProcess
@@ -37,7 +37,7 @@ class Server:
 def our_service(
     model: Path, logs: Path, *options: str, max_model_len: int = MAX_MODEL_LEN
 ) -> Iterator[Server]:
-    """``python -m services.teacher`` on vLLM."""
+    """Run ``python -m services.teacher``, on vLLM unless ``options`` name another engine."""
     arguments = ["--max-model-len", str(max_model_len), *options]
     with _running("services.teacher", model, arguments, logs, "/readyz") as server:
         yield server
@@ -47,7 +47,7 @@ def our_service(
 def vllm_server(
     model: Path, logs: Path, max_logprobs: int, max_model_len: int = MAX_MODEL_LEN
 ) -> Iterator[Server]:
-    """vLLM's own server, with the same settings of the engine as ours has."""
+    """Run vLLM's own server, with the same engine settings as our service."""
     lengths = ["--max-model-len", str(max_model_len), "--max-logprobs", str(max_logprobs)]
     arguments = ["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager", *lengths]
     with _running("vllm.entrypoints.openai.api_server", model, arguments, logs, "/health") as server:
@@ -91,5 +91,5 @@ def free_port() -> int:
 
 
 def say(line: str) -> None:
-    """To standard error: standard output is for results."""
+    """Print ``line`` to standard error, as standard output is for results."""
     print(line, file=sys.stderr, flush=True)

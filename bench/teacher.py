@@ -1,7 +1,8 @@
-"""``python -m bench.teacher``: the teacher service against vLLM's own server, and against the engine under it.
+"""``python -m bench.teacher``: compares the teacher service with vLLM's own server, and with the engine alone.
 
-One JSON line a row on standard output: ``row``, ``ours``, ``peer``, ``unit``, ``ratio``, ``target``, ``pass``.
-Medians of rounds in turn. On CPU, one thread an engine; about five minutes on two cores.
+Prints one JSON object for each row on standard output, with the keys ``row``, ``ours``, ``peer``, ``unit``, ``ratio``,
+``target`` and ``pass``. The figures are medians over alternating rounds. The benchmark runs on CPU with one thread for
+each engine, and takes about five minutes on two cores.
 
 Example:
 
@@ -17,7 +18,7 @@ from adaswitch.processes.entry import one_line_errors
 
 
 def main() -> None:
-    """Run all rows of the models that were asked for."""
+    """Measure all rows, with each model that was asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.teacher",
         description=__doc__,

@@ -1,4 +1,4 @@
-"""The rows of ``bench.teacher``: one function each."""
+"""Measures the rows of ``bench.teacher``, with one function for each kind of row."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import torch
 
-from adaswitch.config import TeacherConfig, TeacherServiceConfig
+from adaswitch.config.teacher import TeacherConfig, TeacherServiceConfig
 from adaswitch.contract.wire import GeneratePrompt, GenerateRequest, ScoreSequence, answers_to_safetensors
 from adaswitch.teachers.native import TeacherClient
 from bench.models import SMALL, Shape, make_model
@@ -22,12 +22,12 @@ LENGTH = 256
 PREFIX, CHUNK = 900, 64
 NUM_GENERATED = 64
 CPU_TOKENS = 4096
-"""Scored tokens that the API's CPU seconds are counted for."""
+"""Number of scored tokens in each request that the API's CPU seconds are measured on."""
 Draw = Callable[[int, int], list[list[int]]]
 
 
 async def measure(name: str, shape: Shape, folder: Path) -> None:
-    """All rows with one model."""
+    """Measure and print all rows with one model."""
     model = make_model(folder / name, shape)
     label = f"V = {shape.vocab_size:,}"
     say(f"{label}: our service ...")
@@ -52,13 +52,13 @@ async def measure(name: str, shape: Shape, folder: Path) -> None:
 
 
 class BareEngine(VLLMEngine):
-    """vLLM's ``AsyncLLM`` with our settings, and nothing around it."""
+    """vLLM's ``AsyncLLM`` with our settings, but without our service around it."""
 
     def _prepare_outputs(self) -> None:
-        """Its lists stay lists, as everybody gets them."""
+        """Do nothing, so that log-probabilities stay in lists, as vLLM hands them to everybody."""
 
     async def ask(self, token_ids: list[int]) -> None:
-        """The log-probabilities as vLLM hands them out."""
+        """Ask for the log-probabilities of ``token_ids``, and take them as vLLM hands them out."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -104,7 +104,7 @@ def _ours(client: TeacherClient, sequences: list[list[int]], vocab_size: int) ->
 async def against_openai(
     label: str, client: TeacherClient, peer: Server, shape: Shape, num_sequences: int, target: float
 ) -> Row:
-    """The same tokens from vLLM's server with ``prompt_logprobs``, its JSON read into the same tensors."""
+    """Score the same tokens with vLLM's server (``prompt_logprobs``), reading its JSON into the same tensors."""
     sequences = _draw(shape)(num_sequences, LENGTH)
     body = {
         "model": (await _served_name(peer)),
@@ -138,7 +138,7 @@ async def _served_name(peer: Server) -> str:
 async def against_engine(
     label: str, client: TeacherClient, model: Path, shape: Shape, num_sequences: int
 ) -> Row:
-    """The same engine, asked in this process for the same log-probabilities."""
+    """Ask the same engine for the same log-probabilities, but from this process and without HTTP."""
     sequences = _draw(shape)(num_sequences, LENGTH)
     config = TeacherServiceConfig(model=str(model), max_model_len=1024)
     engine = BareEngine(config)
@@ -157,7 +157,7 @@ async def against_engine(
 
 
 async def bytes_a_token(label: str, client: TeacherClient, shape: Shape) -> Row:
-    """On the wire, by what the client asks for: half precision, with full precision beside."""
+    """Bytes on the wire for each scored token, in half precision; the peer is full precision."""
     answers = await client.score(_scored(_draw(shape)(8, LENGTH)), K)
     num_tokens = sum(len(answer.token_ids) + 1 for answer in answers)
     half, full = (
@@ -175,7 +175,11 @@ async def bytes_a_token(label: str, client: TeacherClient, shape: Shape) -> Row:
 
 
 async def next_chunk(label: str, client: TeacherClient, shape: Shape) -> list[Row]:
-    """A chunk behind a prefix that was scored before: against prefix and chunk afresh, and the chunk's rows afresh."""
+    """Score a chunk after a prefix that is cached.
+
+    One row compares this with scoring prefix and chunk without the cache, the other row with scoring only the chunk's
+    rows without the cache.
+    """
     draw = _draw(shape)
     known: list[list[int]] = []
 
@@ -201,7 +205,7 @@ async def next_chunk(label: str, client: TeacherClient, shape: Shape) -> list[Ro
 
 
 async def with_logprobs(label: str, client: TeacherClient, shape: Shape) -> Row:
-    """Generating with log-probabilities, against generating without."""
+    """Compare generating with log-probabilities to generating without them."""
     prompts = [
         GeneratePrompt(token_ids=ids, max_tokens=NUM_GENERATED, seed=seed)
         for seed, ids in enumerate(_draw(shape)(8, 32))
@@ -219,7 +223,7 @@ async def with_logprobs(label: str, client: TeacherClient, shape: Shape) -> Row:
 
 
 async def api_cpu(label: str, client: TeacherClient, server: Server, shape: Shape) -> Row:
-    """CPU seconds of the API's process, the engine's not counted."""
+    """CPU seconds of the API's process, without those of the engine's process."""
     num_requests, num_sequences = 10, CPU_TOKENS // LENGTH
     sequences = _scored(_draw(shape)(num_sequences, LENGTH))
     before_s = server.api_cpu_s()

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the three images and prints their sizes. A pip.conf of this machine goes into the build as a secret, so that a
-# package index of one's own is used there too. DOCKER_BUILD_OPTIONS are handed on to every `docker build`.
+# Builds the three images and prints their sizes. If this machine has a pip.conf, the build gets it as a secret, and so
+# uses the same package index. DOCKER_BUILD_OPTIONS are passed on to every `docker build`.
 set -eu
 cd "$(dirname "$0")/.."
 export DOCKER_BUILDKIT=1
@@ -11,7 +11,7 @@ for file in "${PIP_CONFIG_FILE:-}" /etc/pip.conf; do
     fi
 done
 for part in teacher student trainer; do
-    # Several words each.
+    # Both variables may hold several words, so they are not quoted.
     # shellcheck disable=SC2086
     docker build --progress=plain $secret ${DOCKER_BUILD_OPTIONS:-} -f docker/Dockerfile --target "$part" \
         -t "adaswitch-$part" .

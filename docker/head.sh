@@ -1,5 +1,5 @@
 #!/bin/sh
-# The head of a Ray cluster, with its job server; the trainer's jobs run here, students elsewhere.
+# Starts the head of a Ray cluster, with its job server. The trainer's jobs run on the head, students on other nodes.
 set -eu
 : "${RAY_AUTH_TOKEN:?is not set: every member of the cluster needs the same one}"
 exec ray start --head --block --num-cpus=0 --port=6379 --disable-usage-stats \

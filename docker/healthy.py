@@ -1,7 +1,7 @@
-"""For health checks: exit code 0 if a GET of the address is answered with 200.
+"""A health check: the exit code is 0 if a GET of the address is answered with 200, else 1.
 
-``python3 docker/healthy.py URL [VARIABLE]``: the environment variable's value is sent as the bearer key. No library
-but Python's own, since it runs every few seconds.
+``python3 docker/healthy.py URL [VARIABLE]``: the value of the environment variable VARIABLE is sent as the bearer key.
+Only Python's own libraries are used, since the check runs every few seconds.
 """
 
 import os

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes .env from .env.example, with random keys and the caller as the owner of runs/; root has the images' own user
-# write there. Leaves an .env that is there alone.
+# Writes .env from .env.example, with random keys. The containers run as the caller, so that they can write to runs/;
+# if the caller is root, runs/ is given to the user of the images, 10001. An .env that exists already is left alone.
 set -eu
 cd "$(dirname "$0")/.."
 mkdir -p runs

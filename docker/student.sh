@@ -1,5 +1,6 @@
 #!/bin/sh
-# A node of a Ray cluster that rolls out for every run on it. RAY_HEAD is the head's HOST:PORT.
+# Starts a node of a Ray cluster, whose students make rollouts for every run of the cluster. RAY_HEAD is the HOST:PORT
+# of the cluster's head.
 set -eu
 : "${RAY_AUTH_TOKEN:?is not set: every member of the cluster needs the same one}"
 rm -f /tmp/students-ready

@@ -1,4 +1,4 @@
 """Comparisons and analyses: many runs of one base config, and the tables and pictures that follow from them.
 
-Nothing else imports this package; it may import everything.
+No other package imports this package, and this package may import every other.
 """

@@ -1,4 +1,4 @@
-"""``python -m experiments``, or ``adaswitch compare``: runs a plan's cells, then the table and the pictures."""
+"""``python -m experiments``, or ``adaswitch compare``: runs a plan's cells, then writes the table and the pictures."""
 
 import os
 from collections.abc import Sequence
@@ -17,25 +17,49 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: adaswitch compare --plan experiments/plans/demo-warm.yaml --local --jobs 2"
 
 
+def _print_schema(asked: bool) -> None:
+    if asked:
+        import json
+
+        from experiments.plan import Plan
+
+        print(json.dumps(Plan.model_json_schema(), indent=2))
+        raise typer.Exit
+
+
 def main(
-    plan: Annotated[Path, typer.Option(help="What is compared, a YAML file.")],
+    plan: Annotated[Path, typer.Option(help="YAML file that says what is compared.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Settings of every cell as key.path=value.")
+        list[str] | None, typer.Argument(help="Settings for every cell, as key.path=value.")
     ] = None,
     local: Annotated[
-        bool, typer.Option("--local", help="Teacher and student in one process: no HTTP, no Ray.")
+        bool, typer.Option("--local", help="Run teacher and student in one process: no HTTP, no Ray.")
     ] = False,
     engine: Annotated[
-        LocalEngine, typer.Option(help="The teacher's with --local; vllm is for large teachers.")
+        LocalEngine, typer.Option(help="Engine of the teacher with --local; vllm is for large teachers.")
     ] = "transformers",
-    jobs: Annotated[int, typer.Option(min=1, help="Cells at once; more than one with --local only.")] = 1,
-    methods: Annotated[str, typer.Option(help="Only these of the plan's methods, by comma.")] = "",
-    seeds: Annotated[str, typer.Option(help="Only these of the plan's seeds, by comma.")] = "",
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Cells that run at once; more than one needs --local.")
+    ] = 1,
+    methods: Annotated[
+        str, typer.Option(help="Run only these of the plan's methods, separated by commas.")
+    ] = "",
+    seeds: Annotated[str, typer.Option(help="Run only these of the plan's seeds, separated by commas.")] = "",
+    schema: Annotated[
+        bool,
+        typer.Option(
+            "--schema",
+            callback=_print_schema,
+            is_eager=True,
+            help="Print the JSON schema of a plan, for editors.",
+        ),
+    ] = False,
     report_only: Annotated[
-        bool, typer.Option("--report-only", help="Run nothing: table and pictures of what is complete.")
+        bool,
+        typer.Option("--report-only", help="Run nothing; write the table and pictures of complete cells."),
     ] = False,
 ) -> None:
-    """Run every method with every seed, or go on where it was; then write the table and the pictures."""
+    """Run every method with every seed, or continue an interrupted call; then write the table and the pictures."""
     with one_line_errors():
         from adaswitch.errors import ConfigError
         from experiments.plan import cells, load_plan, only

@@ -1,4 +1,4 @@
-"""``python -m experiments.cell``: one run of a comparison, in a process of its own."""
+"""``python -m experiments.cell``: runs one cell of a comparison, in a process of its own."""
 
 import json
 import time
@@ -13,18 +13,18 @@ from adaswitch.processes.entry import INTERRUPTED, StopRequest, one_line_errors
 from experiments.engines import LocalEngine
 
 if TYPE_CHECKING:
-    from adaswitch.config import RunConfig
+    from adaswitch.config.run import RunConfig
     from experiments.cpu import CpuMeter
 
 
 def main(
-    config: Annotated[Path, typer.Option(help="The cell's settings, a YAML file.")],
+    config: Annotated[Path, typer.Option(help="YAML file with the cell's settings.")],
     local: Annotated[
         LocalEngine | None,
-        typer.Option(help="Teacher and student in this process, the teacher on this engine."),
+        typer.Option(help="Run teacher and student in this process, the teacher on this engine."),
     ] = None,
 ) -> None:
-    """Run one cell to its end, or on from its newest checkpoint."""
+    """Run one cell to its end, from its newest checkpoint if it has one."""
     with one_line_errors():
         started_s = time.perf_counter()
         from adaswitch.runs.config_files import load_config
@@ -46,7 +46,7 @@ def main(
 
 @contextmanager
 def _on_record(attempts: Path, started_s: float) -> "Iterator[CpuMeter]":
-    """Write down what this attempt took, however it ends short of being killed."""
+    """Record the wall and CPU seconds of this attempt, however it ends, unless it is killed."""
     from adaswitch.runs.directory import append_record
     from experiments.cpu import CpuMeter
 
@@ -61,14 +61,15 @@ def _on_record(attempts: Path, started_s: float) -> "Iterator[CpuMeter]":
 def _run(
     settings: "RunConfig", local: LocalEngine | None, should_stop: Callable[[], bool], cpu: "CpuMeter"
 ) -> bool:
-    """Whether the run is complete."""
+    """Run the cell. Returns whether its run is complete."""
     if local is not None:
         from experiments.local import train_locally
 
         return train_locally(settings, should_stop, local, before_close=cpu.look)
     from adaswitch.commands.launch import LocalRun
 
-    # Ended last, and then waited for by nobody: the workers of Ray and of the teacher.
+    # ``cpu.look`` is called while the run's processes live: nobody waits for the workers of Ray and of the teacher, so
+    # their CPU time would be missing afterwards.
     return LocalRun(settings, lambda line: print(line, flush=True)).execute(should_stop, cpu.look)
 
 

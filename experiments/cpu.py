@@ -1,4 +1,4 @@
-"""CPU seconds of a process and of those that it started, also of those that are killed and never waited for."""
+"""Measures the CPU seconds of a process and its descendants, even of those that are killed and never waited for."""
 
 import resource
 from collections.abc import Iterator
@@ -7,23 +7,23 @@ import psutil
 
 
 class CpuMeter:
-    """Adds up what this process and its descendants took.
+    """Adds up the CPU seconds of this process and its descendants.
 
-    The system counts a child once it was waited for. One that was not, as vLLM's engine after its shutdown, is
-    counted by what it had at the last ``look`` while it was there.
+    The system adds a child's time to its parent's once the parent has waited for the child. A process that nobody
+    waits for, such as vLLM's engine after its shutdown, counts with the time that it had at the last ``look``.
     """
 
     def __init__(self) -> None:
         self._descendants_s = 0.0
 
     def look(self) -> None:
-        """To be called before a descendant is ended."""
+        """Read the CPU time of all descendants. Call this before a descendant is ended."""
         now_s = _user_and_system(resource.RUSAGE_CHILDREN) + sum(_descendants_s())
-        # Each look sees too little where a process has gone in between, never too much.
+        # A look may miss the time of a process that has ended meanwhile, but never sees too much: the largest is kept.
         self._descendants_s = max(self._descendants_s, now_s)
 
     def total_s(self) -> float:
-        """Seconds up to now, user and system."""
+        """CPU seconds up to now, user and system time together."""
         self.look()
         return _user_and_system(resource.RUSAGE_SELF) + self._descendants_s
 
@@ -34,7 +34,7 @@ def _user_and_system(whose: int) -> float:
 
 
 def _descendants_s() -> Iterator[float]:
-    """Of each that has not been waited for: its own, and of those that it has waited for itself."""
+    """CPU seconds of each descendant that nobody has waited for: its own, and those of children it has waited for."""
     for process in psutil.Process().children(recursive=True):
         try:
             times = process.cpu_times()

@@ -1,4 +1,4 @@
-"""Which engines a teacher may have in the student's process. Imports nothing, for the sake of ``--help``."""
+"""The engines that a teacher may have in the student's process. Imports nothing slow, so that ``--help`` is fast."""
 
 from typing import Literal
 

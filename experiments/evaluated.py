@@ -1,4 +1,4 @@
-"""What an evaluation of a trained cell kept: each prompt's marks and divergences, and what had no mark."""
+"""Reads the evaluation of a trained cell: each prompt's marks and divergences, and how many completions had no mark."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ from adaswitch.runs.directory import read_records
 
 @dataclass(frozen=True)
 class Unmarked:
-    """Completions that could not be marked, which are in no mean."""
+    """The number of completions that could not be marked. They are in no mean."""
 
     unmarked: int
     of: int
-    """All completions, marked or not."""
+    """The number of all completions, marked or not."""
 
     def __add__(self, other: "Unmarked") -> "Unmarked":
         return Unmarked(self.unmarked + other.unmarked, self.of + other.of)
@@ -30,13 +30,17 @@ class Evaluated:
     """One evaluation of one cell."""
 
     figures: dict[tuple[str, str], dict[int, tuple[float, int]]] = field(default_factory=dict)
-    """By (split, figure), then by the prompt's record: a sum, and over how many completions or tokens it is."""
+    """By (split, figure), then by the prompt's record: a sum, and the number of completions or tokens it is over."""
     unmarked: dict[str, Unmarked] = field(default_factory=dict)
-    """By split."""
+    """By split: the completions that could not be marked."""
 
 
 def read_evaluated(folder: Path) -> Evaluated:
-    """Marks count a completion, divergences in nats a token; what could not be marked has no mark, and is counted."""
+    """Read the evaluation in ``folder``. Raises ``DataError`` if its records are damaged.
+
+    A mark is one number for each completion; a divergence is a sum in nats over a completion's tokens. A completion
+    that could not be marked adds to no mark, but is counted as unmarked.
+    """
     found = Evaluated()
     try:
         for row in read_records(folder / COMPLETIONS):

@@ -9,7 +9,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 Sums = Mapping[object, tuple[float, int]]
-"""By prompt: a sum, and the number of tokens (or completions) that it is over."""
+"""For each prompt: a sum, and the number of tokens (or completions) that the sum is over."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero. One value has no interval, and never does."""
+        """Whether the whole interval lies on one side of zero. Always False for a single value: it has no interval."""
         return abs(self.mean) > self.half_width
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The mean of independent ``values`` with its interval by Student's t. At least one value."""
+    """The mean of independent ``values``, at least one, with its interval by Student's t."""
     n = len(values)
     if n == 1:
         return Interval(values[0], math.nan, 1)
@@ -36,26 +36,27 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Interval | None:
-    """``values - reference`` over the seeds that both have; None where there is none.
+    """The mean of ``values - reference`` over the seeds that both have; None if they share no seed.
 
-    A seed fixes the student's start, the prompts and the held-out prompts: pairing takes their share of the
-    spread out of the comparison.
+    A seed fixes the student's start, the prompts and the held-out prompts: pairing takes the spread that these cause
+    out of the comparison.
     """
     seeds = sorted(values.keys() & reference.keys())
     return interval([values[seed] - reference[seed] for seed in seeds]) if seeds else None
 
 
 def over_prompts(sums: Sums) -> Interval:
-    """The mean per token of one model's texts, with its interval over prompts. At least one token.
+    """The mean per token of one model's texts, with its interval over prompts. There must be at least one token.
 
-    A ratio of two sums that both vary with the prompts, by its linearisation (Cochran 1977, section 6.4).
+    The mean is a ratio of two sums, which both vary with the prompts. Its interval comes from the linearised ratio
+    (Cochran 1977, section 6.4).
     """
     total, count = (sum(pair[i] for pair in sums.values()) for i in (0, 1))
     return _centred(total / count, list(_residuals(sums).values()))
 
 
 def paired_over_prompts(sums: Sums, reference: Sums) -> Interval | None:
-    """The difference of two such means over the prompts that both answered; None where there is none."""
+    """The mean per token of ``sums`` minus that of ``reference``, over the prompts in both; None if there are none."""
     common = sums.keys() & reference.keys()
     if not common:
         return None
@@ -66,7 +67,7 @@ def paired_over_prompts(sums: Sums, reference: Sums) -> Interval | None:
 
 
 def _residuals(sums: Sums) -> dict[object, float]:
-    """By how much each prompt moves the ratio, up to its share: their mean is 0."""
+    """How far each prompt alone pulls the ratio up or down, to first order. The mean over the prompts is 0."""
     total, count = (sum(pair[i] for pair in sums.values()) for i in (0, 1))
     mean_count = count / len(sums)
     return {prompt: (value - total / count * n) / mean_count for prompt, (value, n) in sums.items()}

@@ -1,8 +1,7 @@
 """A run with teacher and student in this process: no HTTP, no Ray, the same numbers.
 
-The engines are the services' own, on transformers, and the rollouts go through the same ``Group``. So a
-synchronous run ends with the weights that the served one ends with, bit for bit, where that one's teacher is on
-the transformers engine as well.
+The engines are those of the services, on transformers, and rollouts go through the same ``Group``. So a synchronous
+run ends with the weights of the served run, bit for bit, if the served teacher is on the transformers engine as well.
 """
 
 import asyncio
@@ -12,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from adaswitch.config import RunConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.contract.wire import ModelInfo
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Chunk
@@ -33,19 +32,19 @@ T = TypeVar("T")
 
 
 class RunInLoop(Protocol):
-    """Runs a coroutine to its end: ``asyncio.run``, or the same in a loop that stays."""
+    """Runs a coroutine to its end: ``asyncio.run``, or ``asyncio.Runner.run``, which keeps its event loop."""
 
     def __call__(self, main: Coroutine[Any, Any, T], /) -> T:
         """The coroutine's result."""
 
 
 class LocalSource:
-    """A ``RolloutSource`` that rolls a step out when it is taken, with the weights published last."""
+    """A ``RolloutSource`` that makes a step's rollouts when ``take`` asks for them, with the weights published last."""
 
     def __init__(
         self, config: RunConfig, teacher: Client, info: ModelInfo, run: RunInLoop = asyncio.run
     ) -> None:
-        """``teacher`` answers as the REST client would, ``info`` is what it serves, ``run`` has its event loop."""
+        """``teacher`` answers as the REST client would, and serves ``info``; ``run`` uses the teacher's event loop."""
         parts = build_student(config, teacher, info)
         self._config, self._engine, self._teacher = config, parts.engine, parts.teacher
         self._budget = Budget(config.student.max_new_tokens, frozenset(parts.stop_token_ids))
@@ -58,7 +57,7 @@ class LocalSource:
         self._version = version
 
     def offer(self, prompts: Sequence[Prompt]) -> None:
-        """Nothing is done ahead: ``take`` has the same prompts."""
+        """Do nothing ahead of time: ``take`` gets the same prompts."""
 
     def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
         """See ``RolloutSource``."""
@@ -68,7 +67,7 @@ class LocalSource:
         return [replace(rollout, weights_version=self._version) for rollout in rollouts]
 
     async def roll_out(self, prompts: Sequence[Prompt]) -> list[Rollout]:
-        """In the groups that students would lease, one after the other."""
+        """Make the rollouts of ``prompts``, in groups as students would lease them, one group after the other."""
         size = self._config.student.group_size
         rollouts: list[Rollout] = []
         for start in range(0, len(prompts), size):
@@ -81,11 +80,11 @@ class LocalSource:
         return self._engine.write(requests)
 
     def depth(self) -> int:
-        """Nothing is held."""
+        """Always 0: no rollouts wait here."""
         return 0
 
     def close(self, reason: str) -> None:
-        """There is nobody to tell."""
+        """Do nothing: there are no students to tell."""
 
 
 def train_locally(
@@ -94,19 +93,20 @@ def train_locally(
     engine: LocalEngine = "transformers",
     before_close: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Train by ``config`` in this process, or go on where it was. Whether the run is complete.
+    """Train by ``config`` in this process, or continue an interrupted run. Returns whether the run is complete.
 
-    The teacher's ``engine`` is transformers, for the numbers of a served run and no start-up time, or vllm, whose
-    engine is a process of its own: for a teacher that is worth it. ``before_close`` is called while that is there.
+    On the ``engine`` transformers, the teacher starts at once and gives the numbers of a served run. On vllm, it runs
+    in a process of its own, whose slow start pays off for a large teacher. ``before_close`` is called while that
+    process still lives.
     """
     require_one_process(config)
     config = resolve_config(config)
     teachers: list[TeacherEngine] = []
-    # One loop for all steps: vLLM's client belongs to the loop that it was started in.
+    # All steps share one event loop, as vLLM's client belongs to the event loop that it was started in.
     with asyncio.Runner() as runner:
 
         def start_teacher() -> LocalSource:
-            """Called for a policy that needs one, which ``replay`` does not."""
+            """Start the teacher. Called only for a policy that needs a teacher; ``replay`` needs none."""
             teacher = make_engine(local_teacher(config, engine))
             teachers.append(teacher)
             runner.run(teacher.start())

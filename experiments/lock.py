@@ -1,4 +1,4 @@
-"""One process at a time in a cell's directory: a cell may outlive the comparison that started it."""
+"""Lets one process at a time work in a cell's directory: a cell may outlive the comparison that started it."""
 
 import fcntl
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 from adaswitch.errors import EnvironmentProblem
 
 LOCK_FILE = "cell.lock"
-"""Holds the number of the process that has it, for people. The lock itself ends with that process, however it ends."""
+"""Contains the id of the process that holds the lock, for people. The lock ends with that process, however it ends."""
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Have ``folder`` alone. Raises ``EnvironmentProblem`` at once where another process has it."""
+    """Lock ``folder`` for this process. Raises ``EnvironmentProblem`` at once if another process has locked it."""
     with (folder / LOCK_FILE).open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What a figure was measured on, in one line."""
+"""Describes, in one line, the machine that figures were measured on."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ import transformers
 
 
 def machine() -> str:
-    """Processor, cores, memory, GPU, and the versions that decide the numbers. No host name, no path."""
+    """Processor, cores, memory, GPU, and the library versions that the numbers depend on. No host name, no path."""
     memory_gib = psutil.virtual_memory().total / 2**30
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return (
@@ -20,7 +20,7 @@ def machine() -> str:
 
 
 def _processor() -> str:
-    """The processor's name where Linux says it, else its architecture."""
+    """The processor's name if Linux says it, else its architecture."""
     information = Path("/proc/cpuinfo")
     if information.is_file():
         for line in information.read_text(encoding="utf-8").splitlines():

@@ -1,22 +1,24 @@
-"""What a run needs so that teacher and student can share a process. Light: it is asked before anything is loaded."""
+"""Checks whether a run's teacher and student can share a process. The check imports nothing slow, as it comes first."""
 
-from adaswitch.config import ReplayPolicyConfig, RunConfig, TeacherServiceConfig
+from adaswitch.config.run import RunConfig
+from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.errors import ConfigError
+from adaswitch.method.policies.replay import Replay
 from experiments.engines import LocalEngine
 
 
 def require_one_process(config: RunConfig) -> None:
-    """Raises ``ConfigError`` for a run that needs processes of its own, or does not say what the teacher is."""
+    """Raises ``ConfigError`` for a run that needs several processes, or does not say which model the teacher is."""
     if config.trainer.max_staleness:
         raise ConfigError(
             "trainer.max_staleness: in one process nothing runs ahead; set it to 0, or leave out --local"
         )
-    if not isinstance(config.policy, ReplayPolicyConfig):
+    if not isinstance(config.policy, Replay):
         _serve(config)
 
 
 def local_teacher(config: RunConfig, engine: LocalEngine) -> TeacherServiceConfig:
-    """The teacher's settings, on ``engine``. Raises ``ConfigError`` where there are none."""
+    """The teacher's settings, with ``engine`` as its engine. Raises ``ConfigError`` if the run has no such settings."""
     return _serve(config).model_copy(update={"engine": engine})
 
 

@@ -21,8 +21,8 @@ Line = list[tuple[float, float]]
 def draw_comparison(results: Results, split: str, metric: str, path: Path) -> None:
     """Three panels: ``metric`` on ``split`` against steps, against teacher tokens, and the differences at the end.
 
-    The lines are means over seeds. Their spread is mostly that of the seeds themselves, which all methods share: what
-    tells methods apart is the difference by seed from the plan's reference, with its 95 % interval.
+    The lines are means over seeds. Most of the spread between runs comes from the seeds, which all methods share. So
+    the third panel compares each method with the plan's reference seed by seed, with a 95 % interval.
     """
     figure = Figure(figsize=(14, 4.5), layout="constrained")
     by_step, by_token, at_end = figure.subplots(1, 3, width_ratios=(3, 3, 2))
@@ -31,7 +31,7 @@ def draw_comparison(results: Results, split: str, metric: str, path: Path) -> No
         if not curves:
             continue
         style = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else "--", "marker": "."}
-        # Cells whose time was limited have done different numbers of steps.
+        # Cells with a time limit do different numbers of steps: only steps that all cells have can be averaged.
         steps = sorted(set.intersection(*({step for step, _ in curve} for curve in curves)))
         means = np.array([[dict(curve)[step] for step in steps] for curve in curves]).mean(0)
         tokens = np.array([[cell.tokens_by_step[step] for step in steps] for cell in cells.values()]).mean(0)
@@ -47,7 +47,7 @@ def draw_comparison(results: Results, split: str, metric: str, path: Path) -> No
 
 
 def _draw_differences(results: Results, split: str, metric: str, axes: Axes) -> None:
-    """A line a method: the paired difference after the last step with its interval, the first method on top."""
+    """One row for each method, the first on top: its paired difference after the last step, with the interval."""
     reference = results.values(results.plan.reference, lambda cell: cell.final(split, metric))
     names: list[str] = []
     for number, method in enumerate(results.cells):
@@ -66,7 +66,7 @@ def _draw_differences(results: Results, split: str, metric: str, axes: Axes) -> 
 
 
 def draw_switching(results: Results, path: Path) -> None:
-    """Two panels over training: the share of rollouts that switch, and where; means over seeds."""
+    """Two panels over training: the share of rollouts that switch, and the switch position. Both are seed means."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for number, (method, cells) in enumerate(results.cells.items()):
@@ -86,7 +86,7 @@ def draw_switching(results: Results, path: Path) -> None:
 
 
 def draw_bars(labels: Sequence[str], values: Sequence[Sequence[float]], title: str, path: Path) -> None:
-    """A bar a label with its mean over ``values``, the 95 % interval and every single value as a dot."""
+    """One bar for each label: the mean of its ``values``, the 95 % interval, and every single value as a dot."""
     figure = Figure(figsize=(max(5.0, 0.8 * len(labels) + 2), 4), layout="constrained")
     axes = figure.subplots()
     for place, seeds in enumerate(values):
@@ -99,7 +99,7 @@ def draw_bars(labels: Sequence[str], values: Sequence[Sequence[float]], title: s
 
 
 def draw_evaluations(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A panel a figure of the plan's evaluations: each method's mean with its 95 % interval."""
+    """One panel for each figure of the plan's evaluations: each method's mean with its 95 % interval."""
     panels: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         panels.setdefault((row["split"], row["metric"]), []).append(row)
@@ -136,7 +136,7 @@ def _positions(cell: CellResult) -> Sequence[float | None]:
 
 
 def _smoothed(series: Sequence[Sequence[float | None]], window: int = 10) -> Line:
-    """Means over seeds and over ``window`` steps, where there is any value."""
+    """Means over seeds and over each ``window`` steps; a window without any value is left out."""
     line: Line = []
     for start in range(0, min(map(len, series)), window):
         found = [value for values in series for value in values[start : start + window] if value is not None]
@@ -146,7 +146,7 @@ def _smoothed(series: Sequence[Sequence[float | None]], window: int = 10) -> Lin
 
 
 def label(axes: Axes, x: str, y: str) -> None:
-    """Names of both axes, and a faint grid."""
+    """Name both axes, and draw a faint grid."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)

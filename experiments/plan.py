@@ -10,8 +10,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from adaswitch.config import RunConfig, describe, parse_config, with_overrides
 from adaswitch.config.base import Settings
+from adaswitch.config.parsing import describe, parse_config, with_overrides
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError
 from adaswitch.runs.config_files import parse_override, read_yaml
 
@@ -19,24 +20,24 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 OWN_SETTINGS = {"name", "runs_dir", "seed"}
-"""Of a run, which a plan cannot set: two cells in one directory would be mistaken for each other."""
+"""Settings of a run that a plan cannot set: two cells in one directory would be mistaken for each other."""
 
 
 class FinalEvaluation(Settings):
     """An ``adaswitch eval`` of each cell's newest checkpoint, on the held-out prompts of its config."""
 
     limit: int | None = Field(default=None, ge=1)
-    """Only the first so many prompts."""
+    """Evaluate only this many prompts, from the first on. None: as many as ``trainer.eval_prompts``."""
     teacher: str | None = None
-    """Also the divergence from this model, on what the student writes."""
+    """A model folder: also measure the divergence from this model, on the text that the student writes."""
     temperature: float = Field(default=0.0, ge=0)
-    """0 is greedy."""
+    """The temperature at which the student writes; 0 is greedy."""
     num_samples: int = Field(default=1, ge=1)
-    """Completions a prompt."""
+    """Completions for each prompt."""
     batch_size: int = Field(default=16, ge=1)
-    """Completions written together."""
+    """Completions that are written together, as one batch."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of both models."""
+    """Number type of both models."""
 
     @model_validator(mode="after")
     def _samples_that_differ(self) -> Self:
@@ -49,26 +50,26 @@ class FinalEvaluation(Settings):
 
 
 class Plan(Settings):
-    """What is compared. Values may hold ``{seed}``, which each cell fills in."""
+    """What is compared. Values may contain ``{seed}``, which each cell replaces by its own seed."""
 
     name: Name
     """The comparison's directory is ``runs_dir/name``."""
     runs_dir: str = "runs"
     """The folder of all run directories."""
     title: str = ""
-    """One line over the table."""
+    """The heading of the table, in one line."""
     base: str
     """The config file that every cell starts from."""
     seeds: list[int] = Field(min_length=1)
-    """One cell a method and seed."""
+    """The seeds. Each method with each seed is one cell."""
     settings: dict[str, object] = Field(default_factory=dict)
-    """``key.path: value`` for every cell. ``seed`` is set to the cell's own without being named."""
+    """Settings of every cell, as ``key.path: value``. Each cell's ``seed`` is set automatically."""
     methods: dict[Name, dict[str, object]] = Field(min_length=1)
-    """By name: the ``key.path: value`` that make the method."""
+    """By name: the settings that define the method, as ``key.path: value``."""
     evaluations: dict[Name, FinalEvaluation] = Field(default_factory=dict)
-    """By name: what is looked at once a cell is trained, beside what its trainer evaluates on the way."""
+    """By name: evaluations of each trained cell, in addition to those that the trainer makes during training."""
     reference: str = "adaswitch"
-    """The method that the others are paired with."""
+    """The method that all others are compared with, seed by seed."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -86,7 +87,7 @@ class Plan(Settings):
 
 @dataclass(frozen=True)
 class Cell:
-    """One method with one seed, and the run that it is."""
+    """One method with one seed, and the settings of its run."""
 
     method: str
     seed: int
@@ -94,7 +95,7 @@ class Cell:
 
     @property
     def folder(self) -> Path:
-        """Its run directory."""
+        """The cell's run directory."""
         return Path(self.config.runs_dir) / self.config.name
 
 
@@ -112,9 +113,9 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
 
 
 def cells(plan: Plan) -> list[Cell]:
-    """All cells, one seed after the other: an interrupted comparison has whole seeds to show.
+    """All cells, one seed after the other, so that an interrupted comparison has whole seeds to show.
 
-    Raises ``ConfigError`` that names the method whose settings are not right.
+    Raises a ``ConfigError`` that names the method whose settings are wrong.
     """
     base = read_yaml(plan.base)
     return [_cell(plan, base, method, seed) for seed in plan.seeds for method in plan.methods]
@@ -142,9 +143,10 @@ def _filled(value: object, seed: int) -> object:
 
 
 def only(plan: Plan, methods: str, seeds: str) -> Plan:
-    """``plan`` cut down to some of its methods and seeds, each a list by comma; empty leaves all.
+    """``plan`` with only some ``methods`` and ``seeds``, which are lists separated by commas; an empty list keeps all.
 
-    Raises ``ConfigError`` for one that is not in the plan. The reference stays, as the others are paired with it.
+    Raises ``ConfigError`` for a method or a seed that is not in the plan. The reference method always stays, as the
+    others are compared with it.
     """
     chosen = _chosen("--methods", methods, list(plan.methods)) | ({plan.reference} if methods else set())
     numbers = _chosen("--seeds", seeds, [str(seed) for seed in plan.seeds])

@@ -1,7 +1,7 @@
-"""What can be known to be wrong with a comparison before its first cell starts.
+"""Finds what is wrong with a comparison before its first cell starts.
 
-Models, data, lengths and recorded runs, of all cells and of the evaluations of them. Each complaint names its method,
-and its evaluation.
+The checks cover models, data, lengths and recorded runs, of all cells and of their evaluations. Each error names the
+method, and the evaluation if it is about one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,19 +9,14 @@ from contextlib import contextmanager
 
 from transformers import PreTrainedTokenizerBase
 
-from adaswitch.config import (
-    ChainTaskConfig,
-    ReplayPolicyConfig,
-    RunConfig,
-    accepted_candidates,
-    needs_reference,
-)
+from adaswitch.config.run import RunConfig, check_rules
 from adaswitch.contract.fingerprint import tokenizer_sha256
 from adaswitch.data.models import load_tokenizer, max_positions
 from adaswitch.data.preflight import load_run_data
 from adaswitch.errors import ConfigError, ModelError, UserError
 from adaswitch.evaluation.command import load_prompts
 from adaswitch.evaluation.request import EvalRequest
+from adaswitch.method.policies.replay import Replay
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.recorded import resolve_config
 from experiments.engines import LocalEngine
@@ -35,8 +30,8 @@ from services.teacher.engines.model_folder import read_model_folder
 def require_data(plan: Plan, cells: Sequence[Cell], local: LocalEngine | None = None) -> None:
     """Raises ``UserError`` for the first model, file, record, length or recorded run that does not fit.
 
-    What is complete is left out, and files that several cells share are read once. ``local`` is the teacher's engine
-    where cells have no services.
+    Cells and evaluations that are complete are left out, and files that several cells share are read once. ``local``
+    is the teacher's engine if the cells run without services, else None.
     """
     incomplete = [cell for cell in cells if not is_complete(Training(cell))]
     seen: set[str] = set()
@@ -44,6 +39,7 @@ def require_data(plan: Plan, cells: Sequence[Cell], local: LocalEngine | None = 
         with _naming(f"method {cell.method}"):
             if local is not None:
                 require_one_process(cell.config)
+            check_rules(cell.config)
             _require_source(cell, incomplete)
             if _is_new(_what_is_read(cell.config), seen):
                 _require_models_and_data(cell.config)
@@ -57,7 +53,7 @@ def require_data(plan: Plan, cells: Sequence[Cell], local: LocalEngine | None = 
 
 @contextmanager
 def _naming(whose: str, separator: str = ": ") -> Iterator[None]:
-    """Put ``whose`` before the message of a ``UserError``, which keeps its kind."""
+    """Put ``whose`` before the message of a ``UserError`` from the ``with`` block. The error keeps its type."""
     try:
         yield
     except UserError as error:
@@ -66,26 +62,26 @@ def _naming(whose: str, separator: str = ": ") -> Iterator[None]:
 
 
 def _is_new(key: str, seen: set[str]) -> bool:
-    """Whether ``key`` was not ``seen``; from now on it was."""
+    """Whether ``key`` is not in ``seen`` yet. Adds ``key`` to ``seen``."""
     was_there = key in seen
     seen.add(key)
     return not was_there
 
 
 def _what_is_read(config: RunConfig) -> str:
-    """Everything by which one cell's data, models and checks of them can differ from another's."""
+    """All settings that a cell's data, models and their checks depend on: equal settings need only one check."""
     policy, trainer = config.policy, config.trainer
-    kind = (needs_reference(policy), accepted_candidates(policy), isinstance(policy, ReplayPolicyConfig))
+    kind = (policy.needs_reference, policy.accepted_candidates, isinstance(policy, Replay))
     held_out = (trainer.eval_every > 0, trainer.eval_prompts)
     return f"{config.task} {config.student} {config.teacher.serve} {kind} {held_out}"
 
 
 def _require_source(cell: Cell, incomplete: Sequence[Cell]) -> None:
-    """Raises ``UserError`` unless the run that the policy reads is there, or will be made by another cell."""
+    """Raises ``UserError`` unless the run that the cell's policy reads exists, or another cell will make it."""
     source = source_of(cell.config)
     if source is None:
         return
-    setting = "policy.run" if isinstance(cell.config.policy, ReplayPolicyConfig) else "policy.from_run"
+    setting = "policy.run" if isinstance(cell.config.policy, Replay) else "policy.from_run"
     for other in incomplete:
         if other.folder.resolve() == source:
             _require_recording(setting, other, cell)
@@ -96,7 +92,7 @@ def _require_source(cell: Cell, incomplete: Sequence[Cell]) -> None:
 
 
 def _require_recording(setting: str, source: Cell, cell: Cell) -> None:
-    """Raises ``ConfigError`` where ``source``, once complete, will not hold what ``cell`` reads."""
+    """Raises ``ConfigError`` if ``source``, once complete, will not have the rollouts that ``cell`` reads."""
     if source == cell:
         raise ConfigError(f"{setting}: {cell.folder} is this run itself: name another")
     if not source.config.trainer.save_rollouts:
@@ -106,14 +102,14 @@ def _require_recording(setting: str, source: Cell, cell: Cell) -> None:
 
 
 def _require_models_and_data(config: RunConfig) -> None:
-    """Raises ``UserError`` for data, a student, or a teacher that is to be served, which do not fit each other."""
+    """Raises ``UserError`` if the data, the student, and the teacher that is to be served do not fit each other."""
     serve, student = config.teacher.serve, config.student.model
-    if serve is None or isinstance(config.policy, ReplayPolicyConfig):
+    if serve is None or isinstance(config.policy, Replay):
         load_run_data(config)
         return
     with _naming("teacher.serve", separator="."):
         facts = read_model_folder(serve)
-    # By default the length is the model's own.
+    # If the settings name no longest sequence, it is the model's own.
     served = config.teacher.model_copy(
         update={"serve": serve.model_copy(update={"max_model_len": facts.max_model_len})}
     )
@@ -123,7 +119,7 @@ def _require_models_and_data(config: RunConfig) -> None:
 
 def _require_evaluation(config: RunConfig, settings: FinalEvaluation) -> None:
     """Raises ``UserError`` for held-out data or a teacher that the evaluation could not use."""
-    if not isinstance(config.task, ChainTaskConfig) and config.task.eval is None:
+    if not config.task.has_held_out:
         raise ConfigError("task.eval: there is no held-out data: name it in the plan's settings")
     limit = config.trainer.eval_prompts if settings.limit is None else settings.limit
     student, budget = config.student.model, config.student.max_new_tokens
@@ -142,7 +138,7 @@ def _require_evaluation(config: RunConfig, settings: FinalEvaluation) -> None:
 
 
 def _require_tokenizer(teacher: str, sha256: str, student: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises ``ModelError`` unless ``sha256``, the teacher's, is that of the student's tokenizer."""
+    """Raises ``ModelError`` unless ``sha256``, of the teacher's tokenizer, is that of the student's ``tokenizer``."""
     own = tokenizer_sha256(tokenizer.get_vocab())
     if sha256 != own:
         raise ModelError(

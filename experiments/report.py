@@ -11,7 +11,7 @@ from experiments.traces import draw_traces, read_stages
 
 
 def write_report(results: Results, folder: Path, machine: str) -> list[Path]:
-    """``table.md``, ``results.json``, pictures of marks, switching, costs and traces. Returns the paths."""
+    """Write ``table.md``, ``results.json``, and pictures of marks, switching, costs and traces. Returns the paths."""
     document = as_json(results, machine)
     table, numbers, switching = folder / "table.md", folder / "results.json", folder / "switching.svg"
     table.write_text(as_markdown(document, results.plan.title), encoding="utf-8")
@@ -28,7 +28,7 @@ def write_report(results: Results, folder: Path, machine: str) -> list[Path]:
 
 
 def _costs(results: Results, path: Path) -> Path:
-    """Seconds of training a run: AdaSwitch beside plain distillation."""
+    """Draw each method's seconds of training, which shows the cost of AdaSwitch beside plain distillation."""
     methods = {method: list(cells.values()) for method, cells in results.cells.items() if cells}
     seconds = [[cell.train_s for cell in cells] for cells in methods.values()]
     draw_bars(list(methods), seconds, "seconds of training", path)
@@ -36,7 +36,7 @@ def _costs(results: Results, path: Path) -> Path:
 
 
 def _traces(results: Results, folder: Path) -> list[Path]:
-    """Of each method whose rollouts were watched, by its first seed's run."""
+    """Draw the divergences inside rollouts, from the first seed's run of each method that has thresholds."""
     paths = []
     for method, cells in results.cells.items():
         for cell in list(cells.values())[:1]:

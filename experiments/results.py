@@ -1,4 +1,4 @@
-"""What a comparison's cells came to, read from their run directories."""
+"""Reads the results of a comparison's cells from their run directories."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -20,39 +20,42 @@ TOKENS = ("student_tokens", "teacher_tokens", "scored_tokens", "wasted_tokens")
 
 @dataclass(frozen=True)
 class CellResult:
-    """One complete cell. ``curves`` are by (split, metric): the steps of the evaluations and their values."""
+    """The results of one complete cell. ``curves`` has, by (split, metric), the evaluated steps and their values."""
 
     method: str
     seed: int
     folder: Path
-    """Its run directory."""
+    """The cell's run directory."""
     curves: dict[tuple[str, str], list[tuple[int, float]]]
     unmarked: dict[str, dict[int, Unmarked]]
-    """By split, then by the step of the evaluation."""
+    """By split, then by the step of the evaluation: the completions that could not be marked."""
     tokens: dict[str, int]
     tokens_by_step: list[int]
-    """``[steps + 1]``: tokens that the teacher worked on up to a step, those generated and those scored."""
+    """``[steps + 1]``: tokens that the teacher has worked on up to each step, generated and scored together."""
     switch_rates: list[float]
-    """``[steps]``."""
+    """``[steps]``: the share of rollouts with a switch."""
     switch_positions: list[float | None]
-    """``[steps]``, in tokens; None for a step without a switch."""
+    """``[steps]``: the mean switch position in tokens; None for a step without a switch."""
     train_s: float
     """Seconds of all steps, without evaluations."""
     evaluations: dict[str, Evaluated]
-    """By the plan's name."""
+    """The evaluations of the trained cell, by the name that the plan gives them."""
     wall_s: float
-    """Seconds of all attempts but those that were killed, with start and evaluations on the way."""
+    """Wall-clock seconds of all attempts except killed ones, with start-up and the evaluations during training."""
     cpu_s: float
-    """Of the same attempts: of their processes, and of those that they started."""
+    """CPU seconds of the same attempts, and of all processes that they started."""
 
     def final(self, split: str, metric: str) -> float | None:
-        """The value after the last step, None where it was never measured, or nothing could be marked."""
+        """The value after the last step; None if it was never measured, or if nothing could be marked."""
         curve = self.curves.get((split, metric))
-        # An earlier evaluation's value is not the last one's.
+        # If nothing could be marked in the last evaluation, an earlier value must not stand in for it.
         return curve[-1][1] if curve and curve[-1][0] == max(self.unmarked[split]) else None
 
     def at_teacher_tokens(self, split: str, metric: str, num_tokens: float) -> float | None:
-        """The value once the teacher had worked on ``num_tokens``, on the line between two evaluations."""
+        """The value once the teacher had worked on ``num_tokens``, interpolated between two evaluations.
+
+        None if nothing was measured, or if the teacher never worked on so many tokens.
+        """
         curve = self.curves.get((split, metric))
         if not curve or num_tokens > self.tokens_by_step[-1]:
             return None
@@ -62,23 +65,23 @@ class CellResult:
 
 @dataclass(frozen=True)
 class Results:
-    """All cells that are complete, by method and seed."""
+    """The results of all complete cells, by method and seed."""
 
     plan: Plan
     cells: dict[str, dict[int, CellResult]] = field(default_factory=dict)
 
     def measured(self) -> list[tuple[str, str]]:
-        """The splits and metrics that any cell has a value of, in the order of the first cell's record."""
+        """The splits and metrics that any cell has a value of, in the order in which the cells' records have them."""
         cells = [cell for by_seed in self.cells.values() for cell in by_seed.values()]
         return list(dict.fromkeys(key for cell in cells for key in cell.curves))
 
     def values(self, method: str, value: Callable[[CellResult], float | None]) -> dict[int, float]:
-        """``value`` of each of the method's cells that has one, by seed."""
+        """``value`` of each of the method's cells, by seed. Cells for which it is None are left out."""
         found = {seed: value(cell) for seed, cell in self.cells.get(method, {}).items()}
         return {seed: number for seed, number in found.items() if number is not None}
 
     def common_teacher_tokens(self) -> float:
-        """The most tokens of the teacher's that every method's every cell came to; 0 if one needs no teacher."""
+        """The number of teacher tokens that every cell of every method reached; 0 if a method needs no teacher."""
         return min(
             (float(cell.tokens_by_step[-1]) for by_seed in self.cells.values() for cell in by_seed.values()),
             default=0.0,
@@ -86,7 +89,7 @@ class Results:
 
 
 def read_results(plan: Plan, cells: Sequence[Cell]) -> Results:
-    """The results of ``cells``, those that are not complete left out."""
+    """The results of ``cells``. Cells that are not complete are left out."""
     found: dict[str, dict[int, CellResult]] = {method: {} for method in plan.methods}
     for cell in cells:
         training = Training(cell)
@@ -129,7 +132,7 @@ def _read_whole(plan: Plan, cell: Cell) -> CellResult:
 
 
 def _evaluations(plan: Plan, cell: Cell) -> dict[str, Evaluated]:
-    """Those that are complete."""
+    """The complete evaluations of the trained ``cell``, by the name that the plan gives them."""
     found = {}
     for label, settings in plan.evaluations.items():
         work = Evaluating(cell, label, settings)
@@ -158,7 +161,10 @@ def _curves(records: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[tup
 
 
 def _unmarked(records: Sequence[dict[str, Any]]) -> dict[str, dict[int, Unmarked]]:
-    """The same for each of a split's metrics: a completion is marked by all or by none. Older runs do not say."""
+    """The completions that could not be marked, by split and step. Older runs do not record them: they count as 0.
+
+    All metrics of a split have the same number, as a completion is marked by all of them or by none.
+    """
     found: dict[str, dict[int, Unmarked]] = {}
     for record in records:
         unmarked = record.get("unmarked") or 0

@@ -1,4 +1,4 @@
-"""Does a comparison's work, several pieces at once. What is complete is left alone."""
+"""Does the work of a comparison, several pieces at once. Work that is complete is not done again."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,14 +10,14 @@ from experiments.work import Training, Work
 POLL_S = 0.2
 LOG_FILE = "cell.log"
 STOP_GRACE_S = 120.0
-"""How long work under way is given to save, after a stop."""
+"""Seconds that running work has, after a stop, to save its state."""
 
 
 Running = tuple[Work, ManagedProcess]
 
 
 class WorkFailedError(AdaSwitchError):
-    """A process of a comparison ended with an error, and with the exit code that belongs to it."""
+    """A process of a comparison ended with an error. ``exit_code`` is the exit code for this kind of error."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -30,10 +30,11 @@ def run_all(
     should_stop: Callable[[], bool],
     on_change: Callable[[int, Sequence[Work]], None],
 ) -> bool:
-    """Do what is not complete, ``jobs`` pieces at once. Whether all are complete now.
+    """Do all work that is not complete, ``jobs`` pieces at once. Returns whether all work is complete now.
 
-    ``on_change`` gets how many are, and those under way. The first failure stops the others and is raised.
-    Raises ``ConfigError`` where something was begun with other settings, or waits for itself.
+    ``on_change`` is called with the number of complete pieces, and with the pieces under way. The first failure
+    stops all other work and is raised. Raises ``ConfigError`` if a piece was begun with other settings, or if pieces
+    wait for each other.
     """
     for work in all_work:
         work.require_same_settings()
@@ -55,12 +56,12 @@ def run_all(
 
 
 def is_complete(work: Work) -> bool:
-    """Whether its result is there."""
+    """Whether the result of ``work`` exists."""
     return work.result.is_file()
 
 
 def _next(waiting: Sequence[Work], all_work: Sequence[Work]) -> Work | None:
-    """The first that can start: one that needs another's run waits until that is complete."""
+    """The first piece that can start. A piece that needs another piece's run waits until that run is complete."""
     incomplete = {
         work.folder.resolve() for work in all_work if isinstance(work, Training) and not is_complete(work)
     }
@@ -87,7 +88,7 @@ def _still_running(running: Sequence[Running]) -> Iterator[Running]:
 
 
 def _stop(running: Sequence[Running]) -> None:
-    """SIGTERM has work under way save and end, all at once."""
+    """Send SIGTERM to all running work at once, upon which each piece saves its state and ends."""
     for _, process in running:
         process.terminate()
     for _, process in running:

@@ -45,14 +45,14 @@ def _value_at(split: str, metric: str, tokens: float | None) -> Callable[[CellRe
 
 
 def _rows(results: Results, split: str, metric: str, tokens: float | None = None) -> list[dict[str, Any]]:
-    """A row a method: after the last step, or once the teacher has worked on so many ``tokens``."""
+    """One row for each method, with values after the last step, or once the teacher has worked on ``tokens`` tokens."""
     return _rows_of(results, _value_at(split, metric, tokens), split=split, metric=metric)
 
 
 def _rows_of(
     results: Results, value: Callable[[CellResult], float | None], **named: str
 ) -> list[dict[str, Any]]:
-    """A row a method, with what is ``named``: means and paired differences over seeds."""
+    """One row for each method: the entries ``named``, and the mean and the paired difference over seeds."""
     reference = results.values(results.plan.reference, value)
     rows = []
     for method in results.cells:
@@ -77,13 +77,13 @@ def _evaluated(results: Results, label: str) -> list[tuple[str, str]]:
 
 
 def _sums_of(cell: CellResult, label: str) -> Mapping[tuple[str, str], Sums]:
-    """By (split, figure); none where the evaluation ``label`` is not complete."""
+    """The sums of the evaluation ``label``, by (split, figure). Empty if that evaluation is not complete."""
     found = cell.evaluations.get(label)
     return {} if found is None else found.figures  # type: ignore[return-value]
 
 
 def _evaluation_rows(results: Results, label: str, split: str, figure: str) -> list[dict[str, Any]]:
-    """A row a method. The spread is over seeds; where the plan has one seed, over its held-out prompts."""
+    """One row for each method. Intervals are over seeds, or over held-out prompts if the plan has a single seed."""
 
     def sums(cell: CellResult | None) -> Sums:
         return {} if cell is None else _sums_of(cell, label).get((split, figure), {})
@@ -109,13 +109,13 @@ def _paired(values: Mapping[int, float], reference: Mapping[int, float]) -> dict
 
 
 def _figures(value: Interval) -> dict[str, Any]:
-    """NaN is no JSON: one value has no interval."""
+    """``value`` for JSON, which has no NaN: the ``half_width`` of a single value is None."""
     figures = {**asdict(value), "excludes_zero": value.excludes_zero}
     return {**figures, "half_width": None} if value.n == 1 else figures
 
 
 def _cost(results: Results, method: str) -> dict[str, Any]:
-    """Means over the method's cells."""
+    """The cost of ``method``, as means over its cells."""
     cells = results.cells[method].values()
     names: dict[str, Callable[[CellResult], float]] = {
         "steps": lambda cell: len(cell.switch_rates),
@@ -131,14 +131,14 @@ def _cost(results: Results, method: str) -> dict[str, Any]:
 
 
 def _edge(values: list[float], *, first: bool) -> float:
-    """The mean of the first or the last tenth."""
+    """The mean of the first or the last tenth of ``values``."""
     tenth = max(1, len(values) // 10)
     part = values[:tenth] if first else values[len(values) - tenth :]
     return sum(part) / len(part)
 
 
 def as_markdown(document: Mapping[str, Any], title: str) -> str:
-    """The tables of ``as_json``'s document: marks at equal steps, at equal teacher tokens, and what they cost."""
+    """``document``, which ``as_json`` made, as Markdown: marks at equal steps, at equal teacher tokens, and costs."""
     reference, seeds = document["reference"], document["seeds"]
     complete, total = document["num_complete"], document["num_cells"]
     partial = "" if complete == total else f"**Only {complete} of {total} runs are complete.** "
@@ -153,7 +153,7 @@ def as_markdown(document: Mapping[str, Any], title: str) -> str:
 
 
 def _tables(document: Mapping[str, Any]) -> list[str]:
-    """Each with what could not be marked under it; one with neither is left out."""
+    """The tables of marks, each with a note on what could not be marked. A table without rows and note is left out."""
     reference, unmarked = document["reference"], document["unmarked"]
     tables = {
         "rows": ("After the last step:", ""),
@@ -181,7 +181,7 @@ def _spread(seeds: Sequence[int]) -> str:
 
 
 def _marks(rows: list[dict[str, Any]], reference: str) -> list[str]:
-    """A line a method, two columns a split and metric."""
+    """A Markdown table with one line for each method, and two columns for each split and metric."""
     columns = list(dict.fromkeys((row["split"], row["metric"]) for row in rows))
     found = {(row["method"], row["split"], row["metric"]): row for row in rows}
     heads = [text for split, metric in columns for text in (f"{split}: {metric}", f"minus {reference}")]
@@ -227,7 +227,7 @@ COST_DEFINITIONS = (
 
 
 def _costs(costs: list[dict[str, Any]]) -> list[str]:
-    """A line a method, and under the table what its columns are."""
+    """A Markdown table with one line for each method, and under it the meaning of its columns."""
     heads = ["method", *COST_COLUMNS.values(), "switch rate, first → last tenth"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for cost in costs:

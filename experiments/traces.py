@@ -14,7 +14,7 @@ from adaswitch.runs.shards import read_shard
 from experiments.pictures import label, save
 
 MIN_ROLLOUTS = 8
-"""A mean at a position that fewer have reached is noise."""
+"""A mean over fewer rollouts than this would be noise."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def read_stages(run: RunDirectory) -> list[Stage]:
 
 
 def mean_by_position(rollouts: Sequence[Rollout]) -> NDArray[np.float64]:
-    """The mean divergence ``[positions]`` in nats, as far as ``MIN_ROLLOUTS`` were watched."""
+    """The mean divergence ``[positions]`` in nats, up to the last position that ``MIN_ROLLOUTS`` rollouts reach."""
     longest = max((len(rollout.divergences) for rollout in rollouts), default=0)
     means = []
     for position in range(longest):
@@ -54,7 +54,7 @@ def mean_by_position(rollouts: Sequence[Rollout]) -> NDArray[np.float64]:
 
 
 def draw_traces(stages: Sequence[Stage], path: Path) -> None:
-    """Left: a rollout of the last stage, a switched one if there is any. Right: means by position, a line a stage."""
+    """Two panels: a rollout of the last stage, with a switch if any has one; and each stage's means by position."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     rollout = _example(stages[-1].rollouts)

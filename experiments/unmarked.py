@@ -1,4 +1,4 @@
-"""How many of each method's completions could not be marked: a mean over the rest alone must say so."""
+"""Counts each method's completions that could not be marked: a mean over the other completions must say so."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ BySplit = Mapping[str, Unmarked]
 
 
 def unmarked_of(results: Results) -> dict[str, list[dict[str, Any]]]:
-    """By the table's name in ``results.json``: an entry a method and split where there are any, none for the others."""
+    """For each table of ``results.json``, by its name: an entry for each method and split with unmarked completions."""
     labels, has_common = results.plan.evaluations, results.common_teacher_tokens() > 0
     return {
         "rows": _entries(results, _at_end),
@@ -20,7 +20,7 @@ def unmarked_of(results: Results) -> dict[str, list[dict[str, Any]]]:
 
 
 def unmarked_note(entries: Sequence[Mapping[str, Any]], during: str = "") -> list[str]:
-    """What goes under a table in Markdown: which method, how many of how many; nothing where all were marked."""
+    """The note under a Markdown table: how many completions of each method were not marked; empty if all were."""
     if not entries:
         return []
     counts = "; ".join(
@@ -30,7 +30,7 @@ def unmarked_note(entries: Sequence[Mapping[str, Any]], during: str = "") -> lis
 
 
 def _entries(results: Results, counted: Callable[[CellResult], BySplit]) -> list[dict[str, Any]]:
-    """One a method and split with anything unmarked, summed over seeds."""
+    """One entry for each method and split with unmarked completions, summed over seeds."""
     entries = []
     for method, by_seed in results.cells.items():
         counts = {seed: counted(cell) for seed, cell in by_seed.items()}
@@ -53,7 +53,7 @@ def _at_end(cell: CellResult) -> BySplit:
 
 
 def _on_the_way(cell: CellResult) -> BySplit:
-    """Of all evaluations, as a value between two of them has its share of both."""
+    """The counts of all evaluations during training, as a value between two of them depends on both."""
     return {split: _sum(by_step.values()) for split, by_step in cell.unmarked.items()}
 
 

@@ -1,7 +1,7 @@
-"""What a comparison has to do: each cell's training, and the evaluations of what came out of it.
+"""The work of a comparison: the training of each cell, and the evaluations of each trained cell.
 
-Every piece of work is a process of its own, is complete once a file is there, and keeps the settings that it was
-begun with, so that results under other settings are never taken for the plan's.
+Every piece of work is a process of its own, and is complete once its result file exists. It stores the settings that
+it was begun with, so that results under other settings are never taken for the plan's.
 """
 
 import os
@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 import yaml
 
-from adaswitch.config import RandomSwitchPolicyConfig, ReplayPolicyConfig, RunConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.evaluation.report import RESULTS
+from adaswitch.method.policies.random_switch import RandomSwitch
+from adaswitch.method.policies.replay import Replay
 from adaswitch.runs.config_files import load_config, read_yaml, write_config
 from adaswitch.runs.directory import RunDirectory
 from experiments.engines import LocalEngine
@@ -22,48 +24,48 @@ from experiments.plan import Cell, FinalEvaluation, Plan
 CELL_FILE = "cell.yaml"
 """The cell's own settings, in its run directory."""
 ATTEMPTS_FILE = "attempts.jsonl"
-"""What each attempt at the cell took, those that were stopped too."""
+"""The wall and CPU seconds of each attempt at the cell, also of attempts that were stopped."""
 FINISHED_FILE = "finished.json"
-"""Written once the cell is complete: what all attempts took."""
+"""Written once the cell is complete: the wall and CPU seconds of all attempts together."""
 SETTINGS_FILE = "settings.yaml"
 """An evaluation's own settings, in its folder."""
 
 
 class Work(Protocol):
-    """One process of a comparison."""
+    """One piece of a comparison's work, which one process does."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name that people read."""
 
     @property
     def folder(self) -> Path:
-        """What it writes is here."""
+        """The folder that the work writes to."""
 
     @property
     def num_threads(self) -> int:
-        """CPU threads."""
+        """The number of CPU threads."""
 
     @property
     def result(self) -> Path:
-        """There once the work is complete."""
+        """The file that exists once the work is complete."""
 
     @property
     def source(self) -> Path | None:
         """The run directory that has to be complete first, if it belongs to the comparison."""
 
     def require_same_settings(self) -> None:
-        """Raises ``ConfigError`` where it was begun with other settings."""
+        """Raises ``ConfigError`` if the work was begun with other settings."""
 
     def begin(self) -> tuple[str, list[str]]:
         """Write the settings down. Returns the module to run, and its arguments."""
 
 
 class Training:
-    """A cell's run."""
+    """The training run of a cell."""
 
     def __init__(self, cell: Cell, local: LocalEngine | None = None) -> None:
-        """``local`` is the teacher's engine in the cell's own process; without it the run is served."""
+        """``local`` is the teacher's engine if the cell runs in one process; if it is None, the run is served."""
         self.name = cell.config.name
         self.folder = cell.folder
         self.num_threads = cell.config.trainer.num_threads
@@ -89,9 +91,9 @@ class Training:
 
 
 def source_of(config: RunConfig) -> Path | None:
-    """The run directory that the run's policy reads."""
+    """The run directory that the run's policy reads; None if it reads none."""
     match config.policy:
-        case RandomSwitchPolicyConfig(from_run=str(source)) | ReplayPolicyConfig(run=source):
+        case RandomSwitch(from_run=str(source)) | Replay(run=source):
             return Path(source).resolve()
         case _:
             return None

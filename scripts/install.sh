@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs into a virtual environment with uv, at the versions of constraints.txt. Run it in the folder that has that
-# file and pyproject.toml.
+# Installs packages into a virtual environment with uv, at the versions of constraints.txt. Run this script in the
+# folder that has constraints.txt and pyproject.toml.
 #
 #   scripts/install.sh VENV WHAT...      WHAT as for `uv pip install`: -e ".[dev]", or -r pyproject.toml --extra teacher
 #
-# torch comes from PyTorch's CPU index, as pyproject.toml says; where that cannot be reached, from where pip's own
-# configuration points. ACCELERATOR=cuda takes PyPI's builds, at versions that pyproject.toml allows: constraints.txt and
-# [tool.uv] are for the CPU's. INSTALLER=VENV2 names the environment that has pip and uv, if it is another.
+# torch comes from PyTorch's CPU index, as pyproject.toml says. If that index cannot be reached, torch comes from the
+# index that pip's own configuration names. ACCELERATOR=cuda takes PyPI's builds, at any version that pyproject.toml
+# allows: constraints.txt and [tool.uv] are only for CPU builds. INSTALLER=VENV2 names the environment that has pip and
+# uv, if that is not VENV.
 set -euo pipefail
 
 venv=$1
@@ -15,7 +16,7 @@ installer=${INSTALLER:-$venv}
 
 say() { printf 'install: %s\n' "$*" >&2; }
 
-# uv itself would only give up after minutes of retries.
+# The index is probed first, as uv itself gives up on an index only after minutes of retries.
 torch_index_answers() {
     timeout 15 "$installer/bin/python" - <<'PYTHON' 2>/dev/null
 import tomllib
@@ -27,8 +28,8 @@ urllib.request.urlopen(f"{index}/torch/", timeout=8)
 PYTHON
 }
 
-# A setting of pip's own: from its environment variable, else from its configuration files. Not with `pip config get`,
-# which looks into the user's file alone.
+# Prints a setting of pip: from pip's environment variable, else from pip's configuration files. `pip config get` would
+# look only into the user's file.
 pip_setting() { # find-links | index-url | extra-index-url | cert
     local variable
     variable=PIP_$(printf '%s' "$1" | tr 'a-z-' 'A-Z_')
@@ -44,7 +45,8 @@ print(ast.literal_eval(settings.get("global." + sys.argv[1], repr(""))))' "$1"
 
 uv_install() { "$installer/bin/uv" pip install --python "$venv/bin/python" "$@"; }
 
-# uv reads none of pip's configuration, so it is handed over. pip takes the best match of all its indexes.
+# uv does not read pip's configuration, so its settings are passed to uv. Like pip, uv shall take the best match of all
+# indexes.
 uv_install_as_pip_is_configured() {
     local find_links index_url extra_index_url cert
     find_links=$(pip_setting find-links)
@@ -53,7 +55,7 @@ uv_install_as_pip_is_configured() {
     cert=$(pip_setting cert)
     [ -z "$cert" ] || export SSL_CERT_FILE=$cert
     export UV_NO_SOURCES=1 UV_INDEX_STRATEGY=unsafe-best-match
-    # pip separates several by blanks or lines; uv wants commas for folders and blanks for indexes.
+    # pip separates several values by blanks or line breaks; uv wants commas between folders, blanks between indexes.
     [ -z "$find_links" ] || UV_FIND_LINKS=$(printf '%s' "$find_links" | tr -s '[:space:]' ',')
     [ -z "$index_url" ] || UV_DEFAULT_INDEX=$index_url
     [ -z "$extra_index_url" ] || UV_INDEX=$(printf '%s' "$extra_index_url" | tr -s '[:space:]' ' ')

@@ -1,7 +1,7 @@
 """Makes the demo's teacher and student: tiny Llama models that do chain arithmetic, character by character.
 
-Both are trained on reference answers: the teacher until it makes no mistake, the student for a few hundred
-steps only, so that distillation has something left to teach it. Minutes on one core.
+Both are trained on reference answers: the teacher until it makes no mistake, the student for a few hundred steps
+only, so that distillation has something left to teach the student. The program takes minutes on one core.
 
 Example:
 
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-    from adaswitch.tasks import Example
+    from adaswitch.tasks.base import Example
 
 SYMBOLS = ["<pad>", "<bos>", "<eos>", *"0123456789+-*=;#"]
 MAX_TOKENS = 128
 BATCH_SIZE = 48
-HEAD_DIM = 32  # the smallest that vLLM's attention on CPU has
+HEAD_DIM = 32  # the smallest head size that vLLM's attention on CPU takes
 
 
 @dataclass(frozen=True)
@@ -43,22 +43,26 @@ STUDENT = Recipe("chain-student", 48, 128, 2, 2, num_steps=260, learning_rate=4e
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path("models"), help="where the two folders go (models)")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and the training prompts (0)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("models"), help="folder for both models (default: models)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the weights and the training prompts (default: 0)"
+    )
     return parser.parse_args()
 
 
 def build_tokenizer() -> "PreTrainedTokenizerFast":
-    """A token a character, BOS in front, and no spaces between them when decoded."""
+    """A tokenizer with one token for each character, which puts BOS in front and decodes without spaces."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = {symbol: i for i, symbol in enumerate(SYMBOLS)}
-    # Without an unknown token a character outside of the vocabulary is an error, not a silent gap.
+    # There is no unknown token, so that a character outside of the vocabulary is an error and not a silent gap.
     tokenizer = Tokenizer(models.WordLevel(vocabulary))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -101,22 +105,21 @@ def model_config(recipe: Recipe) -> "LlamaConfig":
 
 
 def make(recipe: Recipe, out: Path, seed: int, held_out: "list[Example]") -> float:
-    """Trains and saves one model; its greedy exact match on ``held_out``, none of which it was trained on."""
+    """Train and save one model. Returns its greedy exact match on ``held_out``, which it is not trained on."""
     import torch
     from transformers import LlamaForCausalLM
 
-    from adaswitch.config import ChainTaskConfig
-    from adaswitch.tasks import ChainTask, chain_examples
+    from adaswitch.tasks.chain import ChainTask, chain_examples
     from scripts import sft
 
-    tokenizer, task, settings = build_tokenizer(), ChainTask(), ChainTaskConfig()
+    tokenizer, task = build_tokenizer(), ChainTask()
     torch.manual_seed(seed)
     model = LlamaForCausalLM(model_config(recipe))
     examples = chain_examples(
         recipe.num_steps * BATCH_SIZE,
         (seed, 2),
-        settings.min_operations,
-        settings.max_operations,
+        task.min_operations,
+        task.max_operations,
         exclude={example.prompt for example in held_out},
     )
     batches = (
@@ -138,18 +141,18 @@ def make(recipe: Recipe, out: Path, seed: int, held_out: "list[Example]") -> flo
 
 
 def main() -> None:
-    """Makes both models and says how good they are."""
+    """Make both models, and print how good they are."""
     arguments = parse_arguments()
 
     import torch
     from transformers.utils import logging
 
-    from adaswitch.config import ChainTaskConfig
     from adaswitch.data.datasets import load_examples
+    from adaswitch.tasks.chain import ChainTask
 
     logging.disable_progress_bar()
-    torch.set_num_threads(1)  # sums in another order would be other weights
-    held_out = load_examples(ChainTaskConfig(), "eval")
+    torch.set_num_threads(1)  # more threads would sum in another order, and give other weights
+    held_out = load_examples(ChainTask(), "eval")
     for recipe in (TEACHER, STUDENT):
         start = time.perf_counter()
         score = make(recipe, arguments.out, arguments.seed, held_out)

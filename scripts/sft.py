@@ -1,6 +1,6 @@
 """What the model-making scripts share: batches of prompt and completion, a training loop, a score.
 
-Shapes: B sequences, T tokens of the longest one, N completion tokens in all, H hidden size, V vocabulary.
+Shapes: B sequences, T tokens of the longest sequence, N completion tokens in all, H hidden size, V vocabulary.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, get_schedule
 from adaswitch.data.datasets import encode_prompt, encode_reference
 from adaswitch.errors import NonFiniteError
 from adaswitch.evaluation.evaluation import EvalPrompts, evaluate
-from adaswitch.tasks import Example, Task
+from adaswitch.tasks.base import Example, Task
 
 IGNORED = -100
 
@@ -24,14 +24,14 @@ IGNORED = -100
 class Batch:
     """Sequences padded on the right.
 
-    A prompt ``[1, 5]`` with the completion ``[7, 2]`` beside one that is a token longer:
+    A prompt ``[1, 5]`` with the completion ``[7, 2]``, in a batch with a sequence that is one token longer, becomes
     ``input_ids [1, 5, 7, 2, 0]``, ``attention_mask [1, 1, 1, 1, 0]``, ``labels [-100, -100, 7, 2, -100]``.
     """
 
     input_ids_BT: torch.Tensor
     attention_mask_BT: torch.Tensor
     labels_BT: torch.Tensor
-    """The token itself at each place of a completion, not yet shifted, and -100 in prompts and padding."""
+    """The token itself at each position of a completion, not yet shifted; -100 in prompts and padding."""
 
 
 def make_batch(
@@ -57,14 +57,14 @@ def _padded(rows: Sequence[Sequence[int]], padding: int) -> torch.Tensor:
 
 
 def completion_logits(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
-    """Logits ``[N, V]`` that the N completion tokens of ``batch`` are predicted by, row after row.
+    """The logits ``[N, V]`` that predict the N completion tokens of ``batch``, sequence after sequence.
 
-    The output head is left out everywhere else: with a large vocabulary it is most of the work.
+    The output head is applied at no other position, as with a large vocabulary it is most of the work.
     """
     hidden_BTH = model.model(
         input_ids=batch.input_ids_BT, attention_mask=batch.attention_mask_BT
     ).last_hidden_state
-    # The hidden state at a place predicts the token at the next one.
+    # The hidden state at a position predicts the token at the next position.
     hidden_NH = hidden_BTH[:, :-1][batch.labels_BT[:, 1:] != IGNORED]
     logits_NV: torch.Tensor = model.lm_head(hidden_NH)
     return logits_NV
@@ -86,9 +86,9 @@ def train(
     schedule: Literal["cosine", "constant_with_warmup"],
     title: str,
 ) -> None:
-    """A step of AdamW on each of ``num_steps`` batches, warmed up over the first tenth.
+    """Take a step of AdamW on each of ``num_steps`` batches. The learning rate warms up over the first tenth of them.
 
-    Raises ``NonFiniteError`` where ``loss_of`` gives a NaN or an infinity.
+    Raises ``NonFiniteError`` if ``loss_of`` gives a NaN or an infinity.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
     scheduler = get_scheduler(schedule, optimizer, max(1, num_steps // 10), num_steps)
@@ -125,7 +125,7 @@ def held_out_score(
     examples: Sequence[Example],
     max_new_tokens: int,
 ) -> float:
-    """The share of ``examples`` whose greedy completion ``task`` marks right."""
+    """The share of ``examples`` whose greedy completion ``task`` marks as right."""
     evaluation = evaluate(
         model,
         EvalPrompts(

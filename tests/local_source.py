@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 import experiments.local
-from adaswitch.config import RunConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.contract.fingerprint import tokenizer_sha256
 from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from adaswitch.data.models import load_tokenizer

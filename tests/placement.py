@@ -9,7 +9,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from adaswitch.cluster import actors
-from adaswitch.config import RunConfig, parse_config
+from adaswitch.config.parsing import parse_config
+from adaswitch.config.run import RunConfig
 
 NUM_RUNS = 3
 

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 from fastapi import FastAPI
 
-from adaswitch.config import TeacherServiceConfig
+from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from services.teacher.http.app import create_app
 from services.teacher.http.keys import KeyRing

@@ -5,13 +5,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adaswitch.config import PolicyConfig
+from adaswitch.method.coins import prompt_coin
 from adaswitch.method.distribution import TAIL_FLOOR
-from adaswitch.method.policies import run_policy
+from adaswitch.method.policies.base import Policy
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget
+from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Rollout
-from adaswitch.method.sampling import prompt_coin
 from tests.fakes import FakeStudent, FakeTeacher, Model, hash_model, neighbour
 
 
@@ -50,10 +50,10 @@ class World:
     def budget(self) -> Budget:
         return Budget(self.max_new_tokens, self.stop_token_ids)
 
-    def roll_out(self, policy: PolicyConfig) -> tuple[Rollout, FakeStudent, FakeTeacher]:
+    def roll_out(self, policy: Policy) -> tuple[Rollout, FakeStudent, FakeTeacher]:
         student = FakeStudent(self.student, self.seed, self.stop_token_ids)
         teacher = FakeTeacher(self.teacher, self.k, self.seed, self.stop_token_ids)
-        rollout = asyncio.run(run_policy(policy, self.prompt, student, teacher, self.budget))
+        rollout = asyncio.run(roll_out(policy, self.prompt, student, teacher, self.budget))
         return rollout, student, teacher
 
 

@@ -8,7 +8,7 @@ import typer
 from adaswitch.processes.entry import INTERRUPTED, StopRequest, one_line_errors
 
 if TYPE_CHECKING:
-    from adaswitch.config import RunConfig
+    from adaswitch.config.run import RunConfig
 
 EXAMPLE = """Example: python -m trainer --config configs/demo.yaml trainer.num_steps=20
 
@@ -29,21 +29,29 @@ def main(
 def run_job(config: "RunConfig") -> None:
     """Prepare, train, close."""
     from adaswitch.cluster import actors
-    from adaswitch.config import ReplayPolicyConfig
+    from adaswitch.config.run import check_rules
+    from adaswitch.method.policies.replay import Replay
     from adaswitch.runs.recorded import resolve_config
     from trainer.job import prepare
     from trainer.loop import is_complete, train
     from trainer.source import RaySource
 
+    check_rules(config)
     config = resolve_config(config)
     should_stop = StopRequest()
-    if not isinstance(config.policy, ReplayPolicyConfig):
+    if not isinstance(config.policy, Replay):
         actors.connect(config.ray)
     # Ray puts handlers of its own in place when it connects.
     should_stop.install()
     job, start = prepare(
         config,
-        lambda: RaySource(actors.rollout_queue(config), actors.weight_board(config), config),
+        lambda: RaySource(
+            actors.rollout_queue(config),
+            actors.weight_board(config),
+            config,
+            # Students need the job's folder only for code that is in it.
+            actors.working_dir_of_job() if config.policy.own_code else "",
+        ),
         should_stop,
     )
     reason = "the trainer failed"

@@ -1,15 +1,16 @@
 """From a config to a ``Job``: data, model, where to resume, the connection to the students."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
-from adaswitch.config import ReplayPolicyConfig, RunConfig
+from adaswitch.config.run import RunConfig, check_rules
 from adaswitch.data.models import max_positions, stop_token_ids
 from adaswitch.data.preflight import RunData, load_run_data
 from adaswitch.evaluation.evaluation import EvalPrompts
-from adaswitch.method.schedule import PromptSchedule
+from adaswitch.method.policies.replay import Replay
+from adaswitch.method.schedule import PromptSchedule, TeacherShares
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.recorded import resolve_config
 from trainer.checkpoint import restore
@@ -27,6 +28,7 @@ def prepare(
 
     It is not called where rollouts are replayed: then nobody else takes part in the run.
     """
+    check_rules(config)
     config = resolve_config(config)
     torch.set_num_threads(config.trainer.num_threads)
     torch.manual_seed(config.seed)
@@ -39,7 +41,7 @@ def prepare(
         run=run,
         learner=learner,
         tokenizer=data.tokenizer,
-        schedule=PromptSchedule.from_config(config, data.train_prompts, data.train_references),
+        schedule=schedule_of(config, data.train_prompts, data.train_references),
         source=_replay_source(config, data) or connect(),
         recorder=recorder,
         eval_prompts=eval_prompts,
@@ -48,8 +50,19 @@ def prepare(
     return job, start
 
 
+def schedule_of(
+    config: RunConfig, prompts: Sequence[tuple[int, ...]], references: Sequence[tuple[int, ...]] = ()
+) -> PromptSchedule:
+    """Which prompt comes when in a run."""
+    trainer = config.trainer
+    shares = TeacherShares(config.teacher_budget, trainer.prompts_per_step, trainer.num_steps)
+    return PromptSchedule(
+        prompts, trainer.prompts_per_step, trainer.max_staleness, config.seed, references, shares
+    )
+
+
 def _replay_source(config: RunConfig, data: RunData) -> ReplaySource | None:
-    if not isinstance(config.policy, ReplayPolicyConfig):
+    if not isinstance(config.policy, Replay):
         return None
     return ReplaySource(config.policy.run, len(data.tokenizer), max_positions(config.student.model))
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from adaswitch.config import TrainerConfig
+from adaswitch.config.trainer import TrainerConfig
 from adaswitch.data.models import load
 from adaswitch.errors import NonFiniteError
 from adaswitch.method.batching import Batch, micro_batches
-from adaswitch.method.losses import loss_share, token_losses, total_weight
+from adaswitch.method.learning_rate import learning_rate
 from adaswitch.method.rollout import Rollout
-from adaswitch.method.schedule import learning_rate
+from adaswitch.method.step_loss import loss_share, total_weight
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Learner:
                 use_cache=False,
                 logits_to_keep=batch.num_completion_columns + 1,
             ).logits
-        return token_losses(self._config.loss, batch, batch.completion_logits(logits))
+        return self._config.loss.token_losses(batch, batch.completion_logits(logits))
 
 
 def _refuse_non_finite(loss: float, grad_norm: float, step: int) -> None:

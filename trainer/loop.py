@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from adaswitch.config import RunConfig, SharedScalePolicyConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.evaluation.evaluation import EvalPrompts, evaluate
 from adaswitch.method.metrics import rollout_metrics
 from adaswitch.method.prompt import Prompt
@@ -71,11 +71,11 @@ def train(job: Job, start: int) -> int:
 
 def prompts_of(job: Job, step: int) -> list[Prompt]:
     """The prompts of ``step``, with the scale of the divergences before it where the policy needs one."""
-    policy = job.config.policy
-    if not isinstance(policy, SharedScalePolicyConfig):
+    scale_steps = job.config.policy.scale_steps
+    if scale_steps is None:
         return job.schedule.step(step)
     means, max_staleness = job.recorder.mean_divergences, job.config.trainer.max_staleness
-    return job.schedule.step(step, divergence_scale(means, step, policy.window_steps, max_staleness))
+    return job.schedule.step(step, divergence_scale(means, step, scale_steps, max_staleness))
 
 
 def is_complete(job: Job, step: int) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from torch.utils.tensorboard import SummaryWriter
 
-from adaswitch.config import RunConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.evaluation.evaluation import Evaluation
 from adaswitch.method.health import MAX_STEPS, signatures
 from adaswitch.runs.directory import (
@@ -101,7 +101,7 @@ class Recorder:
         for score in evaluation.scores:
             record = {
                 "step": step,
-                "task": self._config.task.kind,
+                "task": self._config.task.name,
                 "split": score.split,
                 "metric": score.metric,
                 "value": score.value,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adaswitch.cluster import actors
 from adaswitch.cluster.weight_blob import weights_to_blob
-from adaswitch.config import RunConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.contract.rollout_codec import decode_rollouts
 from adaswitch.errors import QueueClosedError, QueueError, StaleAttemptError
 from adaswitch.method.prompt import Prompt
@@ -68,12 +68,20 @@ class RaySource:
     rollout depends on the seed, the prompt's id and the weights alone, doing it twice changes nothing.
     """
 
-    def __init__(self, queue: Any, board: Any, config: RunConfig) -> None:  # noqa: ANN401 - Ray handles
+    def __init__(
+        self,
+        queue: Any,  # noqa: ANN401 - Ray handles
+        board: Any,  # noqa: ANN401
+        config: RunConfig,
+        working_dir: str = "",
+    ) -> None:
+        """``working_dir`` is where students find a user's own policy; see ``RolloutQueue.begin``."""
         self._queue = queue
         self._board = board
         self._config = config
         self._timeout_s = config.trainer.rollout_timeout_s
         self._attempt = uuid.uuid4().hex
+        self._working_dir = working_dir
         self._offered: dict[int, Prompt] = {}
         self._published: tuple[int, Any] = (0, None)
         self._begin()
@@ -81,7 +89,8 @@ class RaySource:
         self._signs = _SignsOfLife(lambda: heard.remote(self._attempt))
 
     def _begin(self) -> None:
-        ray.get(self._queue.begin.remote(self._attempt, self._config.model_dump_json()))
+        settings = self._config.model_dump_json()
+        ray.get(self._queue.begin.remote(self._attempt, settings, self._working_dir))
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
         """See ``RolloutSource``. They travel in the number type that the students turn them into."""

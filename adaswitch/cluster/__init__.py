@@ -1,1 +1,1 @@
-"""What lives on Ray: the rollout queue and the weight board as actors, and a cluster's head on this machine."""
+"""Everything that runs on Ray: the rollout queue and the weight board as actors, and a cluster's head."""

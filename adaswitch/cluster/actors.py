@@ -1,7 +1,8 @@
 """The edge to Ray: connecting to a cluster, and the queue and the weight board as detached, named actors.
 
-Both are found by the run's name, by whoever comes first and whoever comes later. They restart if they die, with
-an empty memory: the trainer notices (``StaleAttemptError``) and offers and publishes again.
+Both actors are found by the run's name. The first program that needs them starts them, and later programs find them.
+If an actor dies, it restarts with an empty memory. The trainer notices that (``StaleAttemptError``), and offers and
+publishes again.
 """
 
 import logging
@@ -14,17 +15,18 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from adaswitch.cluster.rollout_queue import RolloutQueue
 from adaswitch.cluster.weight_board import WeightBoard
-from adaswitch.config import RayConfig, RunConfig
+from adaswitch.config.cluster import RayConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import EnvironmentProblem
 
 QUEUE, BOARD = ":queue", ":weights"
-"""After the run's name, the names of its two actors."""
+"""The endings of the names of a run's two actors. The names begin with the run's name."""
 
 
 def connect(config: RayConfig, *, show_actor_logs: bool = False) -> None:
-    """Join the cluster that ``config`` or RAY_ADDRESS names; there must be one.
+    """Join the cluster that ``config`` or RAY_ADDRESS names. The cluster must be running already.
 
-    Raises ``EnvironmentProblem`` with the fix if it does not answer.
+    Raises ``EnvironmentProblem`` with the fix if the cluster does not answer.
     """
     address = config.address or os.environ.get("RAY_ADDRESS", "auto")
     try:
@@ -41,39 +43,44 @@ def connect(config: RayConfig, *, show_actor_logs: bool = False) -> None:
         ) from None
 
 
+def working_dir_of_job() -> str:
+    """Ray's address (``gcs://..``) of the folder that was submitted with this job; empty outside of such a job."""
+    return str(ray.get_runtime_context().runtime_env.get("working_dir") or "")
+
+
 def this_node() -> str:
-    """Ray's id of the node that this process joined at."""
+    """Ray's id of the node at which this process joined the cluster."""
     return str(ray.get_runtime_context().get_node_id())
 
 
 def is_alive(node: str) -> bool:
-    """Whether Ray still counts on the node of this id."""
+    """Whether Ray takes the node with this id to be alive."""
     return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())
 
 
 def run_names() -> list[str]:
-    """Of the runs that have a queue in this namespace, whether rollouts are wanted for them or not."""
+    """The names of all runs that have a queue in this namespace, even if they want no more rollouts."""
     names = [str(name) for name in ray.util.list_named_actors()]
     return sorted(name.removesuffix(QUEUE) for name in names if name.endswith(QUEUE))
 
 
 def existing(run_name: str) -> tuple[Any, Any] | None:
-    """Handles of a run's queue and weight board; None if one is gone."""
+    """The handles of a run's queue and weight board; None if either of them is gone."""
     try:
         return ray.get_actor(run_name + QUEUE), ray.get_actor(run_name + BOARD)
-    except ValueError:  # Ray's word for: there is none of that name
+    except ValueError:  # Ray raises this if no actor has the name
         return None
 
 
 def rollout_queue(config: RunConfig) -> Any:  # noqa: ANN401 - Ray's handles have no static type
-    """Handle of the run's queue actor, which is started if there is none."""
+    """The handle of the run's queue actor, which is started if it does not exist."""
     queue = config.queue
     limits = (queue.capacity, queue.lease_timeout_s, queue.silence_timeout_s, queue.trainer_timeout_s)
     return _actor(RolloutQueue, config.name + QUEUE, config, *limits)
 
 
 def weight_board(config: RunConfig) -> Any:  # noqa: ANN401
-    """Handle of the run's weight board actor, which is started if there is none."""
+    """The handle of the run's weight board actor, which is started if it does not exist."""
     return _actor(WeightBoard, config.name + BOARD, config, ray.put)
 
 
@@ -83,11 +90,11 @@ def _actor(plain_class: type, name: str, config: RunConfig, *arguments: object) 
         "namespace": config.ray.namespace,
         "lifetime": "detached",
         "get_if_exists": True,
-        # Where the run was begun, if that node can be had: others may come and go.
+        # The actor should be on the node where the run was begun, because other nodes may come and go.
         "scheduling_strategy": NodeAffinitySchedulingStrategy(this_node(), soft=True),
         "num_cpus": 0,
-        # Ray puts an actor that needs nothing at all on any node, whatever it was told: a lost student node could
-        # take the queue along.
+        # Ray ignores the strategy for an actor that needs no resources, and puts it on any node. Then the queue could
+        # be lost with a student's node.
         "memory": 2**20,
         "max_restarts": -1,
         "max_task_retries": -1,
@@ -101,5 +108,5 @@ def remove_actors(config: RunConfig) -> None:
     for name in (config.name + QUEUE, config.name + BOARD):
         try:
             ray.kill(ray.get_actor(name, namespace=config.ray.namespace))
-        except ValueError:  # there is none of that name
+        except ValueError:  # no actor has the name
             continue

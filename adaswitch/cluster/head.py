@@ -1,7 +1,7 @@
 """``python -m adaswitch.cluster.head``: a Ray cluster of one node on this machine, for as long as this process lives.
 
-Writes the cluster's address into a file once it is up. Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN for one that
-only those who know the token can use: Ray's ports listen on every interface.
+Writes the cluster's address into a file once the cluster is up. Ray's ports listen on every interface. Set
+RAY_AUTH_MODE=token and RAY_AUTH_TOKEN for a cluster that can be used only with the token.
 """
 
 import argparse
@@ -19,33 +19,34 @@ POLL_S = 0.2
 
 
 def main() -> None:
-    """Start Ray, say where, wait for a signal, stop Ray."""
+    """Start Ray, write down its address, wait for a signal, and stop Ray."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
-    parser.add_argument("--address-file", type=Path, required=True, help="where the address is written")
-    parser.add_argument("--num-cpus", type=int, required=True, help="CPUs that Ray may give away")
-    parser.add_argument("--object-store-mib", type=int, default=512, help="shared memory for objects")
-    parser.add_argument("--dashboard-port", type=int, help="start the dashboard with its job server there")
+    parser.add_argument("--address-file", type=Path, required=True, help="the file that the cluster's address is written to")
+    parser.add_argument("--num-cpus", type=int, required=True, help="number of CPUs that Ray may use")
+    parser.add_argument("--object-store-mib", type=int, default=512, help="shared memory for objects, in MiB")
+    parser.add_argument("--dashboard-port", type=int, help="start the dashboard, with its job server, on this port")
     arguments = parser.parse_args()
     should_stop = StopRequest(patient=True)
     parent = os.getppid()
     with one_line_errors():
         address = _start(arguments.num_cpus, arguments.object_store_mib * 2**20, arguments.dashboard_port)
-        # Ray puts handlers of its own in place when it starts.
+        # Ray installs its own signal handlers when it starts, so ours are installed afterwards.
         should_stop.install()
         if arguments.dashboard_port is not None:
-            # As `ray start` does: a job looks there for the cluster that it was handed in at, else it joins any.
+            # `ray start` writes this file too. A job finds there the cluster to which it was submitted; without the
+            # file the job would join any cluster.
             write_atomically(_own_folder() / "ray_current_cluster", address.encode())
         write_atomically(arguments.address_file, address.encode())
-        # A parent that was killed cannot send a signal any more.
+        # If the parent was killed, it can send no signal any more, so its death is looked for.
         while not should_stop() and os.getppid() == parent:
             time.sleep(POLL_S)
         _stop()
 
 
 def _start(num_cpus: int, object_store_bytes: int, dashboard_port: int | None) -> str:
-    """The address of the cluster that is up then."""
+    """Start the cluster, and return its address."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # A cluster of its own, whatever others there are on this machine.
+    # With RAY_ADDRESS set, Ray would join another cluster instead of starting one.
     os.environ.pop("RAY_ADDRESS", None)
     import ray
 
@@ -69,7 +70,7 @@ def _start(num_cpus: int, object_store_bytes: int, dashboard_port: int | None) -
 
 
 def _own_folder() -> Path:
-    """Where a cluster that takes jobs has its sockets and logs, and no other one of the machine."""
+    """The folder for the sockets and logs of a cluster that takes jobs. No other cluster of the machine uses it."""
     return Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray", f"adaswitch-{os.getpid()}")
 
 

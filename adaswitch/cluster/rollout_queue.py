@@ -1,17 +1,18 @@
-"""The rollout queue: prompts out to students, rollouts in to the trainer.
+"""The rollout queue: it gives prompts to students, and rollouts to the trainer.
 
-``RolloutQueue`` is a plain class; ``adaswitch.cluster.actors`` makes it a detached, named Ray actor. What it holds, it
-holds by value: nothing is lost with the process that put it there.
+``RolloutQueue`` is a plain class; ``adaswitch.cluster.actors`` makes it a detached, named Ray actor. The queue holds
+all its content by value, so nothing is lost with the process that put it there.
 
-- **Admission**: the trainer offers a step's prompts when its staleness bound allows, never earlier, so that no
+- **Admission**: the trainer offers the prompts of a step when its staleness bound allows, and never earlier. So no
   rollout is ever too old to be used.
-- **Back-pressure** is at the lease, before any work is done: prompts leased and rollouts held never exceed
-  ``capacity``. As prompts are leased in their order, the step that the trainer waits for always fits.
-- **Lease and put**: a prompt whose rollout does not come in time, or whose student has fallen silent, is given to
-  somebody else. Ids make a repeated call harmless: the first rollout of a prompt is kept, a second one dropped.
-- **Abandoned**: a trainer that gives no sign of life for long is taken for dead, and the run is over.
-- **Attempts**: every start of a trainer is one, and begins with an empty queue. Calls of an earlier attempt
-  get ``StaleAttemptError``, and so does everybody after the queue itself was lost and restarted.
+- **Back-pressure** happens at the lease, before any work is done: leased prompts and held rollouts together never
+  exceed ``capacity``. Prompts are leased in their order, so the step that the trainer waits for always fits.
+- **Lease and put**: if a prompt's rollout does not come in time, or its student has fallen silent, the prompt is
+  given to another student. Ids make a repeated call harmless: the first rollout of a prompt is kept, and a second
+  rollout of the same prompt is dropped.
+- **Abandoned**: a trainer that gives no sign of life for long is taken to be dead, and the run is over.
+- **Attempts**: every start of a trainer is an attempt, and begins with an empty queue. Calls of an earlier attempt
+  get ``StaleAttemptError``. All calls get it after the queue itself was lost and restarted.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from adaswitch.method.prompt import Prompt
 
 @dataclass(frozen=True)
 class Lease:
-    """Prompts of one step, to be rolled out by ``deadline``, in the attempt that they belong to."""
+    """Leased prompts, all of one step, and the attempt that they belong to."""
 
     attempt: str
     prompts: tuple[Prompt, ...]
@@ -35,15 +36,22 @@ class Lease:
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run that rollouts are wanted for: the present attempt, and the run's settings as JSON."""
+    """A run that wants rollouts: the present attempt, and the run's settings as JSON."""
 
     attempt: str
     settings: str
+    working_dir: str = ""
+    """Ray's address of the folder that was submitted with the trainer's job; empty if students need no code from it."""
+
+    @property
+    def terms(self) -> str:
+        """The terms on which students serve the run. If the terms change, the students must be started anew."""
+        return f"{self.settings}\n{self.working_dir}" if self.working_dir else self.settings
 
 
 @dataclass(frozen=True)
 class QueueStats:
-    """How many prompts wait, are leased, and how many rollouts are held."""
+    """The numbers of waiting and leased prompts, of held rollouts, of duplicate rollouts and of expired leases."""
 
     num_waiting: int
     num_leased: int
@@ -60,7 +68,7 @@ class _Leased:
 
 
 class RolloutQueue:
-    """See the module's docstring. All methods are for one event loop; times are in seconds of ``clock``."""
+    """See the module's docstring. All methods must run on one event loop. Times are in seconds of ``clock``."""
 
     def __init__(
         self,
@@ -78,6 +86,7 @@ class RolloutQueue:
         self._changed = asyncio.Condition()
         self._attempt: str | None = None
         self._settings = ""
+        self._working_dir = ""
         self._closed_because: str | None = None
         self._gone: set[str] = set()
         self._heard_s: dict[str, float] = {}
@@ -91,31 +100,36 @@ class RolloutQueue:
         self._leased: dict[int, _Leased] = {}
         self._held: dict[int, bytes] = {}
 
+    def _opened(self, attempt: str) -> OpenRun:
+        return OpenRun(attempt, self._settings, self._working_dir)
+
     # The trainer's side
 
-    async def begin(self, attempt: str, settings: str = "") -> None:
-        """Start ``attempt`` with an empty queue. Beginning the present one again changes nothing.
+    async def begin(self, attempt: str, settings: str = "", working_dir: str = "") -> None:
+        """Start ``attempt`` with an empty queue. Beginning the present attempt again changes nothing.
 
-        ``settings`` are the run's, as JSON, for students that find it by its queue alone.
+        ``settings`` are the run's settings as JSON, for students that find the run by its queue alone.
+        ``working_dir`` is where these students find a user's own code that the settings name; see ``OpenRun``.
         """
         async with self._changed:
             self._trainer_heard_s = self._clock()
             if attempt != self._attempt:
                 self._attempt, self._settings, self._closed_because = attempt, settings, None
+                self._working_dir = working_dir
                 self._clear()
             self._changed.notify_all()
 
     async def trainer_heard(self, attempt: str) -> None:
-        """A sign of life: the run is not abandoned."""
+        """Note a sign of life from the trainer, so that the run does not count as abandoned."""
         if attempt == self._attempt:
             self._trainer_heard_s = self._clock()
 
     async def present_attempt(self) -> str | None:
-        """None before the first, and in a queue that was lost and restarted."""
+        """The present attempt; None before the first attempt, and in a queue that was lost and restarted."""
         return self._attempt
 
     async def offer(self, attempt: str, prompts: Sequence[Prompt]) -> None:
-        """Let students have ``prompts``. Those that are known already are left as they are."""
+        """Let students lease ``prompts``. Prompts that the queue knows already are left unchanged."""
         async with self._changed:
             self._check(attempt)
             known = self._waiting.keys() | self._leased.keys() | self._held.keys()
@@ -123,9 +137,9 @@ class RolloutQueue:
             self._changed.notify_all()
 
     async def take(self, attempt: str, prompt_ids: Sequence[int], wait_s: float) -> list[bytes] | None:
-        """The rollouts of ``prompt_ids`` in that order, once all are there; None if ``wait_s`` was too short.
+        """The rollouts of ``prompt_ids`` in that order, once all are there; None if they are not after ``wait_s``.
 
-        They stay in the queue until ``acknowledge``.
+        The rollouts stay in the queue until ``acknowledge``.
         """
         deadline_s = self._clock() + wait_s
         async with self._changed:
@@ -138,7 +152,7 @@ class RolloutQueue:
                     return None
 
     async def acknowledge(self, attempt: str, prompt_ids: Sequence[int]) -> None:
-        """Forget rollouts that were taken and are safe with the trainer."""
+        """Drop rollouts that were taken and have reached the trainer."""
         async with self._changed:
             self._check(attempt)
             for prompt_id in prompt_ids:
@@ -146,7 +160,7 @@ class RolloutQueue:
             self._changed.notify_all()
 
     async def close(self, attempt: str, reason: str) -> None:
-        """End the run: whoever asks from now on gets ``QueueClosedError`` with ``reason``."""
+        """End the run. All later calls raise ``QueueClosedError`` with ``reason``."""
         async with self._changed:
             self._check(attempt)
             self._closed_because = reason
@@ -155,18 +169,23 @@ class RolloutQueue:
     # The students' side
 
     async def lease(
-        self, student: str, max_prompts: int, wait_s: float, settings: str | None = None
+        self, student: str, max_prompts: int, wait_s: float, terms: str | None = None
     ) -> Lease | None:
-        """Up to ``max_prompts`` prompts, all of the earliest step that has any; None after ``wait_s``.
+        """Up to ``max_prompts`` prompts, all of the earliest step that has waiting prompts; None after ``wait_s``.
 
-        A name stands for one student's life: after ``release`` it gets None. ``settings`` are those that the
-        student was made by, if it had them from here: by other ones it must not roll out (``QueueClosedError``).
+        A student's name is used for one life only: after ``release`` the name gets None. A student that found the run
+        by its queue passes the ``terms`` of the ``OpenRun`` that it was made from. If the run has other terms by now,
+        ``QueueClosedError`` is raised, because the student must not roll out on other terms.
         """
         deadline_s = self._clock() + wait_s
         async with self._changed:
             while True:
                 self._check_open()
-                if settings is not None and self._attempt is not None and settings != self._settings:
+                if (
+                    terms is not None
+                    and self._attempt is not None
+                    and terms != self._opened(self._attempt).terms
+                ):
                     raise QueueClosedError("the run goes on with other settings")
                 if student in self._gone:
                     return None
@@ -187,7 +206,7 @@ class RolloutQueue:
         return prompts
 
     async def put(self, attempt: str, rollouts: dict[int, bytes]) -> int:
-        """Hand in rollouts by prompt id; how many were new. Others are dropped: repeats, or no longer wanted."""
+        """Put rollouts by prompt id, and return how many were new. Repeated and unwanted rollouts are dropped."""
         async with self._changed:
             self._check(attempt)
             wanted = self._waiting.keys() | self._leased.keys()
@@ -201,20 +220,20 @@ class RolloutQueue:
             return len(new)
 
     async def heard(self, student: str) -> None:
-        """A sign of life: what ``student`` has leased stays its own. One that is cut off gives none."""
+        """Note a sign of life from ``student``, so that it keeps its leases. A student that is cut off gives none."""
         self._heard_s[student] = self._clock()
 
     async def release(self, student: str) -> int:
-        """Take back everything that ``student`` has leased, as it is gone; how many prompts that was."""
+        """Take back all prompts that ``student`` has leased, because it is gone. Returns how many prompts."""
         async with self._changed:
-            # Its last call may still wait here, and must not be given what comes in later.
+            # The student's last lease call may still wait here, and must not be given prompts that come in later.
             self._gone.add(student)
             self._heard_s.pop(student, None)
             self._changed.notify_all()
             return self._take_back([held for held in self._leased.values() if held.student == student])
 
     async def fail(self, reason: str) -> None:
-        """End the run from a student's side, for a reason that trying again would not mend."""
+        """End the run from a student's side, for a reason that would remain if the student tried again."""
         async with self._changed:
             self._closed_because = reason
             self._changed.notify_all()
@@ -222,14 +241,14 @@ class RolloutQueue:
     # Anyone's
 
     async def open_run(self) -> OpenRun | None:
-        """What the trainer began; None before that, and once the run is over."""
+        """The run that the trainer began; None before it begins, and once the run is over."""
         async with self._changed:
             if self._attempt is None or self._why_closed() is not None:
                 return None
-            return OpenRun(self._attempt, self._settings)
+            return self._opened(self._attempt)
 
     async def stats(self) -> QueueStats:
-        """Present depths, and how often something came twice or too late."""
+        """The present depths, and how often rollouts came twice and leases expired."""
         async with self._changed:
             return QueueStats(
                 len(self._waiting),
@@ -261,7 +280,7 @@ class RolloutQueue:
         self._num_expired += self._take_back(expired)
 
     def _end_s(self, leased: _Leased) -> float:
-        """When a lease is over, unless its student is heard of until then."""
+        """The time at which a lease ends. Signs of life from its student move it, up to the lease's deadline."""
         return min(leased.deadline_s, self._heard_s[leased.student] + self._silence_timeout_s)
 
     def _take_back(self, leases: list[_Leased]) -> int:
@@ -273,12 +292,12 @@ class RolloutQueue:
         return len(leases)
 
     async def _wait_until(self, deadline_s: float) -> bool:
-        """Wait for a change, a lease's end or the deadline; False if it is past."""
+        """Wait for a change, a lease's end or the deadline; False if the deadline is past."""
         now = self._clock()
         if now >= deadline_s:
             return False
         next_s = min([deadline_s, *(self._end_s(leased) for leased in self._leased.values())])
         with contextlib.suppress(TimeoutError):
-            # Above 0 even for a lease that is just over, so that this always lets others run.
+            # The wait is above 0 even if a lease is just over, so that other calls always get to run.
             await asyncio.wait_for(self._changed.wait(), max(next_s - now, 0.001))
         return True

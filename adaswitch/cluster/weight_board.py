@@ -1,6 +1,6 @@
 """The weight board: the newest weights of a run, for students to pull.
 
-It holds them as a blob (see ``adaswitch.cluster.weight_blob``), and needs no torch.
+The board holds the weights as a blob (see ``adaswitch.cluster.weight_blob``), and needs no torch.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ Blob = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """``version`` is the number of updates that made them; ``stored`` is what ``store`` returned for the blob."""
+    """``version`` is the number of updates that made the weights; ``stored`` is what ``store`` returned for the blob."""
 
     attempt: str
     version: int
@@ -28,7 +28,7 @@ class PublishedWeights:
 
 
 class WeightBoard:
-    """Holds one set of weights. ``store`` keeps a blob where readers can get at it, as ``ray.put`` does."""
+    """Holds one set of weights. ``store`` puts a blob where readers can get it, as ``ray.put`` does."""
 
     def __init__(self, store: Callable[[Blob], Any]) -> None:
         self._store = store
@@ -44,14 +44,14 @@ class WeightBoard:
             self._changed.notify_all()
 
     async def version(self, attempt: str) -> int | None:
-        """The version held for ``attempt``, None if there is none: the board was lost, or never had one."""
+        """The version held for ``attempt``; None if nothing was published yet, or the board was lost since."""
         newest = self._newest
         return newest.version if newest is not None and newest.attempt == attempt else None
 
     async def newest(self, attempt: str, min_version: int, wait_s: float) -> PublishedWeights:
-        """The newest weights of ``attempt``, once they are ``min_version`` or newer.
+        """The newest weights of ``attempt``, once their version is ``min_version`` or newer.
 
-        Raises ``StaleAttemptError`` if ``wait_s`` passes without: the attempt is over, or the board was lost.
+        Raises ``StaleAttemptError`` if they do not come within ``wait_s``: the attempt is over, or the board was lost.
         """
         deadline_s = time.monotonic() + wait_s
         async with self._changed:

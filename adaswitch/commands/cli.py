@@ -27,6 +27,23 @@ Run = Annotated[Path, typer.Argument(help="A run directory, as in runs/demo.")]
 DEMO_CONFIG = Path("configs/demo.yaml")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from adaswitch.version import __version__
+
+        print(f"adaswitch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What every command shares."""
+
+
 @app.command(epilog="Example: adaswitch demo trainer.num_steps=50 policy.factor=2")
 def demo(overrides: Overrides = None, config: Config = DEMO_CONFIG) -> None:
     """Distil a student on this machine in a few minutes, and show that it got better."""
@@ -95,7 +112,10 @@ def evaluate(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A run's settings: its held-out prompts.")] = None,
     task: Annotated[
-        str | None, typer.Option(help="Or a task: chain, gsm8k, gsm_plus, dialogsum or jsonl.")
+        str | None,
+        typer.Option(
+            help="Or a task: chain, gsm8k, gsm_plus, dialogsum, jsonl, or one's own as module:Class."
+        ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="The file of records, one JSON object a line.")] = None,
     teacher: Annotated[
@@ -216,6 +236,30 @@ def doctor(
 def compare(context: typer.Context) -> None:
     """Run several methods with several seeds, then the table and the pictures: python -m experiments."""
     _become("experiments", context.args)
+
+
+@app.command(
+    name="config",
+    epilog="Examples: adaswitch config; adaswitch config trainer.optimizer; adaswitch config --schema > schema.json",
+)
+def settings(
+    path: Annotated[str, typer.Argument(help="Only the settings at this path and below it.")] = "",
+    schema: Annotated[bool, typer.Option("--schema", help="Print a JSON schema, for editors.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/settings.md.")] = False,
+) -> None:
+    """Print every setting of a run with its type, its default and its meaning."""
+    with one_line_errors():
+        from adaswitch.commands import settings as page
+        from adaswitch.errors import ConfigError
+
+        if schema + markdown + bool(path) > 1:
+            raise ConfigError("give only one of PATH, --schema and --markdown: the last two print everything")
+        if schema or markdown:
+            print(page.schema() if schema else page.markdown(), end="")
+            return
+        from rich.console import Console
+
+        page.print_settings(page.settings_below(path), Console())
 
 
 def _become(module: str, arguments: list[str]) -> NoReturn:

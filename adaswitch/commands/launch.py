@@ -12,9 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from adaswitch.config import ReplayPolicyConfig, RunConfig
+from adaswitch.config.run import RunConfig, check_rules
 from adaswitch.data.model_folder import check_model_folder
 from adaswitch.errors import AdaSwitchError
+from adaswitch.method.policies.replay import Replay
 from adaswitch.processes.managed import ManagedProcess, require_free_port, wait_for_file
 from adaswitch.runs.config_files import write_config
 from adaswitch.runs.directory import RunDirectory
@@ -34,6 +35,7 @@ class LocalRun:
     """One run on this machine. ``say`` gets a line for people at every turn."""
 
     def __init__(self, config: RunConfig, say: Callable[[str], None]) -> None:
+        check_rules(config)
         self.config = resolve_config(config)
         self.run = RunDirectory.create(self.config)
         self.seconds: dict[str, float] = {}
@@ -58,7 +60,7 @@ class LocalRun:
         watched: list[ManagedProcess] = []
         environment: dict[str, str] = {}
         with self._all_stopped_at_the_end():
-            if isinstance(self.config.policy, ReplayPolicyConfig):
+            if isinstance(self.config.policy, Replay):
                 self._say(f"rollouts: those of {self.config.policy.run}; no teacher, no students")
             else:
                 watched, environment = self._start_services(should_stop)
@@ -113,7 +115,7 @@ class LocalRun:
 
     def _look_for_teacher(self) -> None:
         """Say once when the teacher answers."""
-        starts_none = self.config.teacher.serve is None or isinstance(self.config.policy, ReplayPolicyConfig)
+        starts_none = self.config.teacher.serve is None or isinstance(self.config.policy, Replay)
         if "teacher" in self.seconds or starts_none:
             return
         if is_ready(self._teacher_url()):

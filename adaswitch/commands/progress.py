@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from adaswitch.commands.launch import LocalRun
-from adaswitch.config import RunConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.method.health import signatures
 from adaswitch.runs.directory import NUMBER, Fields, RunDirectory, read_records
 from adaswitch.runs.run_health import HEALTH_FIELDS, print_signatures

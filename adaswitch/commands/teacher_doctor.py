@@ -1,7 +1,7 @@
-"""``adaswitch doctor --teacher URL``: is this teacher what it says? Each finding with its figure.
+"""``adaswitch doctor --teacher URL``: checks whether a teacher is what it says. Each finding comes with its figure.
 
-Everything is asked over the network, as a student would. With a local copy of the model (``--against``) its
-log-probabilities are compared with a plain forward pass.
+All questions go over the network, as a student's would. With a local copy of the model (``--against``), the teacher's
+log-probabilities are compared with those of a plain forward pass.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from adaswitch.commands.doctor import Finding, Verdict
-from adaswitch.config import TeacherConfig
+from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.fingerprint import tokenizer_sha256
 from adaswitch.contract.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from adaswitch.data.models import load_tokenizer
@@ -25,35 +25,35 @@ from adaswitch.teachers.openai import OpenAIClient
 from adaswitch.teachers.request_parts import generate_parts, score_parts
 
 NUM_TOKENS = 48
-"""Of a sequence that is scored."""
+"""Tokens of each sequence that is scored."""
 NUM_SEQUENCES = 4
 NUM_DRAWS = 400
 TEMPERATURE = 0.7
-"""At which tokens are drawn to see whether it is heeded."""
+"""The temperature at which tokens are drawn, to see whether the teacher heeds a temperature."""
 MAX_ERRORS = 4.0
-"""Standard errors of the mean of what is drawn, beyond which it is not by chance."""
+"""If the mean of the drawn tokens is off by more than this many standard errors, that is not by chance."""
 TOP_K = 20
 CLOSE = {"float32": 1e-3, "unknown": 0.2}
-"""Nats; rounding in half precision may be as large as for an unknown type."""
+"""The largest difference that counts as rounding, in nats, by number type. Half precision counts as ``unknown``."""
 Reference = Callable[[Sequence[int]], NDArray[np.float32]]
-"""A sequence to the log-probabilities ``[n, V]`` after each of its tokens."""
+"""Maps a sequence to the log-probabilities ``[n, V]`` after each of its n tokens."""
 
 
 TEACHER = Verdict("A teacher to train on.", "Not a teacher to train on", "wrong")
 UNFIT = "not a teacher to train on: look at its version"
 WAIT_S = 5.0
-"""For a teacher that is busy."""
+"""How many seconds a busy teacher is waited for."""
 
 
 def check_url(url: str, against: str | None) -> list[Finding]:
-    """``check_teacher`` of the one at ``url``."""
+    """Run ``check_teacher`` on the teacher at ``url``."""
     return asyncio.run(check_teacher(TeacherConfig(url=url, max_wait_s=WAIT_S), against))
 
 
 async def check_teacher(
     config: TeacherConfig, against: str | None, transport: Transport | None = None
 ) -> list[Finding]:
-    """The findings. ``against`` is a folder with the same model. Raises ``AdaSwitchError`` where nobody answers."""
+    """The findings. ``against`` is a folder with the teacher's model. Raises ``AdaSwitchError`` if nobody answers."""
     tokenizer = load_tokenizer(against, "--against") if against is not None else None
     client = await _client(config, tokenizer, transport)
     try:
@@ -67,7 +67,7 @@ async def _client(
     tokenizer: PreTrainedTokenizerBase | None,
     transport: Transport | None,
 ) -> TeacherClient | OpenAIClient:
-    """Of our service if it is one, else of a vLLM server."""
+    """The client for our service if the teacher is one, else the client for a vLLM server."""
     native = TeacherClient.from_config(config, transport)
     try:
         await native.wait_until_ready(0.0, lambda line: None)
@@ -111,13 +111,13 @@ async def _findings(
 
 
 def _room(info: ModelInfo) -> int:
-    """Tokens that a sequence may have, with those that are to be written."""
+    """The most tokens that a sequence may have, including those that are still to be written."""
     return min(info.max_model_len, info.max_request_tokens)
 
 
 def _sequences(info: ModelInfo) -> list[ScoreSequence]:
     rng = np.random.default_rng(0)
-    # One more has to fit after them.
+    # One more token has to fit after the sequence.
     length = max(1, min(NUM_TOKENS, _room(info) - 1))
     return [
         ScoreSequence(token_ids=rng.integers(0, info.vocab_size, length).tolist(), start=1)
@@ -128,7 +128,7 @@ def _sequences(info: ModelInfo) -> list[ScoreSequence]:
 async def _scored(
     client: TeacherClient | OpenAIClient, sequences: Sequence[ScoreSequence], top_k: int, info: ModelInfo
 ) -> list[SequenceAnswer]:
-    """One request after the other, each within the service's limits: all at once might be too many for it."""
+    """Score in requests within the service's limits, one after the other: all at once might be too many."""
     return [
         answer for part in score_parts(sequences, top_k, info) for answer in await client.score(part, top_k)
     ]
@@ -147,7 +147,7 @@ def _tokenizer(info: ModelInfo, tokenizer: PreTrainedTokenizerBase) -> Finding:
 
 
 def _distributions(answers: Sequence[SequenceAnswer]) -> Finding:
-    """What the client lets pass: whole, finite, falling, distinct ids, sums of at most 1."""
+    """The finding on rows that the client has checked: complete, finite, falling, distinct ids, sums of at most 1."""
     rows = np.concatenate([answer.top_logprobs for answer in answers]).astype(np.float64)
     detail = f"{len(rows)} rows of {rows.shape[1]}: the largest sum {np.exp(rows).sum(-1).max():.6f}"
     return Finding("distributions", True, detail)
@@ -163,7 +163,7 @@ def _repeated(first: Sequence[SequenceAnswer], second: Sequence[SequenceAnswer],
 
 
 def _all_logprobs(answers: Sequence[SequenceAnswer]) -> NDArray[np.float32]:
-    """The tokens' own, and the rows: a sequence of one token has rows alone."""
+    """The log-probabilities of tokens and of rows. A sequence of one token has only rows."""
     return np.concatenate([part.ravel() for a in answers for part in (a.token_logprobs, a.top_logprobs)])
 
 
@@ -172,7 +172,7 @@ def _close(info: ModelInfo) -> float:
 
 
 def reference_rows(folder: str, vocab_size: int) -> Reference:
-    """What a plain forward pass in float32 says of the model in ``folder``. Raises ``ModelError``."""
+    """The log-probabilities of the model in ``folder``, by a plain forward pass in float32. Raises ``ModelError``."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -183,7 +183,7 @@ def reference_rows(folder: str, vocab_size: int) -> Reference:
 
     @torch.inference_mode()
     def rows(token_ids: Sequence[int]) -> NDArray[np.float32]:
-        """Of the model above."""
+        """The log-probabilities ``[n, V]`` after each of ``token_ids``."""
         logits = model(torch.tensor([list(token_ids)])).logits[0, :, :vocab_size]
         found: NDArray[np.float32] = logits.float().log_softmax(-1).numpy()
         return found
@@ -231,7 +231,10 @@ async def _temperature(
     ids: list[int],
     info: ModelInfo,
 ) -> Finding:
-    """Tokens drawn at ``TEMPERATURE`` after ``context``, whose candidates ``ids`` have log-probabilities ``row``."""
+    """Draw tokens at ``TEMPERATURE`` after ``context``, and judge them.
+
+    The candidates for the next token are ``ids``; their log-probabilities (at temperature 1) are ``row``.
+    """
     prompts = [GeneratePrompt(token_ids=context, max_tokens=1, seed=seed) for seed in range(NUM_DRAWS)]
     answers = [
         answer
@@ -247,7 +250,11 @@ async def _temperature(
 
 
 def _judged(drawn: Sequence[float], row: NDArray[np.float64], shift: float) -> Finding:
-    """Of log-probabilities ``drawn`` among those of ``row``, which are ``shift`` away from those at temperature 1."""
+    """The finding on whether ``TEMPERATURE`` was heeded.
+
+    ``drawn`` has the log-probability in ``row`` (at temperature 1) of each drawn token. ``shift`` is how far, in
+    nats, the log-probabilities that came with the drawn tokens are from ``row``.
+    """
     if shift >= CLOSE["unknown"]:
         detail = f"at {TEMPERATURE} log-probabilities are {shift:.2g} nats from those at 1"
         return Finding("temperature", False, detail, "it scales log-probabilities too")
@@ -255,7 +262,7 @@ def _judged(drawn: Sequence[float], row: NDArray[np.float64], shift: float) -> F
     if deviation == 0 or not drawn:
         return Finding("temperature", None, f"{len(row)} log-probabilities a row do not show it")
     mean, error = float(np.mean(drawn)), deviation / np.sqrt(len(drawn))
-    # How the mean moves with the temperature makes its error that of the temperature.
+    # The mean changes by deviation**2 / T**2 per unit of the temperature T, so the mean's error gives the error of T.
     temperature_error = error * TEMPERATURE**2 / deviation**2
     good = abs(mean - expected) <= MAX_ERRORS * error
     detail = (
@@ -280,7 +287,7 @@ def _moments(
 
 
 def _best_temperature(mean: float, row: NDArray[np.float64]) -> float:
-    """At which tokens drawn from the candidates have this mean of their log-probabilities (at temperature 1)."""
+    """The temperature at which tokens drawn from ``row`` have this ``mean`` of their log-probabilities (at 1)."""
     temperatures = np.arange(0.1, 3.0, 0.01, dtype=np.float64)
     means, _ = _moments(row, temperatures)
     return float(temperatures[int(np.argmin(np.abs(means - mean)))])
@@ -291,7 +298,8 @@ def _most_telling(
 ) -> tuple[list[int], NDArray[np.float64], list[int]]:
     """The context after which tokens say most about the temperature, with its candidates' log-probabilities and ids.
 
-    That is where those drawn from the candidates differ most: neither a certainty nor all alike.
+    It is the context with the largest spread of the drawn candidates' log-probabilities: the next token is neither
+    certain, nor are all candidates equally likely.
     """
     places = [(n, j) for n, answer in enumerate(answers) for j in range(len(answer.top_ids))]
     n, j = max(places, key=lambda place: _telling(answers[place[0]].top_logprobs[place[1]]))
@@ -303,6 +311,6 @@ def _most_telling(
 
 
 def _telling(row: NDArray[np.float32]) -> float:
-    """Fisher's information on the temperature in one token, but for a factor; outside the candidates it has none."""
+    """Fisher's information on the temperature in one token, up to a factor. Tokens outside the candidates have none."""
     _, deviations = _moments(row.astype(np.float64), np.array([TEMPERATURE]))
     return float(np.exp(row).sum() * deviations[0] ** 2)

@@ -1,10 +1,10 @@
-"""What every group of settings shares: strict types, no unknown keys, never changed after loading."""
+"""What every group of settings shares: strict types, no unknown keys, and no change after loading."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """Base of all settings. Each field's docstring is its documentation."""
+    """The base class of all settings. The docstring of a field is the documentation of that setting."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False

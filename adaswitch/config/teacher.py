@@ -1,4 +1,4 @@
-"""Settings of the teacher: how it is reached and asked, and how its service is run."""
+"""Settings of the teacher: how the teacher is reached and asked, and how its service is run."""
 
 from typing import Literal, Self
 
@@ -11,95 +11,116 @@ class TeacherServiceConfig(Settings):
     """How the teacher service is run (``python -m services.teacher``)."""
 
     model: str
-    """A Hugging Face model folder, or a name on the hub."""
+    """The teacher's model: a Hugging Face model folder, or a name on the hub."""
     engine: Literal["vllm", "transformers"] = "vllm"
-    """``vllm`` serves in earnest; ``transformers`` is for light installs and tests."""
+    """The engine that computes: ``vllm`` for real use, ``transformers`` for light installs and tests."""
     host: str = "127.0.0.1"
-    """The address to bind. Anything but loopback needs a key, or ``insecure``."""
+    """The address that the service binds. An address other than loopback needs a key, or ``insecure``."""
     port: int = Field(default=8000, ge=1, le=65535)
-    """The TCP port to bind."""
+    """The TCP port that the service binds."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """``auto`` is what the model folder says."""
+    """The number type of the model's weights. ``auto`` is the type that the model folder names."""
     max_model_len: int | None = Field(default=None, ge=2)
-    """Longest sequence in tokens; by default what the model takes."""
+    """The length of the longest sequence, in tokens. The default is the longest sequence that the model takes."""
     max_top_k: int = Field(default=256, ge=0)
-    """Most log-probabilities a row; the vocabulary's size, if that is smaller."""
+    """The largest number of log-probabilities in a row, or the vocabulary's size if that is smaller."""
     max_request_tokens: int = Field(default=65_536, ge=1)
-    """Most tokens in one request: those scored, or prompt and ``max_tokens`` together."""
+    """The largest number of tokens in one request. When scoring, all tokens of the sequences count; when generating,
+    the prompts and ``max_tokens`` count together."""
     max_request_sequences: int = Field(default=256, ge=1)
-    """Most sequences or prompts in one request."""
+    """The largest number of sequences or prompts in one request."""
     max_body_bytes: int = Field(default=16 * 2**20, ge=1)
-    """A longer request body is answered with 413."""
+    """The length of the longest request body, in bytes. A request with a longer body is answered with 413."""
     body_timeout_s: float = Field(default=30.0, gt=0)
-    """A body that has not come by then is answered with 408."""
+    """The number of seconds in which a request's body must arrive. A request whose body takes longer is answered with
+    408."""
     body_memory_mib: int = Field(default=256, ge=1)
-    """Memory for all bodies that are being read: one more byte is answered with 429. One body always fits."""
+    """The memory, in MiB, for all request bodies that are being read. A request that needs more memory than is left is
+    answered with 429. One body always fits."""
     header_timeout_s: float = Field(default=10.0, gt=0)
-    """A connection whose request's headers have not come by then is closed, with 408."""
+    """The number of seconds in which a request's headers must arrive. A connection whose headers take longer is
+    answered with 408 and closed."""
     send_timeout_s: float = Field(default=60.0, gt=0)
-    """An answer that the client has not taken by then is cut off, and its connection dropped."""
+    """The number of seconds in which a client must take its answer. An answer that takes longer is cut off, and its
+    connection is dropped."""
     max_connections: int = Field(default=4096, ge=1)
-    """More are dropped; fewer where the process may not open so many files."""
+    """The largest number of open connections. Connections beyond this limit are dropped. The limit is lower if the
+    process may not open so many files."""
     max_queued_requests: int = Field(default=256, ge=1)
-    """Requests in the house at once; one more is answered with 429."""
+    """The largest number of requests that are waiting or being answered. A request beyond this limit is answered with
+    429."""
     logprob_memory_gib: float = Field(default=2.0, gt=0)
-    """Memory for the log-probabilities of requests under way, by their rows and ``top_k``: one more that does not
-    fit is answered with 429, one that would never fit with 422."""
+    """The memory, in GiB, for the log-probabilities of all requests under way, as their rows and ``top_k`` predict it.
+    A request that does not fit at the moment is answered with 429, and a request that can never fit with 422."""
     slow_start_s: float = Field(default=240.0, gt=0)
-    """A service that is not ready by then says so, and goes on with its start; whoever started it may give it up."""
+    """The number of seconds after which a service that is not ready reports that its start is slow. The service goes on
+    starting, but the program that started it may give up."""
     request_timeout_s: float = Field(default=600.0, gt=0)
-    """A request that takes longer is ended and answered with 504; ``X-Request-Timeout-S`` may ask for less."""
+    """The number of seconds that one request may take. A request that takes longer is ended and answered with 504. The
+    request header ``X-Request-Timeout-S`` may ask for a shorter time."""
     drain_timeout_s: float = Field(default=30.0, ge=0)
-    """After SIGTERM: how long requests under way may still take."""
+    """The number of seconds that requests under way may still take after SIGTERM."""
     kv_cache_gib: float = Field(default=1.0, gt=0)
-    """Memory for vLLM's key-value cache on CPU, in GiB."""
+    """The memory for vLLM's key-value cache on CPU, in GiB."""
     kv_block_size: int | None = Field(default=None, ge=1)
-    """Tokens in a block of vLLM's key-value cache, of which whole blocks are found again: by default vLLM's own."""
+    """The number of tokens in a block of vLLM's key-value cache. Only whole blocks of the cache can be reused. The
+    default is vLLM's own."""
     enforce_eager: bool | None = None
-    """vLLM without compilation: a faster start, a slower run. By default on for CPU, off for GPUs."""
+    """Whether vLLM runs without compilation, which starts faster and runs slower. The default is true on CPU and false
+    on GPUs."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    """Share of each GPU's memory that vLLM may take."""
+    """The share of each GPU's memory that vLLM may take."""
     tensor_parallel_size: int = Field(default=1, ge=1)
-    """How many GPUs share one copy of the model."""
+    """The number of GPUs that share one copy of the model."""
     num_threads: int = Field(default=1, ge=1)
-    """Threads of the engine on CPU."""
+    """The number of threads that the engine uses on CPU."""
     api_keys_file: str | None = None
-    """A file of bearer keys, one a line, read again on SIGHUP; those in ``ADASWITCH_API_KEY`` count as well."""
+    """A file of bearer keys, with one key in each line. The service reads the file again on SIGHUP. The keys in
+    ``ADASWITCH_API_KEY`` are valid as well."""
     access_log: bool = True
-    """A JSON line a request, but for the routes that only machines ask."""
+    """Whether the service logs one JSON line for each request. The routes that machines ask
+    every few seconds (``/healthz``, ``/readyz`` and ``/metrics``) are not logged."""
     insecure: bool = False
-    """Bind beyond loopback without a key."""
+    """Whether the service may bind an address other than loopback without a key."""
 
 
 class TeacherConfig(Settings):
-    """How the teacher is reached, and what is asked of it."""
+    """How the teacher is reached, and what the run asks of the teacher."""
 
     api: Literal["native", "openai"] = "native"
-    """``native`` is our service; ``openai`` is any vLLM server with its own OpenAI-compatible routes."""
+    """The kind of server: ``native`` is AdaSwitch's own teacher service, ``openai`` is any vLLM server with
+    OpenAI-compatible routes."""
     model: str | None = None
-    """Of an ``openai`` server: the name that it serves the teacher under; by default the first that it lists."""
+    """The name under which an ``openai`` server serves the teacher. The default is the first model that the server
+    lists."""
     url: str = "http://127.0.0.1:8000"
     """The teacher service's address, without a route."""
     replicas: list[str] = Field(default_factory=list)
-    """More addresses of the same teacher: requests go where least is under way, one that is lost is left out."""
+    """More addresses of the same teacher. A request goes to the address with the least work under way, and an address
+    that is lost is left out."""
     api_key_env: str = "ADASWITCH_API_KEY"
-    """Name of the environment variable that holds the bearer key; unset means no key."""
+    """The name of the environment variable that holds the bearer key. If the variable is unset, no key is sent."""
     top_k: int = Field(default=64, ge=1)
-    """Candidates a row; cut to the vocabulary's size, where every divergence is exact."""
+    """The number of candidates in each row of the teacher's distributions. It is cut to the vocabulary's size, at which
+    every divergence is exact."""
     temperature: float = Field(default=1.0, ge=0, le=2)
-    """At which the teacher writes; 0 is greedy. Its log-probabilities are at 1 whatever this is."""
+    """The sampling temperature at which the teacher writes. At 0 the teacher decodes greedily. The teacher's
+    log-probabilities are always at temperature 1."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """The teacher writes with the most likely tokens whose probability reaches this."""
+    """The teacher writes only with the most likely tokens, as many as it takes for their total probability to reach
+    this value."""
     logprobs: Literal["float32", "float16"] = "float32"
-    """Of log-probabilities on their way: float16 takes a quarter less of the network, and 11 bits of each are left."""
+    """The number type of log-probabilities on the network. ``float16`` sends a quarter fewer bytes, and keeps 11 bits
+    of each log-probability."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
-    """For a connection to be made."""
+    """The number of seconds in which a connection to the teacher must be made."""
     request_timeout_s: float = Field(default=300.0, gt=0)
-    """For one answer."""
+    """The number of seconds in which the teacher must answer one request."""
     max_wait_s: float = Field(default=600.0, gt=0)
-    """How long a teacher that does not answer is waited for before the run gives up."""
+    """The number of seconds that the run waits for a teacher that does not answer before the run gives up."""
     serve: TeacherServiceConfig | None = None
-    """How ``adaswitch demo``, ``adaswitch run`` and ``python -m services.teacher --config`` start it."""
+    """How ``adaswitch demo``, ``adaswitch run`` and ``python -m services.teacher --config`` start the teacher
+    service."""
 
     @model_validator(mode="after")
     def _served_natively(self) -> Self:

@@ -1,1 +1,1 @@
-"""What travels between processes, and how each side knows that it understands the other."""
+"""The formats that travel between processes, and the checks that both sides understand each other."""

@@ -1,4 +1,4 @@
-"""What a teacher's answer has to be before its numbers are used."""
+"""The checks that a teacher's answer must pass before its numbers are used."""
 
 from collections.abc import Mapping
 
@@ -8,16 +8,17 @@ from adaswitch.contract.wire import LogprobsDtype, ModelInfo, SequenceAnswer
 from adaswitch.errors import NonFiniteError, TeacherProtocolError
 
 MAX_SUM: Mapping[LogprobsDtype, float] = {"float32": 1.001, "float16": 1.01}
-"""Of a row's probabilities. On the way float16 moves each log-probability by up to 1/2048 of itself, so the sum of all
-by their entropy / 2048: 0.006 for 150,000 tokens that are equally likely."""
+"""The largest sum of a row's probabilities, by the number type of log-probabilities on the network. float16 moves each
+log-probability by up to 1/2048 of its value, and so the sum by up to the entropy / 2048: 0.006 for 150,000 equally
+likely tokens."""
 
 
 def check_answer(
     answer: SequenceAnswer, num_rows: int, top_k: int, info: ModelInfo, max_sum: float = MAX_SUM["float16"]
 ) -> None:
-    """Raises unless every row and every log-probability is there, finite, falling, and of a token that exists.
+    """Raises unless all rows and log-probabilities are there, finite, falling, and belong to tokens that exist.
 
-    ``max_sum`` is the most that a row's probabilities may add up to, by default of numbers rounded to 11 bits.
+    ``max_sum`` is the largest sum of a row's probabilities. The default allows for numbers rounded to 11 bits.
     """
     k = info.vocab_size if top_k == -1 else top_k
     shape = answer.top_ids.shape

@@ -1,7 +1,7 @@
 """Whether two sides share a tokenizer: a hash of its vocabulary, compared at start.
 
-Bodies on the wire hold token ids only, so equal ids must mean equal tokens. Padding rows of an embedding are
-no tokens: two models of one family that pad differently (Qwen2.5: 151,936 and 152,064 rows) agree.
+Bodies on the wire hold token ids only, so equal ids must mean equal tokens. Padding rows of an embedding are no
+tokens, so two models of one family that pad differently (Qwen2.5: 151,936 and 152,064 rows) have the same hash.
 """
 
 import hashlib

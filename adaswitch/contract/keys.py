@@ -2,5 +2,5 @@
 
 
 def split_keys(text: str) -> list[str]:
-    """The bearer keys in an environment variable: one, or several with commas or blanks between."""
+    """The bearer keys in an environment variable: one key, or several keys separated by commas or blanks."""
     return text.replace(",", " ").split()

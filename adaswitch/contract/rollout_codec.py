@@ -1,7 +1,7 @@
 """Rollouts and prompts as safetensors bytes and back: on the queue, and as shards on disk.
 
-Everything that is one value a rollout, a token or a row is one array over all rollouts; lengths tell where
-one ends. Nothing is pickled, so that a blob from elsewhere can be read without running anything.
+Values of rollouts, tokens or rows are stored as one array over all rollouts, with lengths that tell where each
+rollout ends. Nothing is pickled, so that reading a blob from elsewhere never runs code.
 """
 
 import json
@@ -50,11 +50,11 @@ _BROKEN = (
     ArithmeticError,
     RecursionError,
 )
-"""What reading bytes that are not a blob, or not a whole one, can end in."""
+"""The errors that reading can raise if the bytes are no blob, or only a part of a blob."""
 
 
 def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
-    """``rollouts`` (at least one, of one k and one vocabulary) as one blob."""
+    """``rollouts`` as one blob. There must be at least one rollout, and all must have the same k and vocabulary."""
     teacher = concatenate([r.teacher for r in rollouts])
     arrays: dict[str, NDArray[np.generic]] = {
         "prompt_token_ids": _join([r.prompt.token_ids for r in rollouts], np.int32),
@@ -94,9 +94,9 @@ def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
 
 
 def decode_rollouts(blob: bytes, source: str = "rollouts") -> list[Rollout]:
-    """Inverse of ``encode_rollouts``. Raises ``DataError`` naming ``source`` for what is not its output.
+    """The inverse of ``encode_rollouts``. Raises ``DataError`` with ``source`` if ``blob`` is not valid.
 
-    A changed byte that makes another rollout as valid as the first, as in a token's id, goes unnoticed.
+    A changed byte goes unnoticed if the result is a valid rollout too, as when a token's id is changed.
     """
     try:
         metadata = safetensors_metadata(blob)
@@ -110,7 +110,7 @@ def decode_rollouts(blob: bytes, source: str = "rollouts") -> list[Rollout]:
 def _arrays(blob: bytes) -> dict[str, NDArray]:  # type: ignore[type-arg]
     arrays = load(blob)
     if not {"num_reference_tokens", "reference_token_ids"} & arrays.keys():
-        # Recorded before prompts could come with references.
+        # The rollouts were recorded by an older version, in which prompts had no references.
         arrays["num_reference_tokens"] = np.zeros_like(arrays["num_prompt_tokens"])
         arrays["reference_token_ids"] = np.zeros(0, np.int32)
     for name, dtype in _DTYPES.items():
@@ -159,7 +159,7 @@ def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -
 
 
 def _prompt(record: dict, token_ids: NDArray, reference: NDArray) -> Prompt:  # type: ignore[type-arg]
-    # Not in the records of older versions.
+    # Records of older versions lack these fields.
     limit, coin, scale = (record.get(name) for name in ("max_teacher_tokens", "coin", "divergence_scale"))
     if limit is not None and type(limit) is not int:
         raise TypeError("max_teacher_tokens of a record must be a whole number or null")

@@ -1,7 +1,7 @@
 """The teacher's REST contract: schemas, and answers as safetensors bytes and back.
 
-Log-probabilities are natural logs of the raw model at temperature 1. ``rows`` is the number of distributions
-in an answer: ``len - start + 1`` for a scored sequence, one per new token for a generated one.
+Log-probabilities are natural logs of the raw model's probabilities at temperature 1. ``rows`` is the number of
+distributions in an answer: ``len - start + 1`` for a scored sequence, and one per new token for a generated sequence.
 """
 
 import json
@@ -24,18 +24,18 @@ JSON_TYPE = "application/json"
 SAFETENSORS_TYPE = "application/x-safetensors"
 
 REQUEST_ID_HEADER = "X-Request-Id"
-"""A client's own name for a request; the answer carries it, or one that the service made up."""
+"""The header with a client's own id for a request. The answer carries the same id, or an id that the service made."""
 TIMEOUT_HEADER = "X-Request-Timeout-S"
-"""After how many seconds a client wants 504 instead of an answer."""
+"""The header with the number of seconds after which a client wants 504 instead of an answer."""
 
 MIN_TEMPERATURE = 0.01
-"""vLLM samples at this where less, but not 0, is asked for: refused instead of silently changed."""
+"""The smallest temperature above 0. vLLM would silently raise a smaller temperature to this, so it is refused."""
 MAX_TEMPERATURE = 2.0
-"""The highest that vLLM takes."""
+"""The highest temperature that vLLM takes."""
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 TokenIds = Annotated[list[TokenId], FailFast()]
-"""The first wrong one is the finding: to collect a million takes minutes."""
+"""Only the first wrong token id is reported, because collecting a million findings takes minutes."""
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 TopKCount = Annotated[int, Field(ge=-1, lt=2**31)]
 
@@ -53,7 +53,7 @@ class ScoreSequence(_Schema):
     @field_validator("start")
     @classmethod
     def _within_token_ids(cls, start: int, info: ValidationInfo) -> int:
-        # Absent where token_ids themselves are wrong, which is then the finding.
+        # If token_ids are wrong themselves, they are missing here, and pydantic reports them already.
         token_ids = info.data.get("token_ids")
         if token_ids is not None and start > len(token_ids):
             raise ValueError(f"start {start} is beyond the {len(token_ids)} token_ids")
@@ -68,7 +68,7 @@ class ScoreRequest(_Schema):
 
 
 class GeneratePrompt(_Schema):
-    """One prompt to continue, by at most ``max_tokens`` tokens; ``seed`` fixes what is drawn."""
+    """One prompt to continue by at most ``max_tokens`` tokens. ``seed`` fixes which tokens are drawn."""
 
     token_ids: TokenIds = Field(min_length=1)
     max_tokens: Count
@@ -104,13 +104,13 @@ class ModelInfo(_Schema):
     max_request_tokens: int
     tokenizer_sha256: str
     max_request_sequences: int = 128
-    """Sequences or prompts in one request; services that do not say take as many."""
+    """The largest number of sequences or prompts in one request. Services that do not report it take 128."""
     max_request_logprobs: int | None = None
-    """Rows times ``top_k`` + 1 in one request, for which the service has memory; None where it does not say."""
+    """The largest product of rows and ``top_k`` + 1 in one request, by the service's memory; None if not reported."""
 
 
 class ErrorDetail(_Schema):
-    """What went wrong: a stable ``code``, a sentence for people, and the field at fault if there is one."""
+    """An error: a stable ``code``, a sentence for people, and the field at fault if there is one."""
 
     code: str
     message: str
@@ -125,16 +125,17 @@ class ErrorBody(_Schema):
 
 FinishReason = Literal["stop", "length"]
 LogprobsDtype = Literal["float32", "float16"]
-"""Of log-probabilities on their way."""
+"""The number type of log-probabilities on the network."""
 
 
 @dataclass(frozen=True)
 class SequenceAnswer:
     """The answer to one sequence.
 
-    ``token_ids [tokens]`` int32: those scored from ``start`` on, or the generated ones;
-    ``token_logprobs [tokens]`` float32, of exactly those; ``top_ids [rows, k]`` int32 and
-    ``top_logprobs [rows, k]`` float32 by falling log-probability; ``finish_reason`` for generated ones.
+    ``token_ids [tokens]`` int32: the tokens scored from ``start`` on, or the generated tokens;
+    ``token_logprobs [tokens]`` float32: the log-probabilities of these tokens; ``top_ids [rows, k]`` int32 and
+    ``top_logprobs [rows, k]`` float32: the candidates by falling log-probability; ``finish_reason``: for generated
+    sequences only.
     """
 
     token_ids: NDArray[np.int32]
@@ -150,7 +151,7 @@ class SequenceAnswer:
         )
 
     def to_document(self) -> dict[str, object]:
-        """The same under the contract's names, its arrays in C order, for a JSON writer that knows them."""
+        """The answer under the contract's names, with arrays in C order, for a JSON writer that takes arrays."""
         document: dict[str, object] = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         if self.finish_reason is not None:
             document["finish_reason"] = self.finish_reason
@@ -166,14 +167,14 @@ _ARRAYS = {
 
 
 def safetensors_type(dtype: LogprobsDtype = "float32") -> str:
-    """What a client accepts: safetensors, with log-probabilities of this type."""
+    """The media type that a client accepts: safetensors, with log-probabilities of type ``dtype``."""
     return SAFETENSORS_TYPE if dtype == "float32" else f"{SAFETENSORS_TYPE};logprobs={dtype}"
 
 
 def answers_to_safetensors(answers: Sequence[SequenceAnswer], dtype: LogprobsDtype = "float32") -> bytes:
-    """All answers as one blob: each array concatenated over the sequences, with their lengths beside them.
+    """All answers as one blob: each array is concatenated over the sequences and stored with their lengths.
 
-    ``dtype`` is that of the log-probabilities: float16 keeps 11 bits of each.
+    ``dtype`` is the number type of the log-probabilities. float16 keeps 11 bits of each log-probability.
     """
     arrays: dict[str, NDArray[np.generic]] = {
         name: np.concatenate([getattr(answer, name) for answer in answers]).astype(
@@ -188,7 +189,7 @@ def answers_to_safetensors(answers: Sequence[SequenceAnswer], dtype: LogprobsDty
 
 
 def answers_from_safetensors(blob: bytes) -> list[SequenceAnswer]:
-    """Inverse of ``answers_to_safetensors``, float32 again. Raises ``TeacherProtocolError`` for anything else."""
+    """The inverse of ``answers_to_safetensors``, always in float32. Raises ``TeacherProtocolError`` for other bytes."""
     try:
         arrays = load_safetensors(blob)
         arrays |= {name: arrays[name].astype(dtype, copy=False) for name, dtype in _ARRAYS.items()}
@@ -212,7 +213,7 @@ def answers_from_safetensors(blob: bytes) -> list[SequenceAnswer]:
 
 
 def _check_lengths(arrays: dict[str, NDArray[np.generic]], num_tokens: int, num_rows: int) -> None:
-    """``np.split`` would hand out short or empty arrays without a word."""
+    """Raises if the lengths do not fit, because ``np.split`` would silently return short or empty arrays."""
     for name, expected in zip(_ARRAYS, (num_tokens, num_tokens, num_rows, num_rows), strict=True):
         if len(arrays[name]) != expected:
             raise ValueError(f"{name} holds {len(arrays[name])} rows and not {expected}")
@@ -226,7 +227,7 @@ def safetensors_metadata(blob: bytes) -> dict[str, str]:
 
 
 def answers_from_json(document: object) -> list[SequenceAnswer]:
-    """Answers from the JSON form. Raises ``TeacherProtocolError`` where an array is missing or ragged."""
+    """Answers from the JSON form. Raises ``TeacherProtocolError`` if an array is missing or ragged."""
     try:
         return [
             SequenceAnswer(

@@ -1,1 +1,1 @@
-"""Data sets and model folders, read and checked before a run begins."""
+"""Data sets and model folders, which are read and checked before a run begins."""

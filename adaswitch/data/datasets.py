@@ -1,58 +1,53 @@
-"""Examples of a task, from JSON-lines files, the Hugging Face hub or a generator; and their token ids."""
+"""The examples of a task, from JSON-lines files, the Hugging Face hub or a generator, and their token ids."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
-from adaswitch.config import ChainTaskConfig, DataSource, TaskConfig
 from adaswitch.data.json_lines import Record, parse_record
-from adaswitch.errors import ConfigError, DataError, EnvironmentProblem, ModelError
-from adaswitch.tasks import Example, Task, chain_examples, make_record_task
-from adaswitch.tasks.chain import MAX_LONGER, answer_length
+from adaswitch.errors import DataError, EnvironmentProblem, ModelError
+from adaswitch.tasks.base import DataSource, Example, GeneratedTask, RecordTask, Split, Task
 from adaswitch.tasks.scores import MAIN_SPLIT
-
-Split = Literal["train", "eval"]
 
 
 class Tokenizer(Protocol):
-    """What is needed of a Hugging Face tokenizer."""
+    """The part of a Hugging Face tokenizer that is needed here."""
 
     @property
     def chat_template(self) -> str | dict[str, str] | None:
-        """The template that conversations are written by, if there is one."""
+        """The template that turns conversations into text, if there is one."""
         ...
 
     @property
     def eos_token_id(self) -> int | None:
-        """What ends a completion."""
+        """The id of the token that ends a completion, if there is one."""
         ...
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Token ids of ``text``, with the tokenizer's own special tokens around them or without."""
+        """The token ids of ``text``, with or without the tokenizer's own special tokens around them."""
         ...
 
     def apply_chat_template(
         self, conversation: list[dict[str, str]], *, add_generation_prompt: bool, tokenize: bool
     ) -> object:
-        """``conversation`` as the text that a chat model was trained on."""
+        """``conversation`` as text, in the form that the chat model was trained on."""
         ...
 
 
-def load_examples(settings: TaskConfig, split: Split) -> list[Example]:
+def load_examples(settings: Task, split: Split) -> list[Example]:
     """The examples of a task's split, in the data's own order.
 
-    For chain arithmetic the held-out prompts depend neither on the number of training prompts nor on the
-    training prompts themselves, which are drawn around them; the extra splits follow behind. A task without
-    an ``eval`` source has no held-out examples: the list is empty. Raises ``DataError`` or
-    ``EnvironmentProblem`` as ``load_records`` does, and ``DataError`` with the line for a record that cannot be
-    used, or that is of another data set than the held-out ones before it.
+    Without an ``eval`` source a task has no held-out examples, and the list is empty. Raises ``DataError`` or
+    ``EnvironmentProblem`` as ``load_records`` does. Also raises ``DataError`` with the line for a record that cannot
+    be used, and for a held-out record that comes from another data set than the held-out records before it.
     """
-    if isinstance(settings, ChainTaskConfig):
-        return _chain_split(settings, split)
-    source = settings.train if split == "train" else settings.eval
+    task = settings.ready()
+    if isinstance(task, GeneratedTask):
+        return task.examples(split)
+    assert isinstance(task, RecordTask)  # a task that is not a GeneratedTask is a RecordTask
+    source = task.train if split == "train" else task.eval
     if source is None:
         return []
-    task = make_record_task(settings)
     name = source_name(source)
     examples = [task.example(record, number, name) for number, record in load_records(source)]
     if split == "eval":
@@ -61,9 +56,9 @@ def load_examples(settings: TaskConfig, split: Split) -> list[Example]:
 
 
 def _refuse_mixture(examples: Sequence[Example]) -> None:
-    """Raises ``DataError`` where some held-out examples are of a kind of their own and some are of none.
+    """Raises ``DataError`` if only some held-out examples have a split of their own.
 
-    Then no score would stand for the whole.
+    In that case no score would stand for the whole.
     """
     first = examples[0]
     for example in examples:
@@ -76,58 +71,23 @@ def _refuse_mixture(examples: Sequence[Example]) -> None:
             )
 
 
-def eval_examples(settings: TaskConfig, limit: int) -> list[Example]:
-    """The first ``limit`` held-out examples; for chain arithmetic as many of each split."""
+def eval_examples(settings: Task, limit: int) -> list[Example]:
+    """The first ``limit`` held-out examples; for a generated task the first ``limit`` of each split."""
     examples = load_examples(settings, "eval")
-    if not isinstance(settings, ChainTaskConfig):
-        return examples[:limit]
-    return [example for example in examples if example.number <= limit]
-
-
-def check_chain_budget(settings: TaskConfig, max_new_tokens: int) -> None:
-    """Raises ``ConfigError`` where the answers of the split ``longer`` would be cut off by ``max_new_tokens``."""
-    if not isinstance(settings, ChainTaskConfig) or "longer" not in settings.extra_splits:
-        return
-    longest = settings.max_operations + MAX_LONGER
-    if answer_length(longest) > max_new_tokens:
-        raise ConfigError(
-            f"task.extra_splits: an answer of {longest} operations takes {answer_length(longest)} tokens, more "
-            f"than student.max_new_tokens {max_new_tokens}: raise it, or leave out longer"
-        )
-
-
-def _chain_split(settings: ChainTaskConfig, split: Split) -> list[Example]:
-    bounds = (settings.min_operations, settings.max_operations)
-    held_out = chain_examples(settings.num_eval, (settings.seed, 0), *bounds)
-    if "multiply" in settings.extra_splits:
-        held_out += chain_examples(
-            settings.num_eval,
-            (settings.seed, 4),
-            *bounds,
-            exclude={example.prompt for example in held_out},
-            split="multiply",
-            mostly_products=True,
-        )
-    if split == "train":
-        prompts = {example.prompt for example in held_out}
-        return chain_examples(settings.num_train, (settings.seed, 1), *bounds, exclude=prompts, split="train")
-    if "longer" in settings.extra_splits:
-        longest = settings.max_operations
-        held_out += chain_examples(
-            settings.num_eval, (settings.seed, 3), longest + 1, longest + MAX_LONGER, split="longer"
-        )
-    return held_out
+    if isinstance(settings.ready(), GeneratedTask):
+        return [example for example in examples if example.number <= limit]
+    return examples[:limit]
 
 
 def source_name(source: DataSource) -> str:
-    """How messages call ``source``: its path, or ``hub:NAME``."""
+    """The name of ``source`` in messages: its path, or ``hub:NAME``."""
     return source.path if source.path is not None else f"hub:{source.hub}"
 
 
 def load_records(source: DataSource) -> list[tuple[int, Record]]:
-    """Records with their numbers counted from 1 (in a file: the line), at most ``source.limit``.
+    """At most ``source.limit`` records, with their numbers counted from 1 (in a file: the line numbers).
 
-    Raises ``DataError`` for what cannot be read, and ``EnvironmentProblem`` where the package for the hub is
+    Raises ``DataError`` if the source cannot be read, and ``EnvironmentProblem`` if the package for the hub is
     missing.
     """
     if source.path is not None:
@@ -136,10 +96,10 @@ def load_records(source: DataSource) -> list[tuple[int, Record]]:
 
 
 def read_jsonl(path: Path, limit: int | None = None) -> list[tuple[int, Record]]:
-    """The objects of a UTF-8 JSON-lines file with their line numbers; blank lines are passed over.
+    """The objects of a UTF-8 JSON-lines file, with their line numbers. Blank lines are skipped.
 
-    Nothing is read behind the ``limit``-th record. Raises ``DataError``: for a file that is not there, cannot
-    be read or holds no record, and with the line for one that is not a JSON object.
+    Nothing is read after the ``limit``-th record. Raises ``DataError`` for a file that does not exist, cannot be read
+    or has no records, and ``DataError`` with the line for a line that is not a JSON object.
     """
     records: list[tuple[int, Record]] = []
     try:
@@ -168,7 +128,7 @@ def _read_hub(source: DataSource) -> list[tuple[int, Record]]:
         ) from None
     try:
         data = datasets.load_dataset(source.hub, source.subset, split=source.split)
-    except Exception as error:  # Its loaders raise whatever their readers and the network do.
+    except Exception as error:  # The package's loaders pass on all errors of their readers and of the network.
         reason = str(error).strip().partition("\n")[0]
         raise DataError(
             f"cannot be loaded from the hub: {reason}: check the name, subset and split, or download it and "
@@ -182,28 +142,29 @@ def _read_hub(source: DataSource) -> list[tuple[int, Record]]:
 
 
 def encode_prompt(tokenizer: Tokenizer, task: Task, example: Example) -> list[int]:
-    """Token ids that a completion of ``example`` is appended to.
+    """The token ids to which a completion of ``example`` is appended.
 
-    With ``task.chat_template`` the prompt is the user's message and the assistant's turn is opened; otherwise
-    it is plain text with the tokenizer's own special tokens, as a BOS in front. Raises ``ModelError`` where
-    there is no chat template or the vocabulary cannot spell the prompt.
+    If the task wraps its prompts, the prompt is the user's message, followed by the start of the assistant's turn.
+    Otherwise the prompt is plain text with the tokenizer's own special tokens, such as a BOS in front. Raises
+    ``ModelError`` if a chat template is needed and missing, or if the vocabulary cannot spell the prompt.
     """
-    if not task.chat_template:
+    if not task.wraps_prompts:
         return _encoded(tokenizer, example.prompt, example, add_special_tokens=True)
     if tokenizer.chat_template is None:
         raise ModelError(
             "task.chat_template: the tokenizer has no chat template; set it to false, or use a chat model"
         )
     messages = [{"role": "user", "content": example.prompt}]
-    # The template writes the special tokens itself: as text first, so that none is added twice.
+    # The template writes the special tokens itself. The text is encoded without special tokens, so that none is
+    # added twice.
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return _encoded(tokenizer, str(text), example, add_special_tokens=False)
 
 
 def encode_reference(tokenizer: Tokenizer, example: Example) -> list[int]:
-    """Token ids of the data set's own completion, with the end-of-sequence token behind them.
+    """The token ids of the data set's own completion, followed by the end-of-sequence token.
 
-    Raises ``DataError`` for an empty completion, and ``ModelError`` where there is no such token or the
+    Raises ``DataError`` for an empty completion, and ``ModelError`` if there is no end-of-sequence token or the
     vocabulary cannot spell the text.
     """
     if not example.reference.strip():
@@ -217,5 +178,5 @@ def encode_reference(tokenizer: Tokenizer, example: Example) -> list[int]:
 def _encoded(tokenizer: Tokenizer, text: str, example: Example, *, add_special_tokens: bool) -> list[int]:
     try:
         return tokenizer.encode(text, add_special_tokens=add_special_tokens)
-    except Exception as error:  # A vocabulary without an unknown token raises no narrower type.
+    except Exception as error:  # A vocabulary without an unknown token raises a plain Exception.
         raise ModelError(f"{example.place}: the tokenizer cannot spell {text[:40]!r}: {error}") from None

@@ -1,4 +1,4 @@
-"""A line of a JSON-lines file: data, metrics, marks. Light, since every part reads such files."""
+"""Reads a line of a JSON-lines file with data, metrics or marks. Every part imports it, so it imports little itself."""
 
 import json
 
@@ -8,7 +8,7 @@ Record = dict[str, object]
 
 
 def parse_record(line: bytes, number: int, source: str) -> Record:
-    """The JSON object in ``line``. Raises ``DataError`` with ``source`` and the line ``number`` for anything else."""
+    """The JSON object in ``line``. If there is none, raises ``DataError`` with ``source`` and the line ``number``."""
     try:
         record = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError:
@@ -18,7 +18,7 @@ def parse_record(line: bytes, number: int, source: str) -> Record:
         raise DataError(message, source=source, line=number) from None
     except RecursionError:
         raise DataError("not valid JSON: nested too deeply", source=source, line=number) from None
-    except ValueError:  # Python reads integers of at most some thousand digits.
+    except ValueError:  # Python refuses integers with more than some thousand digits.
         raise DataError("a number with too many digits", source=source, line=number) from None
     if not isinstance(record, dict):
         message = f"a JSON object is expected, not {type(record).__name__}"

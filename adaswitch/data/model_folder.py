@@ -1,6 +1,6 @@
-"""Whether a model's name can be one, before anything is loaded or looked for on the hub.
+"""Checks that the name of a model is plausible, before the model is loaded or looked for on the hub.
 
-Without it, a folder's name with a typing error is looked for on the hub, for a minute where that cannot be reached.
+Without this check, a misspelt folder name is looked for on the hub, which takes a minute if the hub is unreachable.
 """
 
 import os
@@ -9,9 +9,9 @@ from adaswitch.errors import ModelError
 
 
 def check_model_folder(model: str, setting: str) -> None:
-    """Raises ``ModelError``, which names ``setting``, for a path that is no model folder.
+    """Raises ``ModelError`` with ``setting`` for a path that is no model folder.
 
-    ``owner/name`` may be a model of the hub, unless the owner is ``models``, our own folder for them.
+    ``owner/name`` may be a model of the hub, unless the owner is ``models``, which is our own folder of models.
     """
     if os.path.isdir(model):
         if not os.path.isfile(os.path.join(model, "config.json")):

@@ -1,4 +1,4 @@
-"""Model folders and tokenizers: loading them with clear errors, and what a run needs to know of them."""
+"""Model folders and tokenizers: loads them with clear errors, and reads what a run must know about them."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ Loaded = TypeVar("Loaded")
 
 
 def load(loader: Callable[..., Loaded], folder: str, setting: str, **options: Any) -> Loaded:
-    """``loader(folder)``, any failure as a ``ModelError`` that names ``setting`` and the folder."""
+    """``loader(folder)``. Any failure is raised as a ``ModelError`` with ``setting`` and the folder."""
     check_model_folder(folder, setting)
     try:
         return loader(folder, **options)
@@ -36,7 +36,7 @@ def load_tokenizer(folder: str, setting: str = "student.model") -> PreTrainedTok
 
 
 def stop_token_ids(folder: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that end a completion: the model's generation settings say, else the tokenizer."""
+    """The tokens that end a completion, from the model's generation settings, or else from the tokenizer."""
     try:
         eos = GenerationConfig.from_pretrained(folder).eos_token_id
     except OSError:

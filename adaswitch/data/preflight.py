@@ -1,13 +1,12 @@
-"""What can be known to be wrong with a run before anything is trained: its data, its models' lengths."""
+"""Checks a run's data and the lengths of its models, before anything is trained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from adaswitch.config import RunConfig, accepted_candidates, needs_reference
+from adaswitch.config.run import RunConfig
 from adaswitch.data.datasets import (
-    check_chain_budget,
     encode_prompt,
     encode_reference,
     eval_examples,
@@ -15,26 +14,27 @@ from adaswitch.data.datasets import (
 )
 from adaswitch.data.models import load_tokenizer, max_positions
 from adaswitch.errors import ConfigError, DataError, ModelError
-from adaswitch.tasks import Example, Task, make_task
+from adaswitch.tasks.base import Example, Task
 
 
 @dataclass(frozen=True)
 class RunData:
-    """A run's task and data, read, put into tokens and found to fit."""
+    """A run's task and its data, which were read, tokenized and checked to fit."""
 
     task: Task
     tokenizer: PreTrainedTokenizerBase
     train_prompts: list[tuple[int, ...]]
     train_references: list[tuple[int, ...]]
-    """The data set's own completions, one a prompt; none at all if the policy does not train on them."""
+    """The data set's own completions, one for each prompt. Empty if the policy does not train on them."""
     eval_examples: list[Example]
     eval_prompts: list[tuple[int, ...]]
 
 
 def load_run_data(config: RunConfig) -> RunData:
-    """The data of ``config``. Raises ``UserError`` for a model, a file, a record or a length that does not fit."""
+    """The data of ``config``. Raises ``UserError`` if a model, a file, a record or a length does not fit."""
     tokenizer = load_tokenizer(config.student.model)
-    task = make_task(config.task)
+    config.task.check(config.student.max_new_tokens if config.trainer.eval_every else None)
+    task = config.task.ready()
     _check_candidates(config, len(tokenizer))
     train_examples = load_examples(config.task, "train")
     train = [tuple(encode_prompt(tokenizer, task, example)) for example in train_examples]
@@ -69,8 +69,8 @@ def _check_lengths(
 
 
 def _check_candidates(config: RunConfig, vocab_size: int) -> None:
-    """Raises ``ConfigError`` where the policy would accept every token that there is."""
-    accepted = accepted_candidates(config.policy)
+    """Raises ``ConfigError`` if the policy would accept every token of the vocabulary."""
+    accepted = config.policy.accepted_candidates
     if accepted is not None and accepted >= vocab_size:
         raise ConfigError(
             f"policy.accept_top_k {accepted} accepts each of the tokenizer's {vocab_size} tokens: lower it"
@@ -80,16 +80,16 @@ def _check_candidates(config: RunConfig, vocab_size: int) -> None:
 def _references(
     config: RunConfig, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]
 ) -> list[tuple[int, ...]]:
-    """The examples' own completions in tokens, where the policy trains on them.
+    """The examples' own completions in tokens. Empty if the policy does not train on them.
 
-    Raises ``DataError`` with the number of the first record that has none.
+    Raises ``DataError`` with the number of the first record that has no completion.
     """
-    if not needs_reference(config.policy):
+    if not config.policy.needs_reference:
         return []
     for example in examples:
         if not example.reference.strip():
             raise DataError(
-                f"no reference answer, which policy.kind {config.policy.kind} trains on: add one, leave the "
+                f"no reference answer, which policy.kind {config.policy.name} trains on: add one, leave the "
                 "record out, or take another policy",
                 source=example.place,
             )
@@ -99,5 +99,4 @@ def _references(
 def _eval_examples(config: RunConfig) -> list[Example]:
     if config.trainer.eval_every == 0:
         return []
-    check_chain_budget(config.task, config.student.max_new_tokens)
     return eval_examples(config.task, config.trainer.eval_prompts)

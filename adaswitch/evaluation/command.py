@@ -10,14 +10,13 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from transformers.utils import logging
 
 from adaswitch.contract.fingerprint import tokenizer_sha256
-from adaswitch.data.datasets import check_chain_budget, encode_prompt, encode_reference, eval_examples
+from adaswitch.data.datasets import encode_prompt, encode_reference, eval_examples
 from adaswitch.data.models import load, load_tokenizer, max_positions, stop_token_ids
 from adaswitch.errors import DataError, EnvironmentProblem, ModelError
 from adaswitch.evaluation.divergence import MeanDivergence, Text, mean_divergences
 from adaswitch.evaluation.evaluation import EvalPrompts, Evaluation, Sampling, evaluate
 from adaswitch.evaluation.report import OWN, REFERENCES, Report, prepare_output, print_report, write_report
 from adaswitch.evaluation.request import EvalRequest
-from adaswitch.tasks import make_task
 
 
 def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], bool] = lambda: False) -> bool:
@@ -53,8 +52,8 @@ def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], b
 
 def load_prompts(request: EvalRequest) -> EvalPrompts:
     """The prompts of ``request`` in the model's tokens. Raises ``UserError`` for what does not fit."""
-    check_chain_budget(request.task, request.max_new_tokens)
-    task, tokenizer = make_task(request.task), load_tokenizer(request.model, "--model")
+    request.task.check(request.max_new_tokens)
+    task, tokenizer = request.task.ready(), load_tokenizer(request.model, "--model")
     examples = eval_examples(request.task, request.limit)
     prompts = EvalPrompts(
         task=task,

@@ -21,7 +21,7 @@ from transformers import (
 
 from adaswitch.errors import UnmarkedError
 from adaswitch.method.sampling import draw, position_uniforms
-from adaswitch.tasks import Example, Marks, Task
+from adaswitch.tasks.base import Example, Marks, Task
 from adaswitch.tasks.scores import Outcome, Score, scores
 
 

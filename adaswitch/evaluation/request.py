@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaswitch.config import ChainTaskConfig, RunConfig, TaskConfig, parse_config, with_overrides
+from adaswitch.config.parsing import parse_config, with_overrides
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError
 from adaswitch.runs.config_files import parse_override, read_yaml
-from adaswitch.tasks.chain import MAX_LONGER, answer_length
-
-DEFAULT_NEW_TOKENS = {"gsm8k": 512, "gsm_plus": 512, "dialogsum": 128, "jsonl": 256}
+from adaswitch.tasks import TASKS
+from adaswitch.tasks.base import RecordTask, Task
 
 DTYPES, DEVICES = ("float32", "bfloat16", "float16"), ("auto", "cpu", "cuda")
 
@@ -21,7 +21,7 @@ class EvalRequest:
     """A model, the prompts that it is to answer, and how."""
 
     model: str
-    task: TaskConfig
+    task: Task
     limit: int
     """Of prompts; for chain arithmetic of each split."""
     max_new_tokens: int
@@ -53,7 +53,7 @@ class EvalRequest:
 class Prompts:
     """Which prompts: of a run's config, or of a task and a file. The rest of a run's config counts too."""
 
-    task: TaskConfig
+    task: Task
     limit: int
     max_new_tokens: int
 
@@ -79,35 +79,36 @@ def prompts_of_config(config: Path, data: str | None, overrides: Sequence[str]) 
     if data is not None:
         changes.append(("task.eval", {"path": data}))
     run = parse_config(with_overrides(read_yaml(config), changes))
-    if not isinstance(run.task, ChainTaskConfig) and run.task.eval is None:
+    if not run.task.has_held_out:
         raise ConfigError(f"task.eval: {config} names no held-out data: give it with --data FILE")
     return Prompts(run.task, run.trainer.eval_prompts, run.student.max_new_tokens)
 
 
 def prompts_of_task(kind: str, data: str | None, overrides: Sequence[str]) -> Prompts:
-    """The prompts of the task ``kind``, from the file ``data`` where it needs one.
+    """The prompts of the task ``kind``, or of one's own as ``module:Class``; from the file ``data`` where it needs one.
 
     ``overrides`` are the task's own settings, as in ``prompt_field=question``. Raises ``ConfigError``.
     """
-    document: dict[str, object] = {"kind": kind}
-    if kind == "chain" and data is not None:
-        raise ConfigError("--data: prompts of the task chain are generated; leave it out")
-    if data is not None:
-        document |= {"train": {"path": data}, "eval": {"path": data}}
-    elif kind in DEFAULT_NEW_TOKENS:
+    path, known = (kind if ":" in kind else None), {task.model_fields["kind"].default: task for task in TASKS}
+    document: dict[str, object] = {"kind": "custom", "path": path} if path else {"kind": kind}
+    changes = with_overrides(document, [parse_override(text) for text in overrides])
+    sources: dict[str, object] = {"train": {"path": data}, "eval": {"path": data}} if data is not None else {}
+    if kind == "custom" or path:
+        settings = changes.get("settings") or {}
+        changes["settings"] = {**sources, **settings} if isinstance(settings, dict) else settings
+    elif kind in known and not issubclass(known[kind], RecordTask):
+        if data is not None:
+            raise ConfigError(f"--data: prompts of the task {kind} are generated; leave it out")
+    elif kind in known and data is None:
         raise ConfigError(f"--data: the task {kind} needs a file of records")
-    run = _run_of_task(with_overrides(document, [parse_override(text) for text in overrides]))
-    if not isinstance(run.task, ChainTaskConfig) and run.task.eval is None:
+    else:
+        changes = {**sources, **changes}
+    run = _run_of_task(changes)
+    if not run.task.has_held_out:
         raise ConfigError("task.eval: there is no held-out data: give it with --data FILE")
-    return Prompts(run.task, sys.maxsize, _default_new_tokens(run.task))
+    return Prompts(run.task, sys.maxsize, run.task.default_new_tokens)
 
 
 def _run_of_task(task: dict[str, object]) -> RunConfig:
     """``task`` within the smallest run there is, so that mistakes in it are named as in a run's config."""
     return parse_config({"name": "eval", "task": task, "teacher": {}, "student": {"model": "none"}})
-
-
-def _default_new_tokens(task: TaskConfig) -> int:
-    if isinstance(task, ChainTaskConfig):
-        return answer_length(task.max_operations + (MAX_LONGER if "longer" in task.extra_splits else 0))
-    return DEFAULT_NEW_TOKENS[task.kind]

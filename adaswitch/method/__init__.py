@@ -1,1 +1,1 @@
-"""The method of the paper and its relatives, pure: no network, no Ray, no vLLM, no files."""
+"""The method of the paper and its relatives, as pure code: no network, no Ray, no vLLM, no files."""

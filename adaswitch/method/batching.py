@@ -1,9 +1,10 @@
-"""Rollouts to one batch for the trainer: padding, masks, and the one shift between tokens and predictions.
+"""From rollouts to one batch for the trainer: padding, masks, and the only shift between tokens and predictions.
 
 Shapes: b rollouts, P the longest prompt, C the longest completion, k candidates, V tokens in the vocabulary.
 Prompts are padded on the left and completions on the right, so that every completion begins at the same
-column. The distribution of completion token j is the model's output one column earlier, P - 1 + j: with
-``logits_to_keep = C + 1`` the model computes just those, and ``logits[:, :-1]`` lines up with the teacher.
+column. The distribution of completion token j is the model's output one column earlier, at P - 1 + j. With
+``logits_to_keep = C + 1`` the model computes only the columns that are needed and the last one, and
+``logits[:, :-1]`` lines up with the teacher.
 """
 
 from collections.abc import Sequence
@@ -13,17 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adaswitch.method.distribution import concatenate
+from adaswitch.method.distribution import concatenate, outcome_logprobs_of
 from adaswitch.method.rollout import Rollout
 
 
 @dataclass(frozen=True)
 class Batch:
-    """``input_ids``, ``attention_mask``, ``position_ids`` all ``[b, P + C]``; the rest one row a real token.
+    """``input_ids``, ``attention_mask``, ``position_ids`` are ``[b, P + C]``; all else has a row for each real token.
 
-    ``row``, ``column`` ``[n]``: where in ``[b, C]`` each of the n real completion tokens is;
-    ``token_ids [n]``; ``top_ids [n, k]``; ``teacher_logprobs [n, k + 1]``: the teacher's outcomes, tail last;
-    ``by_teacher [n]``: who wrote the token.
+    ``row``, ``column`` ``[n]``: the place in ``[b, C]`` of each of the n real completion tokens;
+    ``token_ids [n]``; ``top_ids [n, k]``; ``teacher_logprobs [n, k + 1]``: the teacher's outcomes, with the tail
+    last; ``by_teacher [n]``: False for a token that the student wrote, True for all others.
     """
 
     input_ids: Tensor
@@ -40,13 +41,27 @@ class Batch:
 
     @property
     def num_tokens(self) -> int:
-        """n: the completion tokens in the batch."""
+        """n, the number of completion tokens in the batch."""
         return len(self.token_ids)
 
     def completion_logits(self, logits: Tensor) -> Tensor:
-        """``[n, V']`` of the model's ``logits [b, C + 1, V']`` (``logits_to_keep = C + 1``)."""
-        # The way back of indexing with two tensors is three times as slow.
+        """The rows ``[n, V']`` of completion tokens in the model's ``logits [b, C + 1, V']``.
+
+        The model must be called with ``logits_to_keep = C + 1``.
+        """
+        # The backward pass of indexing with two tensors would be three times as slow.
         return logits.flatten(0, 1).index_select(0, self.row * logits.shape[1] + self.column)
+
+    def student_logprobs(self, completion_logits: Tensor) -> Tensor:
+        """The student's log-probabilities ``[n, k + 1]`` of the teacher's k candidates and the tail.
+
+        They follow from ``completion_logits [n, V']``, and line up with ``teacher_logprobs``.
+        """
+        return outcome_logprobs_of(completion_logits, self.top_ids, self.vocab_size)
+
+    def cross_entropy(self, completion_logits: Tensor) -> Tensor:
+        """-log q(token) ``[n]``, from ``completion_logits [n, V']``, whose columns beyond V are ignored."""
+        return -outcome_logprobs_of(completion_logits, self.token_ids.unsqueeze(-1), self.vocab_size)[:, 0]
 
     def to(self, device: str) -> "Batch":
         """The same batch on another device."""
@@ -57,7 +72,7 @@ class Batch:
 
 
 def make_batch(rollouts: Sequence[Rollout]) -> Batch:
-    """All of ``rollouts`` side by side, of one k and one vocabulary; no prompt may be empty."""
+    """One batch of all ``rollouts``, which must have the same k and vocabulary. No prompt may be empty."""
     if not all(rollout.prompt.token_ids for rollout in rollouts):
         raise ValueError("a rollout without a prompt: nothing predicts its first token")
     teacher = concatenate([rollout.teacher for rollout in rollouts])
@@ -89,5 +104,5 @@ def make_batch(rollouts: Sequence[Rollout]) -> Batch:
 
 
 def micro_batches(rollouts: Sequence[Rollout], size: int) -> list[Batch]:
-    """``rollouts`` in their order, ``size`` to a batch."""
+    """Batches of ``size`` rollouts each, in the order of ``rollouts``."""
     return [make_batch(rollouts[start : start + size]) for start in range(0, len(rollouts), size)]

@@ -1,11 +1,12 @@
 """Batched decoding with a key-value cache, for any causal language model with transformers' call signature.
 
 Shapes: b sequences, V tokens in the vocabulary, c cached positions, n new positions. Every sequence keeps its
-own cache without padding, so that a batch can be put together afresh for every call: from sequences of any
-length, some of them new, some continued, some continued after tokens that somebody else wrote.
+own cache without padding, so that each call can make a new batch from sequences of any length. Some sequences may be
+new, some continued, and some continued after tokens that the teacher wrote.
 
-Attention may be full or over a sliding window, whose mask goes by the distance between columns: so the
-columns of a sequence lie side by side, and its cache holds all of them, those that left the window too.
+Attention may be full or over a sliding window. The mask of a sliding window depends on the distance between columns,
+so the columns of a sequence lie side by side without gaps, and its cache holds all columns, including those that have
+left the window.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -19,11 +20,11 @@ from torch import Tensor
 from adaswitch.errors import ModelError
 
 CacheData = list[tuple[Tensor, Tensor]]
-"""Keys and values of each layer, ``[b, heads, c, head_dim]``."""
+"""The keys and values of each layer, each ``[b, heads, c, head_dim]``."""
 
 
 class CausalLM(Protocol):
-    """What is needed of a model: transformers' ``forward``."""
+    """The part of a model that decoding needs: the ``forward`` of transformers."""
 
     def __call__(self, **inputs: Any) -> Any:  # noqa: ANN401
         """Returns an object with ``logits [b, n, V']`` and ``past_key_values``."""
@@ -31,33 +32,33 @@ class CausalLM(Protocol):
 
 @dataclass
 class Draft:
-    """A sequence that is being written: all its tokens so far, and the cache of those already fed."""
+    """A sequence that is being written: all its tokens so far, and the cache of the tokens that were fed already."""
 
     token_ids: list[int]
     cache: Tensor | None = field(default=None, repr=False)
-    """``[layers, 2, heads, c, head_dim]``: keys and values, without padding."""
+    """The keys and values ``[layers, 2, heads, c, head_dim]``, without padding."""
 
     @property
     def num_cached(self) -> int:
-        """How many of ``token_ids`` the cache holds."""
+        """The number of ``token_ids`` that the cache holds."""
         return 0 if self.cache is None else self.cache.shape[3]
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was added to one draft: ``token_ids [n]``, and ``logprobs [n, V]`` that they were drawn from."""
+    """The tokens that were added to one draft: ``token_ids [n]``, drawn from ``logprobs [n, V]``."""
 
     token_ids: list[int]
     logprobs: Tensor
 
 
 class Decoder:
-    """Writes with one model.
+    """Writes sequences with one model.
 
-    ``make_cache`` builds the model's cache object from ``CacheData``, empty at first, with layers that keep
-    every position; transformers' ``DynamicCache`` does. ``vocab_size`` is V: rows of the embedding beyond it
-    are padding and can never be drawn. Raises ``ModelError`` for a model whose state is more than keys and
-    values, such as linear attention's.
+    ``make_cache`` builds the model's cache object from ``CacheData``, which is empty at first. The layers of the cache
+    object must keep every position, as those of transformers' ``DynamicCache`` do. ``vocab_size`` is V: rows of the
+    embedding beyond V are padding and can never be drawn. Raises ``ModelError`` for a model whose state is more than
+    keys and values, such as a model with linear attention.
     """
 
     def __init__(
@@ -77,11 +78,11 @@ class Decoder:
         stop_token_ids: Sequence[Collection[int]],
         choose: Callable[[Tensor, int], Tensor],
     ) -> list[Written]:
-        """Continue every draft by up to ``num_tokens[i]`` tokens, or up to and with one that stops it.
+        """Continue draft i by at most ``num_tokens[i]`` tokens. A stop token ends a draft earlier, and is included.
 
         ``choose(logprobs [b, V], j)`` draws the j-th new token of every row. The drafts are extended, and
-        their caches hold all but the last token, which has not been fed yet. Raises ``ValueError`` for a
-        draft without a token, or where nothing is to be written.
+        their caches hold all tokens but the last, which has not been fed yet. Raises ``ValueError`` for a
+        draft without tokens, or if no token is to be written.
         """
         if any(not draft.token_ids for draft in drafts) or min(num_tokens) < 1:
             raise ValueError("every draft needs a token to go on from, and at least one to be written")
@@ -114,7 +115,7 @@ class Decoder:
 
     @torch.inference_mode()
     def _refuse_other_states(self) -> None:
-        """One token is fed, to see what the model keeps of it."""
+        """Feed one token to find out what state the model keeps. Raises ``ModelError`` as the class says."""
         token = torch.zeros(1, 1, dtype=torch.long, device=self._device)
         output = self._model(input_ids=token, attention_mask=torch.ones_like(token), use_cache=True)
         layers = getattr(getattr(output, "past_key_values", None), "layers", [])
@@ -132,16 +133,16 @@ _OTHER_STATES = ("conv_states", "recurrent_states", "indexer_keys")
 
 
 class _Batch:
-    """Drafts side by side: caches padded on the left, then what is fed, each row's columns without a gap.
+    """Drafts side by side: caches padded on the left, then the tokens that are fed, without a gap within a row.
 
-    All rows feed as many tokens as the one with the most that are new: the others feed their last ones again,
-    in columns that would be padding otherwise.
+    All rows feed as many tokens as the row with the most new tokens. The other rows feed their last cached tokens
+    again, in columns that would be padding otherwise.
     """
 
     def __init__(self, drafts: Sequence[Draft], make_cache: Callable[[CacheData], Any], device: str) -> None:
         self._drafts = drafts
         self._device = device
-        # At least the last token is fed, though it may be cached: its output is what comes next.
+        # The last token is always fed, even if it is cached, because its output predicts the next token.
         width_fed = max(1, *(len(draft.token_ids) - draft.num_cached for draft in drafts))
         num_reused = [max(0, len(draft.token_ids) - width_fed) for draft in drafts]
         fed = [draft.token_ids[count:] for draft, count in zip(drafts, num_reused, strict=True)]
@@ -151,7 +152,7 @@ class _Batch:
         self._mask = _left_padded([[1] * len(draft.token_ids) for draft in drafts], width).to(device)
 
     def inputs(self) -> dict[str, Any]:
-        """Keyword arguments of the next forward pass."""
+        """The keyword arguments of the next forward pass."""
         positions = (self._mask.cumsum(-1) - 1).clamp_min(0)
         return {
             "input_ids": self._input_ids,
@@ -161,12 +162,12 @@ class _Batch:
         }
 
     def append(self, token_ids: list[int]) -> None:
-        """Make one more token a row the next input."""
+        """Make one new token of each row the next input."""
         self._input_ids = torch.tensor(token_ids, device=self._device).unsqueeze(-1)
         self._mask = torch.cat([self._mask, torch.ones_like(self._input_ids)], dim=1)
 
     def store_caches(self, num_new: list[int]) -> None:
-        """Give every draft the part of the cache that is its own, without padding."""
+        """Give every draft its own part of the cache, without padding."""
         layers = [(layer.keys, layer.values) for layer in self.cache.layers]
         stacked = torch.stack([torch.stack(pair) for pair in layers])
         for i, (draft, new) in enumerate(zip(self._drafts, num_new, strict=True)):
@@ -179,7 +180,7 @@ def _left_padded(rows: Sequence[Sequence[int]], width: int) -> Tensor:
 
 
 def _stack_caches(drafts: Sequence[Draft], num_reused: Sequence[int]) -> CacheData:
-    """The first ``num_reused[i]`` positions of each cache, padded on the left; nothing if that is 0."""
+    """The first ``num_reused[i]`` positions of each cache, padded on the left. Empty if all are 0."""
     width = max(num_reused)
     if width == 0:
         return []

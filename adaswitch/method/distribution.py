@@ -1,11 +1,12 @@
-"""``TopK``: the one form in which a teacher's next-token distribution travels.
+"""``TopK``: the only form in which a teacher's next-token distribution travels.
 
 Shapes: n rows (positions), k candidates, V tokens in the vocabulary. Log-probabilities are natural logs, in
 nats.
 
-The teacher sends its k most likely ids with their log-probabilities. What they leave over is one more
-outcome, the tail. Both sides of every divergence are taken over those k + 1 outcomes, so that it is a proper
-divergence: by the data-processing inequality a lower bound of the full one, and exact at k = V.
+The teacher sends its k most likely ids with their log-probabilities. The probability that they leave over belongs to
+one more outcome, the tail. Both sides of every divergence are taken over these k + 1 outcomes, so the result is a
+proper divergence. By the data-processing inequality it is a lower bound of the divergence over the full vocabulary,
+and it is exact at k = V.
 """
 
 from collections.abc import Sequence
@@ -19,16 +20,16 @@ from adaswitch.errors import NonFiniteError
 from adaswitch.method.outcomes import raw_outcomes
 
 TAIL_FLOOR = 1e-7
-"""The smallest tail: below it, ``1 - sum(top-k)`` is float32's rounding and no measurement."""
+"""The smallest probability of a tail. A smaller ``1 - sum(top-k)`` is only a rounding error of float32."""
 
 
 @dataclass(frozen=True)
 class TopK:
-    """n teacher distributions as top-k and tail.
+    """n distributions of the teacher, as top-k and tail.
 
-    ``ids [n, k]`` int64, distinct in a row; ``logprobs [n, k]`` float32, falling; ``vocab_size`` is V.
-    Raises ``ValueError`` for other shapes, without a candidate (every divergence would be 0) and for an id
-    beyond V, ``NonFiniteError`` for a log-probability that is not finite.
+    ``ids [n, k]`` are int64 and distinct in a row; ``logprobs [n, k]`` are float32 and falling; ``vocab_size`` is V.
+    Raises ``ValueError`` for other shapes, for no candidates (every divergence would be 0) and for an id beyond V, and
+    ``NonFiniteError`` for a log-probability that is not finite.
     """
 
     ids: Tensor
@@ -52,7 +53,7 @@ class TopK:
 
     @property
     def k(self) -> int:
-        """How many candidates a row has."""
+        """The number of candidates in a row."""
         return self.ids.shape[1]
 
     def rows(self, start: int, stop: int) -> "TopK":
@@ -60,9 +61,9 @@ class TopK:
         return TopK(self.ids[start:stop], self.logprobs[start:stop], self.vocab_size)
 
     def outcome_logprobs(self) -> Tensor:
-        """Log-probabilities of the k + 1 outcomes ``[n, k + 1]``, the tail last, each row normalised.
+        """The log-probabilities ``[n, k + 1]`` of the k + 1 outcomes, with the tail last. Each row is normalised.
 
-        At k = V the tail is impossible: -inf.
+        At k = V the tail is impossible, so its log-probability is -inf.
         """
         if self.k >= self.vocab_size:
             return functional.pad(self.logprobs.float(), (0, 1), value=-torch.inf).log_softmax(-1)
@@ -70,9 +71,13 @@ class TopK:
         tail = (1.0 - total).clamp_min(TAIL_FLOOR).log()
         return torch.cat([self.logprobs.double(), tail], dim=-1).log_softmax(-1).float()
 
+    def outcome_logprobs_of(self, logits: Tensor) -> Tensor:
+        """The student's side of a divergence: ``logits [n, V']`` as these k + 1 outcomes ``[n, k + 1]``."""
+        return outcome_logprobs_of(logits, self.ids, self.vocab_size)
+
 
 def concatenate(parts: Sequence[TopK]) -> TopK:
-    """Several ``TopK`` one after the other; all must agree on k and V."""
+    """One ``TopK`` with the rows of all ``parts`` in their order. All parts must have the same k and V."""
     shapes = {(part.k, part.vocab_size) for part in parts}
     if len(shapes) != 1:
         raise ValueError(f"cannot join distributions of different (k, vocabulary): {sorted(shapes)}")
@@ -84,17 +89,17 @@ def concatenate(parts: Sequence[TopK]) -> TopK:
 
 
 def top_k(logprobs: Tensor, k: int) -> TopK:
-    """The k most likely of full log-probabilities ``logprobs [n, V]``."""
+    """The k most likely candidates of full log-probabilities ``logprobs [n, V]``."""
     values, ids = logprobs.topk(k, dim=-1)
     return TopK(ids, values.float(), logprobs.shape[-1])
 
 
 def outcome_logprobs_of(logits: Tensor, ids: Tensor, vocab_size: int) -> Tensor:
-    """The other side of a divergence: full ``logits [n, V']`` seen as the k + 1 outcomes of ``ids [n, k]``.
+    """The student's side of a divergence: full ``logits [n, V']`` as the k + 1 outcomes of ``ids [n, k]``.
 
-    The tail is a log-sum-exp over the ids that are left over, and not ``log(1 - sum)``, so that it and its
-    gradient stay exact where the top-k holds nearly everything. V' may exceed ``vocab_size`` (padding rows of
-    an embedding are no tokens): what lies beyond is ignored. Log-probabilities will do for ``logits``. In
-    float32, or float64 where the logits are.
+    The tail is a log-sum-exp over the ids that are left over, and not ``log(1 - sum)``. So the tail and its gradient
+    stay exact even if the top-k holds nearly all probability. V' may exceed ``vocab_size``, because padding rows of an
+    embedding are no tokens; columns beyond ``vocab_size`` are ignored. ``logits`` may also be log-probabilities. The
+    result is float64 for float64 logits, and float32 otherwise.
     """
     return raw_outcomes(logits, ids, vocab_size).log_softmax(-1)

@@ -1,4 +1,4 @@
-"""``RolloutDraft``: a rollout while it is being written, and its books."""
+"""``RolloutDraft``: a rollout while it is being written, with the record of its costs."""
 
 import time
 from collections.abc import Sequence
@@ -25,15 +25,16 @@ class RolloutDraft:
     costs: Costs = field(default_factory=Costs)
     _by_teacher: list[bool] = field(default_factory=list)
     _rows: list[TopK] = field(default_factory=list)
+    _recited: bool = False
 
     @property
     def num_left(self) -> int:
-        """How many tokens ``max_new_tokens`` leaves."""
+        """The number of tokens that ``max_new_tokens`` still allows."""
         return self.budget.max_new_tokens - len(self.token_ids)
 
     @property
     def num_left_for_teacher(self) -> int:
-        """How many of them the teacher may still write."""
+        """The number of tokens that the teacher may still write."""
         if self.prompt.max_teacher_tokens is None:
             return self.num_left
         return min(self.num_left, self.prompt.max_teacher_tokens - self.costs.teacher_tokens)
@@ -44,19 +45,24 @@ class RolloutDraft:
         return self.num_left == 0 or self._stopped
 
     @property
+    def complete(self) -> bool:
+        """Whether the rollout can be finished: it has ended, was recited, or was cut short by the teacher's budget."""
+        return self.ended or self._recited or (bool(self.token_ids) and self.num_left_for_teacher == 0)
+
+    @property
     def _stopped(self) -> bool:
         return bool(self.token_ids) and self.token_ids[-1] in self.budget.stop_token_ids
 
     def waiting(self, what: str) -> "_Stopwatch":
-        """Adds the seconds spent inside to the field ``what`` of ``costs``."""
+        """A context manager that adds the seconds spent inside to the field ``what`` of ``costs``."""
         return _Stopwatch(self, what)
 
     def add_explored(
         self, chunk: Chunk, scores: TopK, new: list[float], thresholds: list[float], crossing: int | None
     ) -> None:
-        """Take over the student's tokens before the crossing, and what was seen up to it.
+        """Add the student's tokens before the crossing, and the divergences up to and including the crossing.
 
-        Once there has been a token without a divergence, those of later tokens are left out.
+        After the first token without a divergence, the divergences of later tokens are left out.
         """
         num_written = len(chunk.token_ids)
         if not 1 <= num_written <= self.num_left:
@@ -73,7 +79,7 @@ class RolloutDraft:
         )
 
     def add_guided(self, continuation: Continuation, num_tokens: int) -> None:
-        """Take over what the teacher wrote: ``num_tokens``, or up to a stop token."""
+        """Add the tokens that the teacher wrote: ``num_tokens``, or fewer up to a stop token."""
         num_written = len(continuation.token_ids)
         self._add(continuation.token_ids, continuation.distributions, by_teacher=True)
         self._spend(teacher_tokens=num_written)
@@ -84,17 +90,18 @@ class RolloutDraft:
             )
 
     def add_reference(self, token_ids: Sequence[int], scores: TopK) -> None:
-        """Take over the data set's tokens, which the teacher has scored."""
+        """Add the data set's tokens, which the teacher has scored."""
         if len(scores) != len(token_ids):
             raise TeacherProtocolError(
                 f"prompt {self.prompt.id}: {len(token_ids)} tokens were to be scored, the teacher gave "
                 f"{len(scores)} rows"
             )
         self._add(token_ids, scores, by_teacher=True)
+        self._recited = True
         self._spend(scored_tokens=len(token_ids))
 
     def finish(self) -> Rollout:
-        """The rollout, once it has ended. Its ``weights_version`` is for the caller to set."""
+        """The rollout, once it is complete. The caller must set its ``weights_version``."""
         return Rollout(
             prompt=self.prompt,
             completion_token_ids=tuple(self.token_ids),

@@ -1,35 +1,30 @@
 """The known ways in which switching goes wrong, recognised from a run's own metrics.
 
-The three signatures are those that the paper names (arXiv 2510.07842). The limits are ours: wide enough that a
-healthy run never sees one, and each finding says the figure it rests on.
+The three signatures are those that the paper names (arXiv 2510.07842). The limits are ours. They are wide enough that
+a healthy run never shows a signature, and each finding names the figure on which it rests.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from adaswitch.config import (
-    AdaSwitchPolicyConfig,
-    PolicyConfig,
-    SharedScalePolicyConfig,
-    ThresholdPolicyConfig,
-)
+from adaswitch.method.policies.base import Policy
 
 Record = Mapping[str, float | int | None]
-"""One step, by the names of ``adaswitch.method.metrics``."""
+"""The metrics of one step, under the names of ``adaswitch.method.metrics``."""
 
 MIN_STEPS = 10
-"""Fewer say nothing."""
+"""The smallest number of steps from which the switch can be judged."""
 MAX_STEPS = 50
-"""So many of the newest are looked at."""
+"""The number of newest steps that are looked at."""
 EXCESSIVE_RATE = 0.95
 EARLY = 0.5
-"""Of what the completion has after the first place where a switch can come: before it, in the mean, is early."""
+"""A mean switch position before this share of the positions where a switch can come counts as early."""
 ABSENT_RATE = 0.02
 HIGH_ENTROPY_NATS = 0.5
-"""A teacher that is less unsure than this of its own text is not lost, whatever the comparison says."""
+"""A teacher with less entropy than this on its own text is never reported, whatever the comparison says."""
 SETTLING_RATIO = 0.9
-"""The teacher's entropy in guidance over that in exploration: guidance should be much the calmer."""
+"""The largest healthy ratio of the teacher's entropy in guidance to its entropy in exploration."""
 
 
 @dataclass(frozen=True)
@@ -41,36 +36,27 @@ class Signature:
     advice: str
 
     def __str__(self) -> str:
-        """One line."""
+        """The signature as one line."""
         return f"{self.name}: {self.evidence}; {self.advice}"
 
 
-def signatures(policy: PolicyConfig, steps: Sequence[Record]) -> list[Signature]:
-    """What the newest ``steps`` show; nothing where ``not_judged`` says why."""
+def signatures(policy: Policy, steps: Sequence[Record]) -> list[Signature]:
+    """The signatures that the newest ``steps`` show. Empty if the switch is not judged; see ``not_judged``."""
     if not_judged(policy, steps) is not None:
         return []
     recent = steps[max(0, len(steps) - MAX_STEPS) :]
-    settings, first_place = _threshold_settings(policy)
-    found = (_excessive(recent, settings, first_place), _absent(recent, settings), _degraded(recent))
+    settings = policy.threshold_settings or ""
+    found = (_excessive(recent, settings, policy.first_place), _absent(recent, settings), _degraded(recent))
     return [signature for signature in found if signature is not None]
 
 
-def not_judged(policy: PolicyConfig, steps: Sequence[Record]) -> str | None:
-    """Why nothing can be said of the switch; None if something can."""
-    if not isinstance(policy, AdaSwitchPolicyConfig | ThresholdPolicyConfig | SharedScalePolicyConfig):
-        return f"the policy {policy.kind} has no threshold"
+def not_judged(policy: Policy, steps: Sequence[Record]) -> str | None:
+    """The reason why the switch cannot be judged; None if it can be judged."""
+    if policy.threshold_settings is None:
+        return f"the policy {policy.name} has no threshold"
     if len(steps) < MIN_STEPS:
         return f"{len(steps)} steps say too little, {MIN_STEPS} are needed"
     return None
-
-
-def _threshold_settings(policy: PolicyConfig) -> tuple[str, int]:
-    """The settings that set the threshold, as a user writes them, and the first place where a switch can come."""
-    if isinstance(policy, AdaSwitchPolicyConfig):
-        return "policy.factor or policy.floor", policy.window
-    if isinstance(policy, SharedScalePolicyConfig):
-        return "policy.factor or policy.floor", 0
-    return "policy.tau", 0
 
 
 def _excessive(steps: Sequence[Record], rule: str, first_place: int) -> Signature | None:

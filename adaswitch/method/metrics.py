@@ -1,4 +1,4 @@
-"""What is reported of a step: names as in ``metrics.jsonl``, and how they follow from the rollouts."""
+"""The metrics of a step, named as in ``metrics.jsonl``, and how they follow from the rollouts."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -49,7 +49,10 @@ def _has_spent_its_budget(rollout: Rollout) -> bool:
 
 
 def _teacher_entropies(rollouts: Sequence[Rollout]) -> tuple[float | None, float | None]:
-    """Means over the student's and over the teacher's tokens; None where no rollout has both."""
+    """The teacher's mean entropies over the student's and over the teacher's tokens.
+
+    Both are None if no rollout has tokens of both.
+    """
     both = [r for r in rollouts if 0 < r.by_teacher.sum() < r.num_tokens]
     if not both:
         return None, None

@@ -1,9 +1,10 @@
-"""Logits seen as k candidates and one outcome for all the others, with a gradient of its own.
+"""Logits as k candidates and one outcome for all other tokens, with a hand-written gradient.
 
 Shapes: n rows, k candidates, V tokens in the vocabulary, V' >= V columns of the logits.
 
-PyTorch's own gradient of this keeps and makes several ``[n, V]`` arrays. Here the way forward needs one block
-of rows at a time, which fits into a processor's cache, and the way back one array: the gradient itself.
+PyTorch's own gradient of this function keeps and makes several ``[n, V]`` arrays. Here the forward pass needs one
+block of rows at a time, which fits into a processor's cache, and the backward pass needs one array: the gradient
+itself.
 """
 
 import torch
@@ -11,14 +12,15 @@ from torch import Tensor
 from torch.autograd.function import Function, FunctionCtx, once_differentiable
 
 BLOCK_ELEMENTS = 2**20
-"""Logits that are worked on at once: 4 MiB in float32."""
+"""The number of logits that are worked on at once: 4 MiB in float32."""
 
 
 def raw_outcomes(logits: Tensor, ids: Tensor, vocab_size: int) -> Tensor:
-    """Of ``logits [n, V']``: those at ``ids [n, k]``, and last the log-sum-exp of the others ``[n, k + 1]``.
+    """``[n, k + 1]``: the ``logits [n, V']`` at ``ids [n, k]``, and last the log-sum-exp of all other logits.
 
-    Not normalised. The last is -inf where nothing is left over. Columns from ``vocab_size`` on are no tokens:
-    ignored, their gradient is 0. The ids of a row are distinct. In float32; in float64 for float64 logits.
+    The result is not normalised. The last column is -inf if no other token is left over. Columns from ``vocab_size``
+    on are no tokens: they are ignored, and their gradient is 0. The ids of a row must be distinct. The result is
+    float64 for float64 logits, and float32 otherwise.
     """
     outcomes: Tensor = _RawOutcomes.apply(logits, ids, vocab_size)  # type: ignore[no-untyped-call]
     return outcomes
@@ -35,7 +37,7 @@ class _RawOutcomes(Function):
         """The outcomes ``[n, k + 1]``, block by block."""
         blocks = zip(_blocks(logits, logits), _blocks(ids, logits), strict=True)
         outcomes = torch.cat([_outcomes(*block, vocab_size) for block in blocks])
-        # A copy, so that all the candidates' need not be kept for the sake of one column.
+        # Only this column is needed later. As a view it would keep the whole array in memory, so it is copied.
         ctx.save_for_backward(logits, ids, outcomes[:, ids.shape[-1] :].clone())
         ctx.vocab_size = vocab_size
         return outcomes
@@ -43,7 +45,7 @@ class _RawOutcomes(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None, None]:
-        """The gradient by the logits, block by block; ids and the vocabulary's size have none."""
+        """The gradient of the logits, block by block. The ids and the vocabulary's size have no gradient."""
         logits, ids, others = ctx.saved_tensors
         result = torch.zeros_like(logits)
         blocks = (_blocks(rows, logits) for rows in (result, logits, ids, others, grad))
@@ -53,7 +55,7 @@ class _RawOutcomes(Function):
 
 
 def _blocks(rows: Tensor, logits: Tensor) -> list[Tensor]:
-    """``rows`` cut in the same way as ``logits``."""
+    """``rows`` cut into the blocks into which ``logits`` are cut."""
     return list(rows.split(max(1, BLOCK_ELEMENTS // logits.shape[-1])))
 
 
@@ -64,15 +66,16 @@ def _real(logits: Tensor, vocab_size: int) -> Tensor:
 
 def _outcomes(logits: Tensor, ids: Tensor, vocab_size: int) -> Tensor:
     real = _real(logits, vocab_size)
-    # Over the others themselves, and not log(1 - sum): exact where the candidates hold nearly everything.
+    # A log-sum-exp over the other tokens, unlike log(1 - sum), is exact even if the candidates hold nearly all
+    # probability.
     others = real.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
     return torch.cat([real.gather(-1, ids), others], dim=-1)
 
 
 def _gradient(real: Tensor, ids: Tensor, others: Tensor, grad: Tensor) -> Tensor:
     k = ids.shape[-1]
-    # Where nothing is left over: exp(-inf - 0) = 0, and not exp(-inf + inf).
+    # If no other token is left over, this makes the share exp(-inf - 0) = 0, and not exp(-inf + inf) = NaN.
     others = others.masked_fill(others.isneginf(), 0.0)
-    # The gradient of a log-sum-exp is each one's share of it. What stands at the candidates is overwritten.
+    # The gradient of a log-sum-exp is the share of each logit in it. The values at the candidates are overwritten.
     shares = (real - others).exp_().mul_(grad[:, k:])
     return shares.scatter_(-1, ids, grad[:, :k])

@@ -1,4 +1,4 @@
-"""``Prompt``: what a student is to roll out. Without torch, as the queue that hands it out is."""
+"""``Prompt``: a prompt that a student rolls out. This module needs no torch, because the queue has none."""
 
 import math
 from dataclasses import dataclass
@@ -6,28 +6,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt to be rolled out once.
+    """One prompt, which is rolled out once.
 
-    ``id`` counts the run's draws from 0: with B prompts a step, step s trains on ids s B .. s B + B - 1. A
-    prompt that comes again in a later epoch has another id, hence other random numbers.
+    ``id`` counts the run's draws from 0: with B prompts in a step, step s trains on ids s B .. s B + B - 1. A
+    prompt that comes again in a later epoch has another id, and so other random numbers.
     """
 
     id: int
     token_ids: tuple[int, ...]
     record: int = 1
-    """Number of the example in its data set, from 1."""
+    """The number of the example in its data set, counted from 1."""
     step: int = 0
-    """The optimizer step that its rollout is for."""
+    """The optimizer step that trains on the prompt's rollout."""
     min_version: int = 0
-    """The oldest weights that the rollout may be written with: what bounds staleness."""
+    """The version of the oldest weights that may write the rollout, which is what bounds staleness."""
     reference_token_ids: tuple[int, ...] = ()
-    """The data set's own completion with its end-of-sequence token, where the policy trains on it."""
+    """The data set's own completion with its end-of-sequence token. Empty if the policy does not train on it."""
     max_teacher_tokens: int | None = None
-    """How many tokens the teacher may write in this rollout; None is as many as it takes."""
+    """The largest number of tokens that the teacher may write in this rollout; None without a limit."""
     coin: float | None = None
-    """A number in [0, 1) for what a policy draws once a rollout; see ``adaswitch.method.sampling.prompt_coin``."""
+    """A number in [0, 1) for policies that draw once per rollout; see ``adaswitch.method.coins.prompt_coin``."""
     divergence_scale: float | None = None
-    """In nats, for a threshold on a scale that a step's prompts share; see ``adaswitch.method.schedule``."""
+    """The scale, in nats, from which policy ``shared_scale`` makes its threshold; see ``adaswitch.method.schedule``."""
 
     def __post_init__(self) -> None:
         if self.max_teacher_tokens is not None and self.max_teacher_tokens < 1:

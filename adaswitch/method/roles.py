@@ -1,7 +1,6 @@
-"""The two roles in a rollout, as Protocols, and what passes between them.
+"""The two roles in a rollout as Protocols, and the objects that pass between them.
 
-A policy is written against ``Student`` and ``Teacher`` alone: it does not know of HTTP, of batching or of where
-generation runs.
+A policy uses ``Student`` and ``Teacher`` alone. It does not know of HTTP, of batching, or of where generation runs.
 """
 
 from collections.abc import Collection, Sequence
@@ -16,7 +15,7 @@ from adaswitch.method.prompt import Prompt
 
 @dataclass(frozen=True)
 class Chunk:
-    """What a student wrote: ``token_ids [n]``, drawn from ``logprobs [n, V]`` (nats, temperature 1)."""
+    """Tokens that a student wrote: ``token_ids [n]``, drawn from ``logprobs [n, V]`` (nats, temperature 1)."""
 
     token_ids: list[int]
     logprobs: Tensor
@@ -24,7 +23,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Continuation:
-    """What a teacher wrote: ``token_ids [n]``, and the n distributions that they were drawn from."""
+    """Tokens that a teacher wrote: ``token_ids [n]``, and the n distributions from which they were drawn."""
 
     token_ids: list[int]
     distributions: TopK
@@ -34,9 +33,9 @@ class Student(Protocol):
     """Writes with the student model."""
 
     async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
-        """Up to ``num_tokens`` tokens (at least one) after ``completion``, fewer if one ends it.
+        """Up to ``num_tokens`` tokens (at least one) after ``completion``; fewer if a token ends the completion.
 
-        Token j of a completion depends on the weights, what is before it, the run's seed, ``prompt.id`` and j.
+        Token j of a completion depends on the weights, the tokens before it, the run's seed, ``prompt.id`` and j.
         """
 
 
@@ -44,15 +43,15 @@ class Teacher(Protocol):
     """Answers for the teacher model."""
 
     async def score(self, prompt: Prompt, completion: Sequence[int], start: int) -> TopK:
-        """p_i for every i of ``completion[start:]``: that many rows."""
+        """The distribution p_i for every token i of ``completion[start:]``, one row for each token."""
 
     async def generate(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Continuation:
-        """Up to ``num_tokens`` tokens (at least one) after ``completion``, fewer if one ends it."""
+        """Up to ``num_tokens`` tokens (at least one) after ``completion``; fewer if a token ends the completion."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """When a completion is over: after ``max_new_tokens``, or with one of ``stop_token_ids``."""
+    """The end of a completion: after ``max_new_tokens`` tokens, or with any of ``stop_token_ids``."""
 
     max_new_tokens: int
     stop_token_ids: Collection[int]

@@ -1,17 +1,18 @@
-"""Which prompt comes when, and at which learning rate: both follow from the step alone, so that a run resumes."""
+"""Which prompt comes in which step, and with which share of the teacher's budget.
 
-import math
+All of this follows from the step alone, so that a resumed run goes on as if it had never stopped.
+"""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
+from pydantic import Field
 
-from adaswitch.config import RunConfig
-from adaswitch.config.student import TeacherBudgetConfig
-from adaswitch.config.trainer import OptimizerConfig
+from adaswitch.config.base import Settings
+from adaswitch.method.coins import prompt_coin
 from adaswitch.method.prompt import Prompt
-from adaswitch.method.sampling import prompt_coin
 
 
 class PromptSchedule:
@@ -26,9 +27,9 @@ class PromptSchedule:
         references: Sequence[tuple[int, ...]] = (),
         teacher_shares: "TeacherShares | None" = None,
     ) -> None:
-        """``prompts`` are token ids, in the data set's order; ``references`` are theirs, or none at all.
+        """``prompts`` are token ids in the data set's order. ``references`` are empty, or have one for each prompt.
 
-        Raises ``ValueError`` where there are some but not as many.
+        Raises ``ValueError`` if there are references, but not as many as prompts.
         """
         if references and len(references) != len(prompts):
             raise ValueError(f"{len(prompts)} prompts with {len(references)} references: each needs its own")
@@ -40,20 +41,8 @@ class PromptSchedule:
         self._teacher_shares = teacher_shares
         self._order: tuple[int, list[int]] = (-1, [])
 
-    @classmethod
-    def from_config(
-        cls,
-        config: RunConfig,
-        prompts: Sequence[tuple[int, ...]],
-        references: Sequence[tuple[int, ...]] = (),
-    ) -> "PromptSchedule":
-        """The schedule of a run."""
-        trainer = config.trainer
-        shares = TeacherShares(config.teacher_budget, trainer.prompts_per_step, trainer.num_steps)
-        return cls(prompts, trainer.prompts_per_step, trainer.max_staleness, config.seed, references, shares)
-
     def step(self, step: int, divergence_scale: float | None = None) -> list[Prompt]:
-        """The prompts of one optimizer step, by rising id; ``divergence_scale`` goes with each, as it is."""
+        """The prompts of one optimizer step, by rising id. Each prompt carries ``divergence_scale`` unchanged."""
         first = step * self._prompts_per_step
         ids = range(first, first + self._prompts_per_step)
         return [self._draw(prompt_id, step, divergence_scale) for prompt_id in ids]
@@ -80,9 +69,25 @@ class PromptSchedule:
         return self._order[1]
 
 
+class TeacherBudgetConfig(Settings):
+    """A limit on the tokens that the teacher writes, which is divided among the prompts beforehand.
+
+    The tokens of a step are divided evenly among its prompts, and the tokens of a run evenly among its steps. Tokens
+    that a prompt does not use are not passed on to another prompt. So the limit depends neither on the number of
+    actors nor on their order, and it also holds for a run that is resumed. Scored tokens are not counted.
+    """
+
+    tokens_per_step: int | None = Field(default=None, ge=1)
+    """The largest number of tokens that the teacher writes in all rollouts of one step together. It must be at least
+    ``trainer.prompts_per_step``."""
+    tokens_per_run: int | None = Field(default=None, ge=1)
+    """The largest number of tokens that the teacher writes in all ``trainer.num_steps`` steps together. There must be
+    at least one token for each rollout."""
+
+
 @dataclass(frozen=True)
 class TeacherShares:
-    """How the teacher's budget is dealt out: a step's evenly over its prompts, a run's evenly over its steps.
+    """How the teacher's budget is divided: a step's evenly among its prompts, a run's evenly among its steps.
 
     With 10 tokens a step, 4 prompts may take 2, 3, 2 and 3 tokens. A share follows from the prompt's id alone.
     """
@@ -92,7 +97,7 @@ class TeacherShares:
     num_steps: int
 
     def of(self, prompt_id: int) -> int | None:
-        """At most so many tokens are the teacher's in the prompt's rollout; None without a limit."""
+        """The largest number of tokens that the teacher may write in the prompt's rollout; None without a limit."""
         step, place = divmod(prompt_id, self.prompts_per_step)
         limits = []
         if self.budget.tokens_per_step is not None:
@@ -103,36 +108,22 @@ class TeacherShares:
 
 
 def _share(total: int, place: int, num_places: int) -> int:
-    """Of ``total``, what falls to ``place``; over all places they add up to it, and differ by one at most."""
+    """The share of ``total`` for ``place``. The shares of all places add up to ``total`` and differ by one at most."""
     return (place + 1) * total // num_places - place * total // num_places
 
 
 def divergence_scale(
     mean_divergences: Mapping[int, float | None], step: int, window_steps: int, max_staleness: int
 ) -> float | None:
-    """In nats: the scale that the prompts of ``step`` share, from the ``mean_divergences`` on record by step.
+    """The scale, in nats, that all prompts of ``step`` share, from the recorded ``mean_divergences`` of each step.
 
-    The mean over the ``window_steps`` steps before ``step - max_staleness``, as far as there are any; None if not.
-    A step may be offered as early as that, and newer records, which may be there, are left out: so the scale
-    follows from the records, and is the same after a resume.
+    The scale is the mean over the ``window_steps`` steps before ``step - max_staleness``, or over as many of these
+    steps as have a mean; None if no step has one. The prompts of ``step`` may be offered right after those steps, so
+    newer records are left out even if they exist. So the scale follows from the records alone, and is the same after
+    a resume.
     """
     end = step - max_staleness
     known = (mean_divergences.get(earlier) for earlier in range(end - window_steps, end))
     means = [mean for mean in known if mean is not None]
-    # A divergence near 0 may be rounded to below it.
+    # Rounding may make a divergence near 0 negative.
     return max(0.0, fmean(means)) if means else None
-
-
-def learning_rate(config: OptimizerConfig, step: int, num_steps: int) -> float:
-    """The learning rate of update ``step`` (from 0): up in a line, then by the schedule down to the last."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, num_steps - config.warmup_steps)
-    match config.schedule:
-        case "constant":
-            shape = 1.0
-        case "linear":
-            shape = 1.0 - progress
-        case "cosine":
-            shape = 0.5 * (1.0 + math.cos(math.pi * progress))
-    return config.learning_rate * (config.final_fraction + (1.0 - config.final_fraction) * shape)

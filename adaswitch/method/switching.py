@@ -1,37 +1,38 @@
-"""When the pen goes to the teacher: the switch rules. ← To change the rule, write another one here.
+"""The switch rules, which say when the teacher takes over. ← To change the rule, write another rule here.
 
 A ``SwitchRule`` turns the divergences d_1, d_2, .. of a rollout into thresholds tau_1, tau_2, ..; the rollout
-switches at the first i with d_i > tau_i. tau_i may depend on d_1 .. d_(i-1) alone, never on d_i or later: that
-is what makes it right to look at a whole chunk at once. A ``TokenRule`` judges each of the student's tokens by
-itself.
+switches at the first i with d_i > tau_i. tau_i may depend on d_1 .. d_(i-1) alone, never on d_i or later. Only so is
+it correct to look at a whole chunk at once. A ``TokenRule`` judges each of the student's tokens by itself.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from adaswitch.errors import ConfigError
-from adaswitch.method.distribution import TopK
+
+if TYPE_CHECKING:  # settings name rules, but are also read by programs without torch
+    from adaswitch.method.distribution import TopK
 
 
 class SwitchRule(Protocol):
-    """Anything that says how large a divergence may be."""
+    """A rule that says how large a divergence may be."""
 
     def threshold(self, earlier: Sequence[float]) -> float:
-        """tau_i in nats, from ``earlier`` = d_1 .. d_(i-1). Infinity: no switch here."""
+        """tau_i in nats, from ``earlier`` = d_1 .. d_(i-1). Infinity means that there is no switch at step i."""
 
 
 @dataclass(frozen=True)
 class AdaptiveThreshold:
-    """AdaSwitch's rule (arXiv 2510.07842): tau_i = K m_(i-1), m the mean of the last L divergences.
+    """AdaSwitch's rule (arXiv 2510.07842): tau_i = K m_(i-1), where m is the mean of the last L divergences.
 
     m is defined once L divergences exist, so the first switch can come at step L + 1. ``floor`` is ours, not
-    the paper's: with it the threshold is max(K m_(i-1), floor), so that a mean near 0 does not turn noise
-    into a switch. 0 is the paper's rule.
+    the paper's: with ``floor`` the threshold is max(K m_(i-1), floor), so that a mean near 0 does not turn noise
+    into a switch. ``floor`` 0 is the paper's rule.
 
-    With window 2 and factor 2, divergences .1, .3, .3, .7 have thresholds inf, inf, .4, .6: a switch at the
-    fourth step.
+    With window 2 and factor 2, divergences .1, .3, .3, .7 have thresholds inf, inf, .4, .6, so the switch comes at
+    the fourth step.
     """
 
     window: int
@@ -39,17 +40,17 @@ class AdaptiveThreshold:
     floor: float = 0.0
 
     def threshold(self, earlier: Sequence[float]) -> float:
-        """``factor`` times the mean of the last ``window`` divergences, infinity while there are fewer."""
+        """``factor`` times the mean of the last ``window`` divergences; infinity while there are fewer."""
         if len(earlier) < self.window:
             return math.inf
-        # fsum rounds once, so that the mean cannot depend on how the divergences arrived.
+        # fsum rounds only once, so the mean cannot depend on the chunks in which the divergences arrived.
         mean = math.fsum(earlier[len(earlier) - self.window :]) / self.window
         return max(self.factor * mean, self.floor)
 
 
 @dataclass(frozen=True)
 class NeverSwitch:
-    """The student writes to the end: on-policy distillation."""
+    """No switch: the student writes to the end, as in on-policy distillation."""
 
     def threshold(self, earlier: Sequence[float]) -> float:
         """Always infinity."""
@@ -72,7 +73,7 @@ class SharedScaleThreshold:
     """Ours, not the paper's: ``factor`` times a ``scale`` in nats that all sequences of a step share.
 
     The sequence's own divergences do not count. While there is no scale (None) there is no switch. ``floor`` is
-    the least threshold.
+    the smallest threshold, in nats.
     """
 
     factor: float
@@ -80,13 +81,13 @@ class SharedScaleThreshold:
     floor: float = 0.0
 
     def threshold(self, earlier: Sequence[float]) -> float:
-        """The same at every step."""
+        """The same threshold at every step."""
         return math.inf if self.scale is None else max(self.factor * self.scale, self.floor)
 
 
 @dataclass(frozen=True)
 class SwitchAt:
-    """A switch at one place, counted from 0, whatever the divergence; a control, not the paper's."""
+    """A switch at one given place, counted from 0, whatever the divergence. It is a control, not the paper's."""
 
     place: int
 
@@ -97,20 +98,20 @@ class SwitchAt:
 
 @runtime_checkable
 class TokenRule(Protocol):
-    """Judges the student's own token instead of the divergence."""
+    """A rule that judges the student's own token in place of the divergence."""
 
-    def accepts(self, token_ids: Sequence[int], scores: TopK) -> list[bool]:
-        """Of each token whether it may stay, from the teacher's distributions at the same places."""
+    def accepts(self, token_ids: Sequence[int], scores: "TopK") -> list[bool]:
+        """Whether each token may stay, judged by the teacher's distributions at the same places."""
 
 
 @dataclass(frozen=True)
 class AmongTopK:
-    """Speculative KD's rule (arXiv 2410.11325): one of the teacher's ``num`` most likely tokens stays."""
+    """Speculative KD's rule (arXiv 2410.11325): a token stays if it is among the teacher's ``num`` most likely."""
 
     num: int
 
-    def accepts(self, token_ids: Sequence[int], scores: TopK) -> list[bool]:
-        """See ``TokenRule``. Raises ``ConfigError`` where fewer candidates are known."""
+    def accepts(self, token_ids: Sequence[int], scores: "TopK") -> list[bool]:
+        """See ``TokenRule``. Raises ``ConfigError`` if fewer than ``num`` candidates are known."""
         if scores.k < self.num:
             raise ConfigError(
                 f"policy.accept_top_k {self.num} is more than the {scores.k} candidates that the teacher gives: "
@@ -123,14 +124,14 @@ class AmongTopK:
 
 @dataclass(frozen=True)
 class ProbableEnough:
-    """A token stays if its probability to the teacher is ``least`` or more; one outside of the top-k never does.
+    """A token stays if its probability under the teacher is ``least`` or more. A token outside the top-k never stays.
 
-    Its probability is at most 1 / (k + 1) then, and not known.
+    The probability of a token outside the top-k is not known, but it is at most 1 / (k + 1).
     """
 
     least: float
 
-    def accepts(self, token_ids: Sequence[int], scores: TopK) -> list[bool]:
+    def accepts(self, token_ids: Sequence[int], scores: "TopK") -> list[bool]:
         """See ``TokenRule``."""
         enough = scores.logprobs.double() >= math.log(self.least)
         rows = [ids[mask].tolist() for ids, mask in zip(scores.ids, enough, strict=True)]
@@ -142,11 +143,11 @@ def first_switch(
     earlier: Sequence[float],
     new: Sequence[float],
     token_ids: Sequence[int],
-    scores: TopK,
+    scores: "TopK",
 ) -> tuple[int | None, list[float]]:
-    """Where in a chunk the pen leaves the student: ``first_crossing``, or the first token that may not stay.
+    """The place in a chunk where the teacher takes over: ``first_crossing``, or the first token that may not stay.
 
-    For the latter, thresholds are infinite as long as tokens stay, and minus infinity at the one that goes.
+    With a ``TokenRule``, the thresholds are infinite where tokens stay, and minus infinity at the token that may not.
     """
     if not isinstance(rule, TokenRule):
         return first_crossing(rule, earlier, new)
@@ -160,9 +161,9 @@ def first_switch(
 def first_crossing(
     rule: SwitchRule, earlier: Sequence[float], new: Sequence[float]
 ) -> tuple[int | None, list[float]]:
-    """Where ``new`` divergences, which follow ``earlier`` ones, first exceed their threshold.
+    """The place where ``new`` divergences, which follow the ``earlier`` ones, first exceed their threshold.
 
-    Returns the index within ``new`` (None if nowhere), and the thresholds up to and with that place.
+    Returns the index within ``new`` (None if there is no such place), and the thresholds up to and including it.
     """
     history = list(earlier)
     thresholds: list[float] = []

@@ -1,1 +1,1 @@
-"""The run directory, and everything that is read from one."""
+"""The run directory, and everything that is read from a run directory."""

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import yaml
 
-from adaswitch.config import RunConfig, parse_config, with_overrides
+from adaswitch.config.parsing import parse_config, with_overrides
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but for one trap: ``1e-3`` is a number, as in YAML 1.2."""
+    """YAML 1.1 as PyYAML reads it, with one exception: ``1e-3`` is a number, as in YAML 1.2."""
 
 
 _Loader.add_implicit_resolver(
@@ -28,7 +29,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def read_yaml(path: str | Path) -> dict[str, object]:
-    """The mapping in a YAML file. Raises ``ConfigError`` naming the file, and the line where there is one."""
+    """The mapping in a YAML file. Raises ``ConfigError`` with the file, and the line if it is known."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -41,7 +42,7 @@ def read_yaml(path: str | Path) -> dict[str, object]:
 
 
 def parse_override(text: str) -> tuple[str, object]:
-    """``trainer.num_steps=10`` as ``("trainer.num_steps", 10)``; the value is read as YAML."""
+    """``trainer.num_steps=10`` as ``("trainer.num_steps", 10)``. The value is read as YAML."""
     path, separator, value = text.partition("=")
     if not separator or not path:
         raise ConfigError(f"override {text!r}: write key.path=value, as in trainer.num_steps=10")
@@ -49,7 +50,7 @@ def parse_override(text: str) -> tuple[str, object]:
 
 
 def write_config(config: RunConfig, path: Path) -> None:
-    """Write every setting of ``config``, the defaults included."""
+    """Write every setting of ``config`` to ``path``, including the defaults."""
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
-"""The run directory ``runs/<name>/``: where everything is, and how it is written and read.
+"""The run directory ``runs/<name>/``: where its files are, and how they are written and read.
 
-config.yaml            every setting, the defaults included
+config.yaml            every setting, including the defaults
 metrics.jsonl          an object a step
 eval.jsonl             an object an evaluation
 rollouts/              a shard a step, safetensors
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType, UnionType
 from typing import Any
 
-from adaswitch.config import RunConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.data.json_lines import parse_record
 from adaswitch.errors import DataError, EnvironmentProblem
 from adaswitch.runs.config_files import write_config
@@ -27,7 +27,7 @@ NUMBER_OR_NONE = int | float | None
 TEXT = str
 _KIND_NAMES = {NUMBER: "a number", NUMBER_OR_NONE: "a number or null", TEXT: "a string"}
 Fields = Mapping[str, type | UnionType]
-"""What a reader needs of a record, by name: each ``NUMBER``, ``TEXT``, or ``NUMBER_OR_NONE``, which may be absent."""
+"""The fields of a record that a reader needs, by name: ``NUMBER``, ``TEXT``, or ``NUMBER_OR_NONE`` (may be absent)."""
 NO_FIELDS: Fields = MappingProxyType({})
 
 _CHECKPOINT = re.compile(r"^step-(\d+)$")
@@ -41,7 +41,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, config: RunConfig) -> "RunDirectory":
-        """Make the directory of ``config`` and write the config into it. What is there stays."""
+        """Make the directory of ``config`` and write the config into it. Other files in the directory stay."""
         run = cls(Path(config.runs_dir) / config.name)
         try:
             run.rollouts.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | Path) -> "RunDirectory":
-        """An existing run directory. Raises ``DataError`` if it is none."""
+        """The existing run directory at ``path``. Raises ``DataError`` if ``path`` is no run directory."""
         if not (Path(path) / "config.yaml").is_file():
             raise DataError(
                 "not a run directory (no config.yaml); runs are folders like runs/demo", source=str(path)
@@ -64,27 +64,27 @@ class RunDirectory:
 
     @property
     def metrics(self) -> Path:
-        """An object a step."""
+        """The file with one object for each step."""
         return self.path / "metrics.jsonl"
 
     @property
     def evals(self) -> Path:
-        """An object an evaluation."""
+        """The file with the objects of each evaluation."""
         return self.path / "eval.jsonl"
 
     @property
     def rollouts(self) -> Path:
-        """The shards' folder."""
+        """The folder of the rollout shards."""
         return self.path / "rollouts"
 
     @property
     def checkpoints(self) -> Path:
-        """The checkpoints' folder."""
+        """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def tensorboard(self) -> Path:
-        """The event files' folder."""
+        """The folder of TensorBoard's event files."""
         return self.path / "tensorboard"
 
     def shards(self) -> list[Path]:
@@ -92,18 +92,18 @@ class RunDirectory:
         return sorted(self.rollouts.glob("step-*.safetensors"))
 
     def checkpoint_steps(self) -> list[int]:
-        """The steps of which there is a whole checkpoint, rising."""
+        """The steps with a complete checkpoint, in rising order."""
         if not self.checkpoints.is_dir():
             return []
         matches = [_CHECKPOINT.match(path.name) for path in self.checkpoints.iterdir()]
         return sorted(int(match.group(1)) for match in matches if match)
 
     def checkpoint(self, step: int) -> Path:
-        """Where the checkpoint after ``step`` updates is."""
+        """The folder of the checkpoint after ``step`` updates."""
         return self.checkpoints / f"step-{step}"
 
     def drop_records_from(self, step: int) -> None:
-        """Forget metrics of step ``step`` and later, and evaluations after it: they will be made again.
+        """Drop the metrics of ``step`` and later, and the evaluations after ``step``, as they will be made again.
 
         Raises ``DataError`` as ``read_records`` does.
         """
@@ -112,17 +112,17 @@ class RunDirectory:
 
 
 def append_record(path: Path, record: Mapping[str, object]) -> None:
-    """Add one JSON object as a line. Non-finite numbers are refused: they are no JSON."""
+    """Add one JSON object as a line. Non-finite numbers are refused, because JSON has none."""
     line = json.dumps(record, allow_nan=False)
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
 
 def read_records(path: Path, fields: Fields = NO_FIELDS) -> Iterator[dict[str, Any]]:
-    """The objects of a record file, none if there is no file.
+    """The objects of a record file. If the file does not exist, there are no objects.
 
-    Raises ``DataError`` with the line for one that is no JSON object or lacks one of ``fields``, and for a file
-    that cannot be read.
+    Raises ``DataError`` with the line if a line is no JSON object or lacks any of ``fields``, and ``DataError`` for a
+    file that cannot be read.
     """
     if not path.is_file():
         return
@@ -137,7 +137,7 @@ def read_records(path: Path, fields: Fields = NO_FIELDS) -> Iterator[dict[str, A
 
 
 def _require_fields(record: Mapping[str, object], fields: Fields, number: int, source: str) -> None:
-    """Raises ``DataError`` for the first of ``fields`` that ``record`` lacks or that is not what it should be."""
+    """Raises ``DataError`` for the first of ``fields`` that is missing in ``record`` or has the wrong type."""
     for name, kind in fields.items():
         value = record.get(name)
         if not isinstance(value, kind) or isinstance(value, bool) or _is_infinite(value):
@@ -150,12 +150,12 @@ def _require_fields(record: Mapping[str, object], fields: Fields, number: int, s
 
 
 def _is_infinite(value: object) -> bool:
-    """Whether it is NaN, or beyond what a float holds: JSON as Python reads it has such numbers."""
+    """Whether ``value`` is NaN or too large for a float. Python's JSON reader accepts such numbers."""
     return isinstance(value, int | float) and not abs(value) <= sys.float_info.max
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write the whole file or none of it."""
+    """Write ``content`` to the file ``path``, either whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(content)
     os.replace(partial, path)

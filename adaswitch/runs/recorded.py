@@ -1,36 +1,38 @@
-"""An earlier run's rollouts as another run's input: their switch positions, or the rollouts themselves."""
+"""The rollouts of an earlier run as input of another run: their switch positions, or the rollouts themselves."""
 
 import math
 from collections import Counter
 from pathlib import Path
 
-from adaswitch.config import RandomSwitchPolicyConfig, ReplayPolicyConfig, RunConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError, DataError
+from adaswitch.method.policies.random_switch import RandomSwitch
+from adaswitch.method.policies.replay import Replay
 from adaswitch.runs.directory import RunDirectory
 
 
 def resolve_config(config: RunConfig) -> RunConfig:
-    """``config`` with all that it takes from other runs written into it; itself, if that is nothing.
+    """``config`` with the values that it takes from earlier runs filled in; ``config`` itself if there are none.
 
-    ``policy.from_run`` becomes ``policy.positions``. Whoever starts a part of a run calls this first: then all
-    parts, and the run's config.yaml, have the same numbers. Raises ``UserError`` where the earlier run, or the
-    part of it that is needed, is not there.
+    ``policy.from_run`` becomes ``policy.positions``. Every program that starts a part of a run calls this function
+    first, so that all parts and the run's config.yaml have the same numbers. Raises ``UserError`` if the earlier run,
+    or the needed part of it, does not exist.
     """
     policy = config.policy
-    if isinstance(policy, ReplayPolicyConfig):
+    if isinstance(policy, Replay):
         check_replay(config, policy)
-    if not isinstance(policy, RandomSwitchPolicyConfig) or policy.from_run is None:
+    if not isinstance(policy, RandomSwitch) or policy.from_run is None:
         return config
     positions = switch_positions(policy.from_run, policy.from_steps)
-    return config.model_copy(update={"policy": RandomSwitchPolicyConfig(positions=positions)})
+    return config.model_copy(update={"policy": RandomSwitch(positions=positions)})
 
 
 def switch_positions(path: str, steps: list[int] | None) -> list[float]:
-    """The share of a run's rollouts that switched at token 0, 1, .. up to the last place where one did.
+    """The shares of a run's rollouts that switched at token 0, 1, .. up to the last place with a switch.
 
-    ``steps`` are the first and the last step that are looked at; by default all.
+    ``steps`` are the first and the last step that are looked at; None takes all steps.
     """
-    # Only where there are shards to read: it imports torch, which takes seconds.
+    # Imported only if there are shards to read, because it imports torch, which takes seconds.
     from adaswitch.runs.shards import read_shard
 
     run = RunDirectory.open(path)
@@ -46,8 +48,8 @@ def switch_positions(path: str, steps: list[int] | None) -> list[float]:
     return [counts[place] / len(places) for place in range(max(counts, default=-1) + 1)]
 
 
-def check_replay(config: RunConfig, policy: ReplayPolicyConfig) -> None:
-    """Raises ``UserError`` unless ``policy.run`` has rollouts for each of the run's steps."""
+def check_replay(config: RunConfig, policy: Replay) -> None:
+    """Raises ``UserError`` unless ``policy.run`` has rollouts for each step of ``config``."""
     run = RunDirectory.open(policy.run)
     if run.path.resolve() == (Path(config.runs_dir) / config.name).resolve():
         raise ConfigError(f"policy.run: {policy.run} is this run itself: give this one another name")
@@ -61,5 +63,5 @@ def check_replay(config: RunConfig, policy: ReplayPolicyConfig) -> None:
 
 
 def shards_by_step(run: RunDirectory) -> dict[int, Path]:
-    """A run's rollout shards, by rising step."""
+    """The rollout shards of a run by their step, in rising order."""
     return {int(path.stem.removeprefix("step-")): path for path in run.shards()}

@@ -21,13 +21,13 @@ HEALTH_FIELDS: Fields = dict.fromkeys(
     ),
     NUMBER_OR_NONE,
 )
-"""What the signatures rest on; records of older runs lack some."""
+"""The fields on which the signatures rest. Records of older runs lack some of them."""
 
 
 def check_run(path: Path) -> tuple[list[Signature], str | None]:
-    """The signatures in the newest steps of the run at ``path``, or why nothing can be said.
+    """The signatures in the newest steps of the run at ``path``, or the reason why the switch cannot be judged.
 
-    Raises ``DataError`` if it has not done a step, or for a damaged record.
+    Raises ``DataError`` if the run has not done a step, or for a damaged record.
     """
     run = RunDirectory.open(path)
     steps = list(read_records(run.metrics, HEALTH_FIELDS))
@@ -38,7 +38,7 @@ def check_run(path: Path) -> tuple[list[Signature], str | None]:
 
 
 def render(found: list[Signature], unknown: str | None, console: Console) -> None:
-    """Print each with its figures and what to try; ``unknown`` is why nothing can be said."""
+    """Print each signature with its figures and what to try, or ``unknown``: why the switch cannot be judged."""
     if unknown is not None:
         console.print(Text(f"Nothing can be said of the switch: {unknown}.", style="bold"))
     elif not found:
@@ -47,7 +47,7 @@ def render(found: list[Signature], unknown: str | None, console: Console) -> Non
 
 
 def print_signatures(found: list[Signature], console: Console) -> None:
-    """Print each of ``found`` with its figures and what to try."""
+    """Print each signature of ``found`` with its figures and what to try."""
     for signature in found:
         text = Text(signature.name, style="bold yellow")
         text.append(f"\n  {signature.evidence}", style="not bold default")

@@ -1,4 +1,4 @@
-"""Rollout shards, a file a step. Apart from the run directory, which is read where nothing else needs torch."""
+"""Rollout shards, one file for each step. A module of its own, because run directories are also read without torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +9,10 @@ from adaswitch.runs.directory import RunDirectory, write_atomically
 
 
 def save_rollouts(run: RunDirectory, step: int, rollouts: Sequence[Rollout]) -> None:
-    """Write the shard of one step: the whole of it or nothing."""
+    """Write the shard of one step, either whole or not at all."""
     write_atomically(run.rollouts / f"step-{step:06d}.safetensors", encode_rollouts(rollouts))
 
 
 def read_shard(path: Path) -> list[Rollout]:
-    """The rollouts of one shard. Raises ``DataError`` for a damaged one."""
+    """The rollouts of one shard. Raises ``DataError`` for a damaged shard."""
     return decode_rollouts(path.read_bytes(), source=str(path))

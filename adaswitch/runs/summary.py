@@ -1,4 +1,4 @@
-"""What a run came to, from its run directory: marks before and after, switching, tokens, time."""
+"""The summary of a run, from its run directory: marks before and after, switching, tokens, time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ EVAL_FIELDS: Fields = {
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures of a run. Rates and positions are means over its first and last tenth of steps."""
+    """The figures of a run. Rates and positions are means over the first tenth and over the last tenth of its steps."""
 
     num_steps: int
     evals: list[dict[str, Any]]
@@ -61,7 +61,7 @@ class Summary:
 
 
 def summarise(run: RunDirectory) -> Summary | None:
-    """The figures of ``run``; None if it has not done a step. Raises ``DataError`` for a damaged record."""
+    """The figures of ``run``; None if the run has not done a step. Raises ``DataError`` for a damaged record."""
     metrics = list(read_records(run.metrics, STEP_FIELDS))
     if not metrics:
         return None
@@ -82,7 +82,7 @@ def summarise(run: RunDirectory) -> Summary | None:
 
 
 def _eval_seconds(evals: Sequence[dict[str, Any]]) -> float:
-    """Each evaluation's time counts once, however many splits and metrics it has."""
+    """The seconds of all evaluations. Each evaluation counts once, however many splits and metrics it has."""
     return float(sum({record["step"]: record["eval_s"] for record in evals}.values()))
 
 
@@ -94,7 +94,7 @@ def _mean(records: Sequence[dict[str, Any]], name: str) -> float | None:
 def print_summary(
     run: RunDirectory, summary: Summary, start_seconds: dict[str, float], console: Console
 ) -> None:
-    """Print the figures for people. ``start_seconds`` is how long services took to be ready, by name."""
+    """Print the figures for people. ``start_seconds`` are the seconds that each service took to be ready, by name."""
     console.print(
         Group(Text(), _results(summary), Text(), _tokens(summary), Text(), _times(summary, start_seconds))
     )
@@ -116,7 +116,7 @@ def _results(summary: Summary) -> Table:
 
 
 def _eval_rows(evals: Sequence[dict[str, Any]]) -> list[tuple[str, float | None, float | None]]:
-    """For every split and metric what it is, and its value in the first and in the last evaluation."""
+    """For every split and metric a label, and the values in the first and in the last evaluation."""
     if not evals:
         return []
     first = {
@@ -133,7 +133,7 @@ def _eval_rows(evals: Sequence[dict[str, Any]]) -> list[tuple[str, float | None,
 
 
 def _eval_label(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """What was marked, by the evaluation ``after``, and how much could not be, in either of both."""
+    """The label of a row: what the evaluation ``after`` marked, and how much both evaluations could not mark."""
     split = after["split"]
     name = "held-out prompts" if split in (MAIN_SPLIT, ALL_SPLITS) else f"prompts: {split}"
     label = f"{after['metric'].replace('_', ' ')} on {after['n']} {name}"

@@ -1,22 +1,23 @@
-"""GSM-Plus (arXiv 2402.19255): GSM8K's questions, each altered in eight ways, to see what an answer rests on.
+"""GSM-Plus (arXiv 2402.19255): GSM8K's questions, each altered in eight ways, to see how robust a model's answers are.
 
-Every way (``perturbation_type``) is a split of its own. Questions of the type "critical thinking" lack a fact
-that is needed, and their answer is "None": right is who says so. The public evaluation looks for certain
-phrases there, and counts a completion without ``####`` as one that declines; by that rule a model that
-rambles to its token limit would do best of all. So here it is declining to give no number behind ``####``
-and either "None" there or one of the phrases. Of several ``####`` the last counts, as in the public evaluation.
-Answers are compared exactly, without a tolerance for rounding.
+Every kind of alteration (``perturbation_type``) is a split of its own. Questions of the type "critical thinking" lack
+a fact that is needed, and their answer is "None": a completion is right if it declines to answer. The public
+evaluation looks for certain phrases in the completion, and also counts a completion without ``####`` as declining. By
+that rule a model that rambles to its token limit would do best of all. So here a completion declines if it gives no
+number after ``####``, and either has "None" there or contains one of the phrases. If there are several ``####``, the
+last counts, as in the public evaluation. Answers are compared exactly, without a tolerance for rounding.
 """
 
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 from adaswitch.errors import DataError
-from adaswitch.tasks.base import Example, Marks, exact_match, require_references, text_field
+from adaswitch.tasks.base import ChatTask, Example, Marks, exact_match, require_references, text_field
 from adaswitch.tasks.gsm8k import example_from_record
 from adaswitch.tasks.numbers import final_number, marked_number
 
-# The public evaluation's phrases, and the same in the passive voice.
+# The phrases of the public evaluation, and the same phrases in the passive voice.
 _DECLINING = re.compile(
     r"(?:does not|doesn't|do not|don't|did not|didn't|not) (?:specify|mention|provide|say|state)"
     r"|(?:can't|cannot|can not|could not|couldn't) (?:be )?"
@@ -31,29 +32,31 @@ _MARKED_NONE = re.compile(
     r"(?<!#)#{4,}[^\w#]*(?:(?:final )?answer\W+(?:is\W+)?)?(?:boxed\W+|text\W+)?(?:none\b|n/a\b)"
 )
 _BOLD_NONE = re.compile(r"(?<!\*)\*\*+[^\w*]*none\W*$")
-# A number that is named as the answer, whatever was said of the question before.
+# A number that is stated as the answer. Such a completion does not decline, whatever it says about the question.
 _STATED_ANSWER = re.compile(r"answer(?: is|:)\W*\d|\\boxed\W*\d")
 
 _OWN_FIELDS = ("solution", "seed_question", "seed_solution", "seed_answer")
-"""Records of GSM-Plus have these, and those of GSM8K none of them."""
+"""Fields that all records of GSM-Plus have. Records of GSM8K have none of these fields."""
 
 
-class GsmPlusTask:
-    """Marks as ``Gsm8kTask`` does, and whether a question without an answer is declined."""
+class GsmPlusTask(ChatTask):
+    """GSM8K altered in eight ways (GSM-Plus), reported for each of them; trained on GSM8K or on GSM-Plus.
 
-    name = "gsm_plus"
-    metrics: tuple[str, ...] = ("exact_match",)
+    Answers are marked as those of GSM8K are. A question without an answer must be declined.
+    """
 
-    def __init__(self, chat_template: bool = True, prompt_suffix: str = "") -> None:
-        """``prompt_suffix`` is appended to every question as it stands."""
-        self.chat_template = chat_template
-        self.prompt_suffix = prompt_suffix
+    kind: Literal["gsm_plus"] = "gsm_plus"
+
+    @property
+    def default_new_tokens(self) -> int:
+        """See ``Task``."""
+        return 512
 
     def example(self, record: Mapping[str, object], number: int, source: str) -> Example:
-        """``record`` of GSM-Plus, or of GSM8K to train on, which has no field that is GSM-Plus's own.
+        """A GSM-Plus ``record`` as an example, or a GSM8K ``record`` (for training), which lacks GSM-Plus's own fields.
 
-        Raises ``DataError`` with ``source``, the line ``number`` and the field where one is missing, or where
-        a solution has neither a number nor "None" to mark by.
+        Raises ``DataError`` with ``source``, the line ``number`` and the field if a field is missing, or if a
+        solution has neither a number nor "None" to mark by.
         """
         if "perturbation_type" not in record:
             _refuse_own_fields(record, number, source)
@@ -102,12 +105,12 @@ def declines(completion: str) -> bool:
 
 
 def _before_next_question(completion: str) -> str:
-    """What a model says before it goes on with a question of its own; the public evaluation cuts there too."""
+    """``completion`` up to where the model adds another question. The public evaluation cuts there too."""
     return completion.lstrip().partition("\nQuestion:")[0]
 
 
 def _says_none(text: str) -> bool:
-    """Whether the last ``####`` that is followed by a number or by "None" is followed by "None"."""
+    """Whether "None" follows the last of all ``####`` that are followed by a number or by "None"."""
     plain = _plain(text)
     marks = list(_MARKED_NONE.finditer(plain))
     if marks:

@@ -3,32 +3,32 @@
 import re
 from fractions import Fraction
 
-# A minus behind a word or a bracket subtracts: it is no sign of the number that follows.
+# A minus after a word or a bracket means subtraction, so it is not the sign of the number that follows.
 _SIGN = r"(?:(?<![\w)])-)?"
 _DECIMAL = r"(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
-# 7/2 and 3 1/2, yet no part of a date such as 3/4/2024.
+# Matches 7/2 and 3 1/2, but no part of a date such as 3/4/2024.
 _RATIO = r"(?:(?<![\d/])(?:\d+ )?\d+/\d+(?![\d/]|\.\d))"
 _NUMBER = rf"{_SIGN}(?:{_RATIO}|{_DECIMAL})"
 _ANY_NUMBER = re.compile(_NUMBER, re.ASCII)
-# What stands behind a mark: space and emphasis, which may run over line ends, then the rest of the line.
+# The text after a ``####`` mark: space and emphasis, which may run over line ends, then the rest of the line.
 _MARKED = re.compile(r"#{4,}([\s*_`]*)((?:(?!####)[^\n])*)")
 _EQUALS = re.compile(rf"=\s*({_NUMBER})", re.ASCII)
-# Markdown headings have the same mark: "#### Step 1: the price of 3 apples".
+# Markdown headings begin with the same mark: "#### Step 1: the price of 3 apples".
 _HEADING = re.compile(r"(?:step|part|case|example|method|problem)\W*\d|question\b", re.ASCII | re.IGNORECASE)
 _LATEX_RATIO = re.compile(r"\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}", re.ASCII)
 _LATEX_SPACING = re.compile(r"\{,\}|\\[!,]")
 _DECORATION = re.compile(r"\*\*|\\(?:boxed|text|mathrm)\s*\{")
 MAX_DIGITS = 1000
-"""A longer one is a model that repeats itself, and no number."""
+"""The largest number of digits in a number. More digits come from a model that repeats itself, and are ignored."""
 _SYMBOLS = str.maketrans({"$": "", "€": "", "£": "", "\u2212": "-", "\u2044": "/"})
 
 
 def final_number(text: str, *, last: bool = False) -> Fraction | None:
-    """The final number of ``text``; ``None`` if there is none.
+    """The final number of ``text``, or ``None`` if ``text`` has no number.
 
-    It is the ``marked_number``, else the last number of the text. Thousands separators, currency, units,
-    percent signs, emphasis and a trailing full stop do not count; a fraction is its value. A fraction over 0 is
-    no number.
+    The final number is the ``marked_number`` if there is one, and otherwise the last number of the text. Thousands
+    separators, currency, units, percent signs, emphasis and a trailing full stop do not count. A fraction counts as
+    its value. A fraction with the denominator 0 is no number.
 
     >>> final_number("So she has 3 bags.\\n#### $1,200.50")
     Fraction(2401, 2)
@@ -44,29 +44,30 @@ def final_number(text: str, *, last: bool = False) -> Fraction | None:
 
 
 def marked_number(text: str, *, last: bool = False) -> Fraction | None:
-    """The number behind a ``####``; ``None`` if there is none.
+    """The number after a ``####`` mark, or ``None`` if no mark has a number.
 
-    Of several it is the first that follows its mark at once, else the first of all; with ``last`` the last.
-    Behind a mark it is the number that follows at once, else what follows the line's last ``=``, else the first
-    number of the line, whatever stands before it. Headings such as ``#### Step 1`` do not count.
+    The number of a mark is the number that follows the mark directly; otherwise the number after the last ``=`` of
+    the line; otherwise the first number of the line. Headings such as ``#### Step 1`` do not count. If several marks
+    have a number, the first number that follows its mark directly is taken, and otherwise the first number of all.
+    With ``last``, the number of the last mark is taken.
     """
     marked = _marked(_plain(text), last)
     return _value(marked) if marked is not None else None
 
 
 def _marked(plain: str, last: bool) -> str | None:
-    """The number behind a mark that counts, as it is written."""
+    """The number of the mark that ``marked_number`` takes, as the text writes it."""
     found = [
         number for gap, line in _MARKED.findall(plain) if (number := _behind_mark(gap, line)) is not None
     ]
     if not found:
         return None
-    # Of several that are as good, max takes the first.
+    # Among equally good numbers, max takes the first.
     return (found[-1] if last else max(found, key=lambda number: number[0]))[1]
 
 
 def _behind_mark(gap: str, line: str) -> tuple[bool, str] | None:
-    """Whether a number follows the mark at once, and the one that counts."""
+    """Whether a number follows the mark directly, and the number that counts for this mark."""
     at_once = _ANY_NUMBER.match(line)
     if at_once is not None:
         return True, at_once[0]
@@ -77,7 +78,7 @@ def _behind_mark(gap: str, line: str) -> tuple[bool, str] | None:
 
 
 def _plain(text: str) -> str:
-    """``text`` without what stands around numbers and inside of them."""
+    """``text`` without the characters that may stand around and inside numbers, such as currency and separators."""
     ratios = _LATEX_RATIO.sub(r"\1/\2", text)
     return _DECORATION.sub(" ", _LATEX_SPACING.sub("", ratios)).translate(_SYMBOLS)
 

@@ -1,6 +1,6 @@
-"""ROUGE-1, ROUGE-2 and ROUGE-L: F1, with Porter's stemmer, by Google's ``rouge-score``.
+"""ROUGE-1, ROUGE-2 and ROUGE-L: F1 with Porter's stemmer, computed by Google's ``rouge-score``.
 
-Against several references the mean is taken, as ROUGE-1.5.5 does by default, not the best.
+With several references the mean of the scores is taken, as ROUGE-1.5.5 does by default, and not the best score.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ METRICS = ("rougeL", "rouge1", "rouge2")
 
 
 class Rouge:
-    """Compares texts by their words of the letters a-z and digits: what ``rouge-score`` does not read is no word."""
+    """Compares texts by their words of the letters a-z and digits. ``rouge-score`` reads no other words."""
 
     def __init__(self) -> None:
-        # Its import takes most of a second, which only those who summarise need to pay.
+        # The import takes most of a second, so that only tasks that use ROUGE should wait for it.
         from rouge_score.rouge_scorer import RougeScorer
         from rouge_score.tokenizers import DefaultTokenizer
 
@@ -24,10 +24,10 @@ class Rouge:
         self._scorer = RougeScorer(list(METRICS), tokenizer=self._tokenizer)
 
     def mark(self, completion: str, references: Sequence[str]) -> Marks:
-        """F1 by the metric's name, the mean over ``references``.
+        """F1 by the metric's name, each the mean over ``references``.
 
-        Raises ``UnmarkedError`` for a reference without a word: in another script than the Latin one every
-        completion would get 0.
+        Raises ``UnmarkedError`` for a reference without words. Otherwise a reference in a script other than Latin
+        would give every completion 0.
         """
         for reference in references:
             if not self._tokenizer.tokenize(reference):

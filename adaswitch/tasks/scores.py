@@ -12,18 +12,18 @@ MAIN_SPLIT, ALL_SPLITS = "eval", "all"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one completion came to; a prompt may have several."""
+    """The outcome of one completion. A prompt may have several completions."""
 
     split: str
     number: int
     """The prompt's number in its split."""
     marks: Mapping[str, float] | None
-    """By the metric's name; None if it could not be marked."""
+    """The marks by the metric's name; None if the completion could not be marked."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % confidence interval, and how it was made."""
+    """A 95 % confidence interval, and the method that computed it."""
 
     low: float
     high: float
@@ -32,23 +32,23 @@ class Interval:
 
 @dataclass(frozen=True)
 class Score:
-    """One metric in one split."""
+    """The score of one metric in one split."""
 
     split: str
-    """``eval`` or ``all`` for the whole, else a part of it or a harder split."""
+    """``eval`` or ``all`` for all held-out prompts; otherwise a part of them, or a harder split."""
     metric: str
     value: float | None
-    """The mean over prompts of the mean over a prompt's completions; None if none could be marked."""
+    """The mean over prompts of the mean over each prompt's completions; None if no completion could be marked."""
     interval: Interval | None
-    """None for fewer than two prompts."""
+    """The confidence interval of ``value``; None for fewer than two prompts."""
     n: int
-    """Prompts with a marked completion."""
+    """The number of prompts with a marked completion."""
     unmarked: int
-    """Completions that could not be marked; they are in no mean."""
+    """The number of completions that could not be marked, which do not count in ``value``."""
 
 
 def describe(split: str, metric: str, value: float | None, n: int, unmarked: int = 0) -> str:
-    """A score in words: ``exact match 42.0% of 500``, with the split where it is not the whole."""
+    """A score in words: ``exact match 42.0% of 500``, with the split's name unless it is ``eval`` or ``all``."""
     name = metric.replace("_", " ")
     if split not in (MAIN_SPLIT, ALL_SPLITS):
         name = f"{split}: {name}"
@@ -57,9 +57,10 @@ def describe(split: str, metric: str, value: float | None, n: int, unmarked: int
 
 
 def scores(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[Score]:
-    """A ``Score`` for each split and metric, the one that stands for the whole first.
+    """A ``Score`` for each split and metric. The split that stands for the whole comes first.
 
-    Where no split is called ``eval``, as if the splits are kinds of question, one over all of them is added.
+    If no split is called ``eval``, for example because the splits are kinds of question, a split over all of them is
+    added.
     """
     splits = {outcome.split: None for outcome in outcomes}
     groups: dict[str, Sequence[Outcome]] = {}
@@ -87,20 +88,20 @@ def _score(split: str, metric: str, outcomes: Sequence[Outcome]) -> Score:
 
 
 def wilson(num_right: int, n: int) -> Interval | None:
-    """Wilson's score interval of a share (Wilson 1927): for marks of 0 and 1, one completion a prompt."""
+    """Wilson's score interval of a share (Wilson 1927), for marks of 0 and 1 with one completion per prompt."""
     if n < 2:
         return None
     share = num_right / n
     centre = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
     half = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n)) / (1 + Z_95**2 / n)
-    # At a share of 0 or 1 the bound is the share itself, but for rounding.
+    # At a share of 0 or 1 the bound equals the share itself, apart from rounding.
     return Interval(max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)), "Wilson")
 
 
 def over_prompts(means: Sequence[float]) -> Interval | None:
-    """The normal interval of the mean of ``means``, each of which is one prompt's own, cut to [0, 1].
+    """The normal interval of the mean of ``means``, cut to [0, 1]. Each of ``means`` is the mean of one prompt.
 
-    A prompt's completions are alike, so that it counts once however many they are.
+    Completions of the same prompt are alike, so a prompt counts once, no matter how many completions it has.
     """
     if len(means) < 2:
         return None
@@ -109,10 +110,10 @@ def over_prompts(means: Sequence[float]) -> Interval | None:
 
 
 def mean_per_token(sums: Iterable[tuple[float, int]]) -> tuple[float, Interval | None]:
-    """The mean over all tokens, and its interval over prompts, from each prompt's ``(sum, tokens)``.
+    """The mean over all tokens, and its interval over prompts, from the ``(sum, tokens)`` of each prompt.
 
-    The mean is a ratio of two sums that both vary with the prompts: the interval is that of a ratio estimator,
-    by its linearisation (Cochran 1977, section 6.4). Raises ``ValueError`` where there is no token.
+    The mean is a ratio of two sums that both vary with the prompts. So the interval is that of a ratio estimator, by
+    its linearisation (Cochran 1977, section 6.4). Raises ``ValueError`` if there are no tokens.
     """
     pairs = list(sums)
     total, num_tokens = sum(value for value, _ in pairs), sum(count for _, count in pairs)

@@ -1,10 +1,10 @@
-"""Clients of a teacher: of our own service, or of any vLLM server; and of several that serve the same one."""
+"""Clients of a teacher: of our own service or of any vLLM server, and of several servers of the same teacher."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from adaswitch.config import RunConfig
+    from adaswitch.config.run import RunConfig
     from adaswitch.teachers.native import TeacherClient
     from adaswitch.teachers.openai import OpenAIClient
 
@@ -14,9 +14,9 @@ def connect_teacher(
 ) -> "TeacherClient | OpenAIClient":
     """The client that a run's settings ask for.
 
-    Raises ``UserError`` for an address that nobody could have, or a student without a tokenizer.
+    Raises ``UserError`` if the address is not valid, or if the student has no tokenizer.
     """
-    # Here, so that those who only ask whether a teacher is ready import neither torch nor transformers.
+    # Imported here, so that a program that only asks whether a teacher is ready need not import torch.
     from adaswitch.data.models import load_tokenizer
     from adaswitch.teachers.native import TeacherClient
     from adaswitch.teachers.openai import OpenAIClient

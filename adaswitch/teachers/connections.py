@@ -12,18 +12,18 @@ from adaswitch.errors import ConfigError
 from adaswitch.teachers.replicas import ReplicaTransport
 
 Transport = httpx.AsyncBaseTransport
-"""What carries a client's requests; tests hand in one that ends in the same process."""
+"""What carries a client's requests. Tests pass a transport that calls the service in the same process."""
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):
-    """The whole of each answer over ``inner`` within ``timeout_s``; httpx's own limits are for each piece of it."""
+    """Limits each whole answer over ``inner`` to ``timeout_s``; httpx's own limits are for each piece of an answer."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, timeout_s: float) -> None:
         self._inner = inner
         self._timeout_s = timeout_s
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The answer, read. Raises ``httpx.ReadTimeout``."""
+        """The answer, with its whole body. Raises ``httpx.ReadTimeout`` if that takes too long."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._inner.handle_async_request(request)
@@ -38,22 +38,22 @@ class BoundedTransport(httpx.AsyncBaseTransport):
 
 
 def all_urls(config: TeacherConfig) -> list[str]:
-    """The addresses of the teacher."""
+    """All addresses of the teacher: ``url``, then ``replicas``."""
     return [config.url, *config.replicas]
 
 
 def http_client(
     config: TeacherConfig, transport: httpx.AsyncBaseTransport | None = None
 ) -> httpx.AsyncClient:
-    """The connections that ``config`` describes. The key comes from the environment variable that it names.
+    """The HTTP client that ``config`` describes. The key comes from the environment variable that ``config`` names.
 
-    Raises ``ConfigError`` for an address that nobody could have, and for a key that no header can hold.
+    Raises ``ConfigError`` for an address that is not valid, and for a key that no HTTP header can hold.
     """
     urls = all_urls(config)
     for url in urls:
         _check_url(url)
-    # No bound: httpcore counts a connection whose request was cancelled too early for ever (its issue 1093), and a
-    # pool that is full of those answers nobody. Who asks sends few requests at once, and the service bounds them.
+    # No limit: if a request is cancelled too early, httpcore counts its connection for ever (its issue 1093), and a
+    # pool full of such connections sends nothing. Clients send few requests at once, and the service limits them.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     bounded = BoundedTransport(
         transport or httpx.AsyncHTTPTransport(limits=limits),
@@ -68,7 +68,7 @@ def http_client(
 
 
 def _headers(config: TeacherConfig) -> dict[str, str]:
-    """Of every request: the key, the form of answers, and when nobody will wait for one any more."""
+    """The headers of every request: the key, the form of answers, and the seconds after which the client gives up."""
     headers = {"Accept": safetensors_type(config.logprobs), "Content-Type": JSON_TYPE}
     if config.api == "native":
         headers[TIMEOUT_HEADER] = f"{config.request_timeout_s:g}"

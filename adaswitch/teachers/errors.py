@@ -1,4 +1,4 @@
-"""What a failure of the teacher's means: which exception it is, whether to ask again, whether it is lost."""
+"""What a failure of a teacher means: which exception to raise, whether to ask again, whether the teacher is lost."""
 
 import math
 
@@ -15,29 +15,29 @@ from adaswitch.errors import (
 )
 
 UNKNOWN = "unknown"
-"""The code of a body that is not our service's."""
+"""The error code of an answer whose body does not come from our service."""
 LOST_CODES = {"engine_lost", "not_ready", "draining"}
 RETRYABLE_STATUSES = {408, 429, 502, 503, 504}
 
 
 def is_retryable(failure: httpx.Response | Exception) -> bool:
-    """Whether the same request may succeed later: nobody there, overloaded, draining, cut off."""
+    """Whether the same request may succeed later: no teacher was reached, or it was overloaded, draining, cut off."""
     if isinstance(failure, httpx.Response):
-        # Not-a-numbers would come again.
+        # The same request would give the same NaN again.
         return failure.status_code in RETRYABLE_STATUSES and detail_of(failure).code != "non_finite"
     return isinstance(failure, TeacherUnavailableError | httpx.TransportError)
 
 
 def is_lost(response: httpx.Response) -> bool:
-    """Whether nothing can be asked of who answers so, for a while; not: whether it failed on this one request."""
+    """Whether the teacher that sent ``response`` cannot work for a while, and did not just fail on this one request."""
     if response.status_code not in (502, 503):
         return False
-    # Without a code of ours it is a proxy, or another server, that says so.
+    # If the code is not ours, a proxy or another kind of server has answered.
     return detail_of(response).code in LOST_CODES | {UNKNOWN}
 
 
 def detail_of(response: httpx.Response) -> ErrorDetail:
-    """What the error body says, or the first words of a body that is not our service's."""
+    """What the error body says, or the first words of a body that does not come from our service."""
     try:
         return ErrorBody.model_validate_json(response.content).error
     except ValidationError:
@@ -66,7 +66,7 @@ def error_of(response: httpx.Response) -> TeacherError | NonFiniteError:
 
 
 def retry_after_s(response: httpx.Response) -> float | None:
-    """The seconds that Retry-After asks for; its other form, a date, is not used by the service."""
+    """The seconds that the header Retry-After asks for, or None. The service never sends its other form, a date."""
     try:
         wished_s = float(response.headers["Retry-After"])
     except (KeyError, ValueError):

@@ -36,7 +36,7 @@ class TeacherClient(PersistentClient):
         replicas: Sequence[str] = (),
         logprobs: LogprobsDtype = "float32",
     ) -> None:
-        """``logprobs`` is the type in which log-probabilities come."""
+        """``logprobs`` is the number type of the log-probabilities in answers."""
         super().__init__(http, max_wait_s, say, replicas=replicas)
         self._max_sum = MAX_SUM[logprobs]
 
@@ -47,7 +47,7 @@ class TeacherClient(PersistentClient):
         transport: httpx.AsyncBaseTransport | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> "TeacherClient":
-        """The client that ``config`` describes. Raises ``ConfigError`` for an address that nobody could have."""
+        """The client that ``config`` describes. Raises ``ConfigError`` as ``http_client`` does."""
         http = http_client(config, transport)
         return cls(http, config.max_wait_s, say, all_urls(config), config.logprobs)
 
@@ -60,14 +60,14 @@ class TeacherClient(PersistentClient):
             raise TeacherProtocolError(f"{url} is not a teacher's: {finding}") from error
 
     async def wait_until_ready(self, timeout_s: float, on_wait: Callable[[str], None]) -> None:
-        """Return once ``/readyz`` says 200. Raises ``TeacherUnavailableError`` after ``timeout_s``.
+        """Return once ``/readyz`` answers 200. Raises ``TeacherUnavailableError`` after ``timeout_s`` seconds.
 
-        ``on_wait`` gets a line whenever what is waited for changes.
+        ``on_wait`` is called with a line whenever the reason for waiting changes.
         """
         await self._wait_until_answered("/readyz", timeout_s, on_wait)
 
     async def score(self, sequences: list[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
-        """``POST /v1/score``: ``len - start + 1`` rows a sequence."""
+        """``POST /v1/score``: ``len - start + 1`` rows for each sequence."""
         info = await self.model_info()
         body = ScoreRequest(sequences=sequences, top_k=top_k)
         answers = await self._ask("/v1/score", body, len(sequences))
@@ -78,7 +78,7 @@ class TeacherClient(PersistentClient):
         return answers
 
     async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
-        """``POST /v1/generate``: one row a new token."""
+        """``POST /v1/generate``: one row for each new token."""
         info = await self.model_info()
         answers = await self._ask("/v1/generate", request, len(request.prompts))
         for prompt, answer in zip(request.prompts, answers, strict=True):
@@ -93,7 +93,7 @@ class TeacherClient(PersistentClient):
 
     async def _ask(self, path: str, body: BaseModel, num_sequences: int) -> list[SequenceAnswer]:
         content = body.model_dump_json().encode()
-        # The same at every try, so that the service's log shows them as one.
+        # Every try has the same id, so that the service's log shows all tries as one request.
         headers = {REQUEST_ID_HEADER: uuid.uuid4().hex}
         response = await self._persist(lambda: self._ask_once("POST", path, content, headers))
         answers = answers_from_safetensors(response.content)

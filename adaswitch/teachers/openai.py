@@ -1,9 +1,9 @@
-"""A stock vLLM server as the teacher, over its OpenAI-compatible routes: the same answers, as JSON.
+"""The client of a stock vLLM server as the teacher, over OpenAI-compatible routes: the same answers, as JSON.
 
-``/v1/completions`` takes token ids and gives log-probabilities of the prompt's tokens (``prompt_logprobs``) and of
-those it writes (``logprobs``), natural logs of the raw model at temperature 1. Each is looked up by its token id;
-one that is missing is an error. Such a server has no fingerprint of its tokenizer: it is asked to spell some of
-the student's tokens instead.
+``/v1/completions`` takes token ids, and gives the log-probabilities of the prompt's tokens (``prompt_logprobs``) and of
+the tokens that the server writes (``logprobs``): natural logs of the raw model at temperature 1. The client looks each
+log-probability up by its token id; a missing one is an error. A vLLM server has no fingerprint of its tokenizer, so
+the client asks the server to spell some of the student's tokens instead.
 """
 
 import asyncio
@@ -34,30 +34,30 @@ from adaswitch.teachers.replicas import REPLICA
 
 MAX_REQUEST_TOKENS = 65_536
 NUM_SPELT = 256
-"""Tokens that both sides are asked to spell, spread over the vocabulary."""
+"""Number of tokens, spread over the vocabulary, that teacher and student must spell alike."""
 IMPOSSIBLE = -9999.0
-"""What vLLM sends for minus infinity, which is no JSON."""
+"""The number that vLLM sends for minus infinity, which JSON does not have."""
 PLAIN_SAMPLING = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
-"""Or the server would take these from the model folder's generation settings."""
+"""Sent with every prompt, or the server would take these settings from the model folder's generation settings."""
 TOKEN_PREFIX = "token_id:"
 JSON_ANSWER = {"Accept": JSON_TYPE}
 
 Row = list[tuple[int, float]]
-"""Candidates with their log-probabilities, falling."""
+"""Candidates (token ids) with their log-probabilities, the most likely first."""
 
 
 class Tokenizer(Protocol):
-    """What is needed of the student's tokenizer."""
+    """What the client needs of the student's tokenizer."""
 
     def get_vocab(self) -> dict[str, int]:
-        """Token text to id."""
+        """The vocabulary: the id of each token's text."""
 
     def decode(self, token_ids: list[int]) -> str | list[str]:
         """The text of tokens."""
 
 
 class OpenAIClient(PersistentClient):
-    """Answers as ``TeacherClient`` does."""
+    """Asks a vLLM server, and gives the same answers as ``TeacherClient``."""
 
     _model_path = "/v1/models"
 
@@ -70,7 +70,7 @@ class OpenAIClient(PersistentClient):
         say: Callable[[str], None] = lambda line: None,
         replicas: Sequence[str] = (),
     ) -> None:
-        """``tokenizer`` is the student's; ``model`` the name on the server, None for the first that it lists."""
+        """``tokenizer`` is the student's. ``model`` is the teacher's name on the server; None is the first listed."""
         super().__init__(http, max_wait_s, say, replicas=replicas)
         self._tokenizer = tokenizer
         self._model = model
@@ -83,16 +83,16 @@ class OpenAIClient(PersistentClient):
         transport: httpx.AsyncBaseTransport | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> "OpenAIClient":
-        """The client that ``config`` describes; ``tokenizer`` is the student's. Raises ``ConfigError``."""
+        """The client that ``config`` describes. ``tokenizer`` is the student's. Raises as ``http_client`` does."""
         http = http_client(config, transport)
         return cls(http, tokenizer, config.model, config.max_wait_s, say, all_urls(config))
 
     async def wait_until_ready(self, timeout_s: float, on_wait: Callable[[str], None]) -> None:
-        """Return once ``/health`` says 200. Raises ``TeacherUnavailableError`` after ``timeout_s``."""
+        """Return once ``/health`` answers 200. Raises ``TeacherUnavailableError`` after ``timeout_s`` seconds."""
         await self._wait_until_answered("/health", timeout_s, on_wait)
 
     async def _info_of(self, response: httpx.Response) -> ModelInfo:
-        """Raises ``ModelError`` unless the server spells tokens as the student does."""
+        """Raises ``ModelError`` unless the server has the model, and spells tokens as the student's tokenizer does."""
         url = self._origin(response)
         listed = _document(response, url + self._model_path).get("data", [])
         entry = next((entry for entry in listed if self._model in (None, entry["id"])), None)
@@ -127,7 +127,7 @@ class OpenAIClient(PersistentClient):
                 )
 
     async def score(self, sequences: list[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
-        """Every sequence's rows from its start on: the prompt's log-probabilities, and those of what comes next."""
+        """The rows of each sequence from its ``start`` on: those of the prompt, and the row of the token after it."""
         info = await self.model_info()
         k = info.vocab_size if top_k == -1 else top_k
         body = {
@@ -143,7 +143,7 @@ class OpenAIClient(PersistentClient):
         return answers
 
     async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
-        """A request for each prompt, as each has a seed and a length of its own."""
+        """Send one request for each prompt, as each prompt has its own seed and length."""
         return list(await asyncio.gather(*(self._continue(prompt, request) for prompt in request.prompts)))
 
     async def _continue(self, prompt: GeneratePrompt, request: GenerateRequest) -> SequenceAnswer:
@@ -174,7 +174,7 @@ class OpenAIClient(PersistentClient):
         settings = {
             "model": self._model,
             "logprobs": k,
-            "ignore_eos": True,  # what ends a completion is said by stop_token_ids alone
+            "ignore_eos": True,  # only stop_token_ids may end a completion
             "return_token_ids": True,
             "return_tokens_as_token_ids": True,
         }
@@ -195,7 +195,7 @@ class OpenAIClient(PersistentClient):
 
     async def _json(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
         content = json.dumps(body).encode()
-        # The same at every try, so that the server's log shows them as one.
+        # Every try has the same id, so that the server's log shows all tries as one request.
         headers = {**JSON_ANSWER, REQUEST_ID_HEADER: uuid.uuid4().hex}
         response = await self._persist(lambda: self._ask_once("POST", path, content, headers))
         return _document(response, self._origin(response) + path)
@@ -255,7 +255,7 @@ def _answer(
     k: int,
     finish_reason: Any = None,  # noqa: ANN401 - as the server sends it, and checked
 ) -> SequenceAnswer:
-    """``token_ids`` looked up in their own ``tables``, and the k most likely of every one of ``rows``."""
+    """The log-probability of each of ``token_ids``, from its table in ``tables``, and the k most likely of each row."""
     logprobs = []
     for token, table in zip(token_ids, tables, strict=True):
         if token not in table:
@@ -275,7 +275,7 @@ def _answer(
 
 
 def _most_likely(row: Mapping[int, float], k: int) -> Row:
-    """A row has its k most likely tokens, and the one at its place where that is none of them."""
+    """The k most likely tokens of ``row``, which has one more entry if the token at its position is none of them."""
     if len(row) < k:
         raise TeacherProtocolError(f"{k} log-probabilities a row asked, {len(row)} came")
     return sorted(row.items(), key=lambda entry: (-entry[1], entry[0]))[:k]

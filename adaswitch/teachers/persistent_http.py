@@ -1,6 +1,6 @@
-"""HTTP towards a teacher, whatever its routes: asking again with patience, and one answer to what is served.
+"""What every client of a teacher does, whatever the routes: repeats failed requests, and asks once what is served.
 
-Requests are safe to repeat: a score depends on its tokens alone, and what is generated on its seed.
+Requests are safe to repeat: a score depends only on its tokens, and a continuation only on its prompt and seed.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0
 READY_POLL_S = 0.5
 SAY_EVERY_S = 10.0
-"""While no teacher answers: how often that is said."""
+"""Seconds between two messages while no teacher answers."""
 
 T = TypeVar("T")
 
 
 class PersistentClient(ABC):
-    """Asks one teacher, or several of the same. ``say`` gets a line while there is no answer and it waits."""
+    """Asks one teacher, or several replicas of it. ``say`` gets a line now and then while there is no answer."""
 
     _model_path: str
-    """Where a teacher says what it serves."""
+    """The route at which a teacher says what it serves."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class PersistentClient(ABC):
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         replicas: Sequence[str] = (),
     ) -> None:
-        """``replicas`` are all addresses of the teacher; where there are several, each has to serve the same."""
+        """``replicas`` are all addresses of the teacher. If there are several, all must serve the same model."""
         self._http = http
         self._max_wait_s = max_wait_s
         self._say = say
@@ -63,9 +63,9 @@ class PersistentClient(ABC):
         return str(self._http.base_url).rstrip("/")
 
     async def _wait_until_answered(self, path: str, timeout_s: float, on_wait: Callable[[str], None]) -> None:
-        """Return once ``path`` says 200. Raises ``TeacherUnavailableError`` after ``timeout_s``.
+        """Return once ``path`` answers 200. Raises ``TeacherUnavailableError`` after ``timeout_s`` seconds.
 
-        ``on_wait`` gets a line whenever what is waited for changes.
+        ``on_wait`` is called with a line whenever the reason for waiting changes.
         """
         deadline_s = time.monotonic() + timeout_s
         said = ""
@@ -84,7 +84,7 @@ class PersistentClient(ABC):
             await self._sleep(READY_POLL_S)
 
     async def model_info(self) -> ModelInfo:
-        """What is served, asked once. Raises ``ModelError`` where two replicas do not serve the same."""
+        """What the teacher serves, asked only once. Raises ``ModelError`` if two replicas serve different models."""
         if self._info is None:
             info, url = await self._persist(lambda: self._look(None))
             await self._sameness.compare_all(info, url)
@@ -93,10 +93,10 @@ class PersistentClient(ABC):
 
     @abstractmethod
     async def _info_of(self, response: httpx.Response) -> ModelInfo:
-        """What is served by whom ``response`` is of, the answer to ``_model_path``. Each question is asked once."""
+        """What the teacher that sent ``response``, from ``_model_path``, serves. No failed request is repeated."""
 
     async def _look(self, replica: str | None) -> tuple[ModelInfo, str]:
-        """What one teacher serves, and its address: ``replica``, or any."""
+        """What the teacher at ``replica`` serves, or any teacher if that is None; and this teacher's address."""
         response = await self._send("GET", self._model_path, replica=replica)
         return await self._info_of(response), self._origin(response)
 
@@ -112,7 +112,7 @@ class PersistentClient(ABC):
         headers: Mapping[str, str] | None = None,
         replica: str | None = None,
     ) -> httpx.Response:
-        """One try, at ``replica`` or at any. Raises ``AdaSwitchError`` for every answer that is not a 2xx."""
+        """Try once, at ``replica``, or at any if that is None. Raises ``AdaSwitchError`` unless the answer is a 2xx."""
         extensions = {} if replica is None else {REPLICA: replica}
         try:
             response = await self._http.request(
@@ -129,7 +129,7 @@ class PersistentClient(ABC):
     async def _ask_once(
         self, method: str, path: str, content: bytes | None, headers: Mapping[str, str]
     ) -> httpx.Response:
-        """One try for an answer that counts. A replica's first does only if it serves what the others do."""
+        """Try once. A replica's first answer counts only if the replica serves the same model as the others."""
         response = await self._send(method, path, content, headers)
         url = self._origin(response)
         if self._sameness.is_open(url):
@@ -137,7 +137,7 @@ class PersistentClient(ABC):
         return response
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try until it works, for at most ``max_wait_s``, with a capped exponential back-off and jitter."""
+        """Repeat ``attempt`` until it works, for ``max_wait_s`` at most, with capped exponential back-off, jittered."""
         started_s = said_s = time.monotonic()
         backoff_s = FIRST_BACKOFF_S
         while True:
@@ -163,8 +163,8 @@ class PersistentClient(ABC):
 
 
 def _pause_s(error: Exception, backoff_s: float, left_s: float) -> float:
-    """Between half and all of the back-off, no less than the service asked for, no more than is left."""
+    """Seconds to wait: half to all of the back-off, but at least what the service asked for, and at most ``left_s``."""
     wished_s = getattr(error, "retry_after_s", None) or 0.0
-    # Not for secrecy: so that many students do not come back at once.
+    # Random so that many students do not come back at once; no secret depends on the number.
     jittered_s = backoff_s * random.uniform(0.5, 1.0)
     return max(0.0, min(max(wished_s, jittered_s), left_s))

@@ -1,4 +1,4 @@
-"""Whether a teacher service is ready, for whoever has just started one. Imports nothing that takes long."""
+"""Asks whether a teacher service is ready, for a program that has just started one. Imports nothing slow."""
 
 import httpx
 

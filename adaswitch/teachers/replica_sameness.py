@@ -1,4 +1,4 @@
-"""Whether all replicas of a teacher serve the same. Who does not answer at the start is asked when it first does."""
+"""Checks that all replicas serve the same model. A replica that is silent at the start is checked once it answers."""
 
 import asyncio
 import contextlib
@@ -9,20 +9,20 @@ from adaswitch.contract.wire import ModelInfo
 from adaswitch.errors import ModelError, TeacherRejectedError, TeacherUnavailableError
 
 FIRST_LOOK_S = 10.0
-"""How long, at the start, each replica is waited for to say what it serves."""
+"""Seconds that each replica has, at the start, to say what it serves."""
 
 
 class ReplicaSameness:
-    """Which of ``replicas``, all addresses of a teacher, have said what they serve; with one there is no question."""
+    """Knows which of ``replicas``, the addresses of a teacher, are still to be checked; a single address is not."""
 
     def __init__(
         self, replicas: Sequence[str], look: Callable[[str], Awaitable[tuple[ModelInfo, str]]]
     ) -> None:
-        """``look`` asks one of them what it serves, and may raise ``TeacherError``."""
+        """``look`` asks one replica what it serves, and may raise ``TeacherError``."""
         self._look = look
         self._open = set(replicas) if len(replicas) > 1 else set()
         self._informant = ""
-        """Who the others are compared with, for messages."""
+        """The address of the replica that the others are compared with, for messages."""
         self._looking = asyncio.Lock()
 
     def is_open(self, url: str) -> bool:
@@ -30,12 +30,15 @@ class ReplicaSameness:
         return url in self._open
 
     async def compare_all(self, info: ModelInfo, informant: str) -> None:
-        """With what ``informant`` says. Raises ``ModelError``; those that do not answer now stay open."""
+        """Compare all replicas with ``info``, which ``informant`` serves. Raises ``ModelError`` if one differs.
+
+        Replicas that do not answer now are still to be checked.
+        """
         self._informant = informant
         self._open.discard(informant)
 
         async def compare(url: str) -> None:
-            """One of them; who does not answer in time is no fault."""
+            """Compare one replica. It is no error if the replica does not answer in time."""
             with contextlib.suppress(TeacherUnavailableError, TimeoutError):
                 async with asyncio.timeout(FIRST_LOOK_S):
                     await self._compare(url, info)
@@ -46,7 +49,7 @@ class ReplicaSameness:
                 raise result
 
     async def require(self, url: str, info: ModelInfo) -> None:
-        """Raises ``ModelError`` unless the replica at ``url`` serves what ``info`` says. It is asked once."""
+        """Raises ``ModelError`` unless the replica at ``url`` serves what ``info`` says. Each replica is asked once."""
         async with self._looking:
             if url in self._open:
                 await self._compare(url, info)
@@ -67,5 +70,5 @@ class ReplicaSameness:
 
 
 def _identity(info: ModelInfo) -> tuple[str, int, str]:
-    """What replicas have in common. Of the model's name that is the last part: folders differ between machines."""
+    """What replicas must have in common. Only the last part of a model's name counts: folders differ by machine."""
     return PurePosixPath(info.model).name, info.vocab_size, info.tokenizer_sha256[:12]

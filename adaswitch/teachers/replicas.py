@@ -1,9 +1,10 @@
 """Several addresses of one teacher behind a single client: a transport of httpx that picks one for each request.
 
-A request goes to the replica with the least work under way. One that is lost (it does not answer, its engine is
-gone, it drains) is left out for a while that grows with every loss, and taken back as soon as it answers again; the
-request goes to the next one at once. So it does from one that is full, which stays. What a replica says of the
-request itself is passed on. Only if none can work does the client see the failure, and waits.
+A request goes to the replica with the least work under way. A replica that is lost (it does not answer, its engine
+is gone, or it drains) is left out for a while that grows with every loss, and is taken back as soon as it answers
+again; the request goes to the next replica at once. If a replica is full, the request goes to the next replica too,
+but the full replica is not left out. Any other answer is passed on to the client. Only if no replica can work does
+the client see the failure, and waits.
 """
 
 import time
@@ -17,26 +18,26 @@ from adaswitch.teachers.errors import is_lost, retry_after_s
 FIRST_ABSENCE_S = 0.5
 LONGEST_ABSENCE_S = 15.0
 REPLICA = "adaswitch.replica"
-"""An extension of a request: the address that it is for, and no other; of an answer: the one that it is from."""
+"""Key of an httpx extension. In a request: the only address that may answer. In an answer: the address it is from."""
 TOO_MANY_REQUESTS = 429
 
 
 class Replica:
-    """One address, and what is known of it."""
+    """One address of the teacher, and what is known of the replica there."""
 
     def __init__(self, url: str) -> None:
         self.name = url
         self.url = httpx.URL(url)
         self.work = 0
-        """Bytes of the requests under way: their tokens, near enough."""
+        """Bytes of the requests under way, a good enough measure of their tokens."""
         self.back_at_s = 0.0
-        """It is left out until then."""
+        """The replica is left out until this time, in seconds."""
         self.num_losses = 0
         self._absence_s = FIRST_ABSENCE_S
 
     @asynccontextmanager
     async def working(self, amount: int) -> AsyncIterator[None]:
-        """``amount`` of work is under way there."""
+        """Count ``amount`` of work as under way inside the ``with`` block."""
         self.work += amount
         try:
             yield
@@ -44,9 +45,10 @@ class Replica:
             self.work -= amount
 
     def leave_out(self, now_s: float, num_losses: int, wished_s: float | None = None) -> None:
-        """It is lost: for twice as long as the last time, and no less than it ``wished_s`` itself.
+        """Leave the lost replica out, for twice as long as the last time, and at least ``wished_s`` seconds.
 
-        ``num_losses`` is the count when it was asked: what was under way together is lost together, and counts once.
+        ``num_losses`` is the number of losses when the request was sent: requests that were under way together are
+        lost together, and count as one loss.
         """
         if num_losses != self.num_losses:
             return
@@ -55,13 +57,16 @@ class Replica:
         self._absence_s = min(2 * self._absence_s, LONGEST_ABSENCE_S)
 
     def take_back(self, num_losses: int) -> None:
-        """It answers what it was asked after ``num_losses``: nothing, if it was lost since."""
+        """Take the replica back, as it has answered a request that was sent after ``num_losses`` losses.
+
+        If the replica was lost again since then, the answer says nothing, and the replica stays left out.
+        """
         if num_losses == self.num_losses:
             self.back_at_s, self._absence_s = 0.0, FIRST_ABSENCE_S
 
 
 class ReplicaTransport(httpx.AsyncBaseTransport):
-    """Sends each request, made for the first of ``urls``, to one of them over ``inner``."""
+    """Sends each request over ``inner`` to one of ``urls``. Requests come in addressed to the first of ``urls``."""
 
     def __init__(
         self,
@@ -81,7 +86,7 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
         turn = self._in_turn(request.extensions.get(REPLICA))
         for replica, num_losses in [(replica, replica.num_losses) for replica in turn]:
             if replica.num_losses != num_losses:
-                continue  # lost while this request was elsewhere
+                continue  # the replica was lost while this request was at another
             try:
                 response = await self._ask(replica, request)
             except httpx.TransportError as error:
@@ -102,13 +107,16 @@ class ReplicaTransport(httpx.AsyncBaseTransport):
     async def _ask(self, replica: Replica, request: httpx.Request) -> httpx.Response:
         async with replica.working(len(await request.aread()) + 1):
             response = await self._inner.handle_async_request(self._addressed(request, replica.url))
-            # Read within: until its answer is here, the work is under way.
+            # The body is read here, as the work is under way until the whole answer has arrived.
             await response.aread()
         response.extensions[REPLICA] = replica.name
         return response
 
     def _in_turn(self, only: str | None) -> list[Replica]:
-        """Those that are there by their work; if there is none, the one that is due first. Or ``only`` one."""
+        """The replicas to try in turn: ``only`` that one, if it is given; else those not left out, least work first.
+
+        If all are left out, the replica that comes back first.
+        """
         if only is not None:
             return [replica for replica in self.replicas if replica.name == only][:1]
         now_s = self._clock()

@@ -1,4 +1,4 @@
-"""One call of many sequences as several requests, each within the limits that the teacher names."""
+"""Splits a call with many sequences into several requests, each within the limits that the teacher names."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def generate_parts(
 def _split(
     items: Sequence[Item], size_of: Callable[[Item], Size], top_k: int, info: ModelInfo
 ) -> list[list[Item]]:
-    """One that is too large by itself goes alone: the service says what is wrong with it."""
+    """``items`` in order, as parts. An item that is too large goes alone: the service says what is wrong with it."""
     parts: list[list[Item]] = []
     num_tokens = num_rows = 0
     for item in items:

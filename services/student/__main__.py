@@ -41,13 +41,14 @@ def _serve_one_run(config: Path, overrides: list[str], here: bool) -> None:
     settings = load_config(config, overrides)
 
     from adaswitch.cluster import actors
-    from adaswitch.config import ReplayPolicyConfig
     from adaswitch.errors import ConfigError
+    from adaswitch.method.policies.replay import Replay
     from adaswitch.runs.recorded import resolve_config
     from services.student.service import StudentService
 
-    if isinstance(settings.policy, ReplayPolicyConfig):
+    if isinstance(settings.policy, Replay):
         raise ConfigError("policy.kind: replay needs no students: start the trainer alone")
+    settings.policy.check()
     settings = resolve_config(settings)
     actors.connect(settings.ray, show_actor_logs=True)
     should_stop = StopRequest().install()
@@ -62,7 +63,7 @@ def _serve_one_run(config: Path, overrides: list[str], here: bool) -> None:
 def _serve_all_runs(overrides: list[str], here: bool, ready_file: Path | None) -> None:
     """Until a signal, which ends it well: there is nothing that it would have to complete."""
     from adaswitch.cluster import actors
-    from adaswitch.config import RayConfig
+    from adaswitch.config.cluster import RayConfig
     from adaswitch.errors import ConfigError, EnvironmentProblem
     from services.student.host import RayRuns, StudentHost
 

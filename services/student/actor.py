@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from adaswitch.cluster.rollout_queue import Lease
 from adaswitch.cluster.weight_board import PublishedWeights
-from adaswitch.config import RunConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import QueueClosedError, StaleAttemptError, cause_of
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ class RayWeights:
 class RaySource:
     """A ``Source`` over the run's queue and weight board."""
 
-    def __init__(self, queue: Any, board: Any, student: str, settings: str | None) -> None:  # noqa: ANN401
-        """Ray's handles, the student's name, and the settings that it was found by, if it was."""
+    def __init__(self, queue: Any, board: Any, student: str, terms: str | None) -> None:  # noqa: ANN401
+        """Ray's handles, the student's name, and the terms of the run (``OpenRun.terms``) if it was found."""
         self._queue = queue
         self._board = board
         self._student = student
-        self._settings = settings
+        self._terms = terms
 
     async def stay_known(self) -> None:
         """Give signs of life until cancelled, or until the run is over."""
@@ -69,7 +69,7 @@ class RaySource:
 
     async def lease(self, max_prompts: int, wait_s: float) -> Lease | None:
         """See ``RolloutQueue.lease``."""
-        leased = self._queue.lease.remote(self._student, max_prompts, wait_s, self._settings)
+        leased = self._queue.lease.remote(self._student, max_prompts, wait_s, self._terms)
         lease: Lease | None = await _unless_gone(leased)
         return lease
 
@@ -108,12 +108,23 @@ class StudentActor:
         return await roll_out(self._config, self._source)
 
 
-def start_actor(config: RunConfig, source: RaySource, node: str | None) -> Any:  # noqa: ANN401 - a Ray handle
-    """One actor, on ``node``, or on whichever has most room."""
-    options = {
+def start_actor(
+    config: RunConfig,
+    source: RaySource,
+    node: str | None,
+    working_dir: str = "",
+) -> Any:  # noqa: ANN401 - a Ray handle
+    """One actor, on ``node``, or on whichever has most room.
+
+    With ``working_dir`` the actor works in the folder that the trainer's job was handed in with: so the file of a
+    user's own policy travels to it.
+    """
+    options: dict[str, object] = {
         "num_cpus": config.student.num_threads,
         "num_gpus": config.student.num_gpus_per_actor,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False) if node else "SPREAD",
         "max_concurrency": 16,
     }
+    if working_dir:
+        options["runtime_env"] = {"working_dir": working_dir}
     return ray.remote(StudentActor).options(**options).remote(config, source)

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from adaswitch.config import PolicyConfig, hands_back
 from adaswitch.method.distribution import TopK
-from adaswitch.method.policies import run_policy
+from adaswitch.method.policies.base import Policy
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Chunk, Continuation
+from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Rollout
 from services.student.engines.engine import WriteRequest
 from services.student.lockstep import Kind, Lockstep
@@ -20,12 +20,12 @@ Write = Callable[[Sequence[WriteRequest]], Awaitable[list[Chunk]]]
 class Group:
     """One use: ``await Group(...).roll_out(prompts)``."""
 
-    def __init__(self, write: Write, teacher: TeacherCalls, policy: PolicyConfig, budget: Budget) -> None:
+    def __init__(self, write: Write, teacher: TeacherCalls, policy: Policy, budget: Budget) -> None:
         self._write = Kind("write", write)
         self._score = Kind("score", teacher.score)
         # Guidance that ends a rollout need not be waited for. If the student goes on after it, the others wait:
         # else it would be a matter of timing with whom it writes on, and so would be the last bits of its numbers.
-        self._generate = Kind("generate", teacher.generate, holds_up=hands_back(policy))
+        self._generate = Kind("generate", teacher.generate, holds_up=policy.hands_back)
         self._policy = policy
         self._budget = budget
         self._lockstep = Lockstep(0)
@@ -44,7 +44,7 @@ class Group:
 
     async def _one(self, prompt: Prompt) -> Rollout:
         try:
-            return await run_policy(self._policy, prompt, self, self, self._budget)
+            return await roll_out(self._policy, prompt, self, self, self._budget)
         finally:
             self._lockstep.leave()
 

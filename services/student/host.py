@@ -12,7 +12,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from adaswitch.cluster import actors
 from adaswitch.cluster.rollout_queue import OpenRun
-from adaswitch.config import parse_config
+from adaswitch.config.parsing import parse_config
 from adaswitch.errors import AdaSwitchError, ConfigError
 from services.student.service import ANSWER_WAIT_S, OVER, StudentService
 
@@ -58,7 +58,7 @@ class StudentHost:
             serving_now = self._serving.get(name)
             if serving_now is not None:
                 # A trainer that was started again goes on with the same students, unless it wants others.
-                serving_now.stopped |= run.settings != serving_now.run.settings
+                serving_now.stopped |= run.terms != serving_now.run.terms
             elif self._ended.get(name) != run.attempt:
                 self._begin(name, run)
 
@@ -119,4 +119,4 @@ class RayRuns:
             with contextlib.suppress(RayActorError, GetTimeoutError):
                 ray.get(queue.fail.remote(message), timeout=ANSWER_WAIT_S)
             raise ConfigError(message) from None
-        return StudentService(config, queue, board, should_stop, self._node, run.settings).run()
+        return StudentService(config, queue, board, should_stop, self._node, run.terms, run.working_dir).run()

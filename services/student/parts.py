@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from adaswitch.config import RunConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.contract.wire import ModelInfo
 from adaswitch.data.models import check_teacher, load_tokenizer, max_positions, stop_token_ids
 from services.student.engines.transformers_engine import Sampling, TransformersEngine

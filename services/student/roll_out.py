@@ -5,7 +5,7 @@ from typing import Protocol
 
 import torch
 
-from adaswitch.config import RunConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.contract.wire import ModelInfo
 from adaswitch.teachers import connect_teacher
 from services.student.parts import build_student

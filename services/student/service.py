@@ -14,7 +14,7 @@ from ray.exceptions import (
     RayError,
 )
 
-from adaswitch.config import RunConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import AdaSwitchError, EnvironmentProblem, cause_of
 from services.student.actor import RaySource, start_actor
 
@@ -36,18 +36,21 @@ class StudentService:
         board: Any,  # noqa: ANN401
         should_stop: Callable[[], bool],
         node: str | None = None,
-        settings: str | None = None,
+        terms: str | None = None,
+        working_dir: str = "",
     ) -> None:
         """``node`` is the only one that actors may be on, Ray's id of it; None spreads them over the cluster.
 
-        ``settings`` are what the run was found by: actors take no prompts of one that goes on with others.
+        ``terms`` are the run's, if it was found (``OpenRun.terms``): actors take no prompts of one with others.
+        ``working_dir`` is where actors find a user's own policy, if it is not where this process looks for it.
         """
         self._config = config
         self._queue = queue
         self._board = board
         self._should_stop = should_stop
         self._node = node
-        self._settings = settings
+        self._terms = terms
+        self._working_dir = working_dir
         self._num_started = 0
         self._names: dict[Any, str] = {}  # by the actor's pending call
         self._actors: dict[str, Any] = {}
@@ -72,8 +75,8 @@ class StudentService:
         # A name is one student's life: none is ever used again, by whoever serves the run next.
         name = f"{self._config.name}-{uuid.uuid4().hex[:8]}"
         self._num_started += 1
-        source = RaySource(self._queue, self._board, name, self._settings)
-        actor = start_actor(self._config, source, self._node)
+        source = RaySource(self._queue, self._board, name, self._terms)
+        actor = start_actor(self._config, source, self._node, self._working_dir)
         self._actors[name] = actor
         self._names[actor.run.remote()] = name
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from adaswitch.config import TeacherConfig
+from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from adaswitch.errors import ModelError, TeacherProtocolError
 from adaswitch.method.distribution import TopK

@@ -13,10 +13,11 @@ from typing import Protocol, TypeVar
 from torch import Tensor
 
 from adaswitch.cluster.rollout_queue import Lease
-from adaswitch.config import PolicyConfig, StudentConfig
+from adaswitch.config.student import StudentConfig
 from adaswitch.contract.rollout_codec import encode_rollouts
 from adaswitch.data.models import check_lengths
 from adaswitch.errors import QueueClosedError, StaleAttemptError
+from adaswitch.method.policies.base import Policy
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Chunk
 from services.student.engines.engine import StudentEngine, WriteRequest
@@ -64,7 +65,7 @@ class StudentWorker:
         engine: StudentEngine,
         teacher: TeacherCalls,
         config: StudentConfig,
-        policy: PolicyConfig,
+        policy: Policy,
         stop_token_ids: Sequence[int],
         max_tokens: int,
     ) -> None:

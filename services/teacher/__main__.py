@@ -13,7 +13,7 @@ from adaswitch.processes.entry import one_line_errors
 if TYPE_CHECKING:
     import socket
 
-    from adaswitch.config import TeacherServiceConfig
+    from adaswitch.config.teacher import TeacherServiceConfig
     from services.teacher.http.keys import KeyRing
 
 EXAMPLES = """\
@@ -23,15 +23,16 @@ Examples:
   python -m services.teacher --config configs/demo.yaml teacher.serve.port=9000
   curl -s localhost:8000/v1/score -d '{"sequences": [{"token_ids": [1, 5, 7], "start": 1}], "top_k": 3}'
 
-Every setting of teacher.serve can be given with --config; options on the command line win.
-With ADASWITCH_API_KEY in the environment (several: with commas), or --api-keys-file (one a line, read again on
-SIGHUP), clients must send one of the keys as their bearer key.
+A --config file can give every setting of teacher.serve; an option on the command line overrides the file.
+If the environment variable ADASWITCH_API_KEY is set (several keys are separated by commas), or --api-keys-file is
+given (one key a line; SIGHUP makes the service read the file again), clients must send one of the keys as their
+bearer key.
 """
 KEY_VARIABLE = "ADASWITCH_API_KEY"
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line. What was not given is not in the result."""
+    """Parse the command line. The result has no attribute for an option that was not given."""
     parser = argparse.ArgumentParser(
         prog="python -m services.teacher",
         description="Serve a language model as the teacher: its log-probabilities and its own continuations.",
@@ -39,39 +40,74 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="overrides of --config")
-    parser.add_argument("--config", metavar="FILE", help="a run's configuration; teacher.serve is taken")
-    parser.add_argument("--model", metavar="DIR", help="Hugging Face model folder, or a name on the hub")
-    parser.add_argument("--engine", choices=["vllm", "transformers"], help="what runs the model (vllm)")
-    parser.add_argument("--host", help="address to bind (127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port to bind (8000)")
     parser.add_argument(
-        "--dtype", choices=["auto", "float32", "bfloat16", "float16"], help="auto is the model folder's own"
+        "overrides", nargs="*", metavar="key.path=value", help="settings that override the --config file"
     )
-    parser.add_argument("--max-model-len", type=int, metavar="N", help="longest sequence in tokens")
-    parser.add_argument("--max-top-k", type=int, metavar="N", help="most log-probabilities a row (256)")
     parser.add_argument(
-        "--kv-block-size", type=int, metavar="N", help="tokens in a block of vLLM's prefix cache (vLLM's own)"
+        "--config", metavar="FILE", help="a run's configuration; only its teacher.serve is used"
     )
-    parser.add_argument("--num-threads", type=int, metavar="N", help="threads of the engine on CPU (1)")
     parser.add_argument(
-        "--drain-timeout-s", type=float, metavar="S", help="what requests may take after SIGTERM (30)"
+        "--model", metavar="DIR", help="a Hugging Face model folder, or a model's name on the hub"
     )
-    parser.add_argument("--api-keys-file", metavar="FILE", help="bearer keys, one a line")
-    parser.add_argument("--no-access-log", dest="access_log", action="store_false", help="no line a request")
-    parser.add_argument("--insecure", action="store_true", help="bind beyond loopback without a key")
+    parser.add_argument(
+        "--engine", choices=["vllm", "transformers"], help="the library that runs the model (default: vllm)"
+    )
+    parser.add_argument("--host", help="address to bind (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to bind (default: 8000)")
+    parser.add_argument(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        help="number type of the model; auto is the type that the model folder names (default: auto)",
+    )
+    parser.add_argument(
+        "--max-model-len",
+        type=int,
+        metavar="N",
+        help="longest sequence in tokens (default: what the model takes)",
+    )
+    parser.add_argument(
+        "--max-top-k",
+        type=int,
+        metavar="N",
+        help="most log-probabilities in one distribution (default: 256)",
+    )
+    parser.add_argument(
+        "--kv-block-size",
+        type=int,
+        metavar="N",
+        help="number of tokens in a block of vLLM's prefix cache (default: vLLM's own)",
+    )
+    parser.add_argument(
+        "--num-threads",
+        type=int,
+        metavar="N",
+        help="number of threads that the engine uses on a CPU (default: 1)",
+    )
+    parser.add_argument(
+        "--drain-timeout-s",
+        type=float,
+        metavar="S",
+        help="seconds that running requests may still take after SIGTERM (default: 30)",
+    )
+    parser.add_argument("--api-keys-file", metavar="FILE", help="a file of bearer keys, one key a line")
+    parser.add_argument(
+        "--no-access-log", dest="access_log", action="store_false", help="do not log a line for each request"
+    )
+    parser.add_argument(
+        "--insecure", action="store_true", help="let other machines reach the service without a key"
+    )
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the service. Raises ``SystemExit`` with the exit code of what went wrong."""
+    """Run the service. Raises ``SystemExit`` with the exit code that belongs to the error."""
     options = parse_arguments(arguments)
     with one_line_errors():
         _run(options)
 
 
 def _run(options: argparse.Namespace) -> None:
-    """All that can be checked before anything heavy is imported, then the service."""
+    """Check everything that can be checked before a heavy import, then run the service."""
     from adaswitch.contract.keys import split_keys
     from adaswitch.data.model_folder import check_model_folder
     from services.teacher.engines.vllm.environment import check_vllm_installed, set_environment
@@ -91,10 +127,11 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _config(options: argparse.Namespace) -> "TeacherServiceConfig":
-    """``teacher.serve`` of ``--config``, if given, with the options over it."""
+    """The settings: ``teacher.serve`` of the ``--config`` file, if one is given, overridden by the options."""
     from pydantic import ValidationError
 
-    from adaswitch.config import TeacherServiceConfig, describe
+    from adaswitch.config.parsing import describe
+    from adaswitch.config.teacher import TeacherServiceConfig
     from adaswitch.runs.config_files import load_config
 
     given = vars(options)
@@ -130,7 +167,7 @@ def _serve(config: "TeacherServiceConfig", keys: "KeyRing", bound: "socket.socke
     finally:
         end_descendants()
     if is_starting():
-        # The thread that loads cannot be stopped, and the interpreter must not be taken down around it.
+        # The thread that loads the model cannot be stopped, and the interpreter must not shut down under it.
         os._exit(0)
 
 

@@ -20,17 +20,20 @@ from services.teacher.http.protocol import ConnectionLimits, guarded
 
 KEEP_ALIVE_S = 75
 OTHER_FILES = 64
-"""Of the process: libraries, the engine's sockets, logs."""
+"""File descriptors that are kept free for everything but clients: libraries, the engine's sockets, logs."""
 GRACE_S = 2
-"""For connections that are left after draining: those whose request never came to its end."""
+"""Seconds, after draining, for connections that are still open because their request never arrived completely."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that leaves signals alone: it would refuse connections at once instead of answering 503."""
+    """A uvicorn server without signal handlers.
+
+    uvicorn's own handlers would refuse new connections at once, while this service shall still answer them with 503.
+    """
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Captures none."""
+        """Do nothing: ``serve`` handles the signals."""
         yield
 
 
@@ -41,9 +44,10 @@ async def serve(
     keys: KeyRing,
     say: Callable[[str], None],
 ) -> None:
-    """Serve until a signal; SIGHUP reads the file of keys again.
+    """Serve until SIGTERM or SIGINT. On SIGHUP, read the file of keys again.
 
-    Raises why the engine did not start, or ``EngineLostError`` once it has died.
+    Raises the ``AdaSwitchError`` that kept the engine from starting. Raises ``EngineLostError`` if the start failed
+    for any other reason, or if the running engine has died.
     """
     start_s = time.perf_counter()
     service: Service = app.state.service
@@ -82,7 +86,7 @@ async def serve(
 
 
 def _connection_limits(config: TeacherServiceConfig) -> ConnectionLimits:
-    """With some of the files that the process may open left for everything else."""
+    """The limits for connections, which leave ``OTHER_FILES`` of the process's file descriptors free."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return ConnectionLimits(
         max(1, min(config.max_connections, allowed - OTHER_FILES)), config.header_timeout_s
@@ -114,7 +118,7 @@ def _reload(keys: KeyRing, say: Callable[[str], None]) -> None:
 
 
 async def _first(*events: asyncio.Event, timeout_s: float | None = None) -> bool:
-    """Whether one of ``events`` came in time."""
+    """Wait for any of ``events``. Returns whether one of them was set within ``timeout_s``."""
     waiting = [asyncio.create_task(event.wait()) for event in events]
     done, _ = await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from adaswitch.commands.teacher_doctor import check_teacher
-from adaswitch.config import RunConfig, TeacherConfig
+from adaswitch.config.run import RunConfig
+from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from adaswitch.data.models import load_tokenizer
 from adaswitch.runs.config_files import load_config

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from adaswitch.config import TeacherConfig
+from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.wire import ScoreSequence, SequenceAnswer, answers_from_json
 from adaswitch.teachers.native import TeacherClient
 from tests.teacher_models import Reference, assert_rows, assert_token_logprobs, make_model

@@ -1,4 +1,4 @@
-"""The engines that a teacher is served by. ← To add one, write its module here and name it in ``make_engine``."""
+"""The engines that can run a teacher. ← To add an engine, write its module here and name it in ``make_engine``."""
 
 from typing import TYPE_CHECKING
 

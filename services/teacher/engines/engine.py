@@ -1,4 +1,4 @@
-"""What the app needs of an engine, whatever runs the model."""
+"""The interface of an engine: what the REST app needs from it, whichever library runs the model."""
 
 import asyncio
 import threading
@@ -15,11 +15,11 @@ _START_THREAD = "engine-start"
 
 
 class EngineLostError(AdaSwitchError):
-    """The engine has died; nothing that is sent to it will be answered."""
+    """The engine has died: it will not answer any request."""
 
 
 class EngineFaultError(AdaSwitchError):
-    """The engine failed on one request, and lives."""
+    """The engine failed on one request, but still runs."""
 
 
 class RequestRefusedError(AdaSwitchError):
@@ -27,15 +27,16 @@ class RequestRefusedError(AdaSwitchError):
 
 
 class TeacherEngine(Protocol):
-    """A model that scores and writes. ``info`` and the answers are there once ``start`` has returned.
+    """A model that scores sequences and continues prompts. It can be asked once ``start`` has returned.
 
-    A ``top_k`` is 0 .. ``info.max_top_k``: the app has resolved -1 and checked every limit. Cancelling a call
-    frees its place. A NaN or an infinity is a ``NonFiniteError``, never part of an answer.
+    ``top_k`` is always in 0 .. ``info.max_top_k``: before it calls, the app has resolved -1 and checked every limit.
+    Cancelling a call frees what the call takes of the engine. If a log-probability is a NaN or an infinity, the call
+    raises ``NonFiniteError``: such a number is never part of an answer.
     """
 
     @property
     def info(self) -> ModelInfo:
-        """What is served."""
+        """The model that is served, and its limits."""
         ...
 
     @property
@@ -44,23 +45,23 @@ class TeacherEngine(Protocol):
         ...
 
     def why_lost(self) -> str | None:
-        """What a dead engine said of its end, if it said anything."""
+        """The error message that a dead engine left; None if it left none."""
         ...
 
     async def start(self) -> None:
-        """Load the model. Raises ``UserError`` where the model or the machine is at fault."""
+        """Load the model. Raises ``UserError`` if the model or the machine is the cause of a failure."""
         ...
 
     async def score(self, sequences: Sequence[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
-        """One answer a sequence, in order."""
+        """One answer for each sequence, in the same order."""
         ...
 
     async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
-        """One answer a prompt, in order."""
+        """One answer for each prompt, in the same order."""
         ...
 
     async def close(self) -> None:
-        """End everything that ``start`` began, finished or not."""
+        """End everything that ``start`` began, even if the start has not finished."""
         ...
 
     def metrics_text(self) -> str:
@@ -69,14 +70,14 @@ class TeacherEngine(Protocol):
 
 
 def check_finite(answer: SequenceAnswer) -> SequenceAnswer:
-    """``answer``, or a ``NonFiniteError``."""
+    """Return ``answer``. Raises ``NonFiniteError`` if one of its log-probabilities is a NaN or an infinity."""
     if not (np.isfinite(answer.token_logprobs).all() and np.isfinite(answer.top_logprobs).all()):
         raise NonFiniteError("the model gave a log-probability that is not finite")
     return answer
 
 
 async def all_or_none(calls: Iterable[Coroutine[None, None, T]]) -> list[T]:
-    """The results of ``calls``, run at once and in order. The first failure ends the others and is raised."""
+    """Run all ``calls`` at once. Returns their results in order; the first failure cancels the rest and is raised."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         return list(await asyncio.gather(*tasks))
@@ -87,7 +88,7 @@ async def all_or_none(calls: Iterable[Coroutine[None, None, T]]) -> list[T]:
 
 
 async def in_daemon_thread(function: Callable[[], T]) -> T:
-    """``function()`` in a thread that does not hold up the end of the process, as a pool's thread would."""
+    """Run ``function`` in a daemon thread: unlike a pool's thread, it does not delay the end of the process."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -105,7 +106,7 @@ async def in_daemon_thread(function: Callable[[], T]) -> T:
             result = function()
         except Exception as error:
             failure = error
-        # The loop may be gone by now: then nobody waits for the result.
+        # If the event loop is closed by now, nobody waits for the result.
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result, failure)
 
@@ -114,5 +115,5 @@ async def in_daemon_thread(function: Callable[[], T]) -> T:
 
 
 def is_starting() -> bool:
-    """Whether a function of ``in_daemon_thread`` still runs, waited for or not."""
+    """Whether a function that ``in_daemon_thread`` was given still runs, even if nobody waits for it any more."""
     return any(thread.name == _START_THREAD for thread in threading.enumerate())

@@ -1,4 +1,4 @@
-"""What a model folder says of itself, read before any engine loads it."""
+"""Reads a model's sizes, number type and tokenizer from its folder, before any engine loads the weights."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """``vocab_size`` counts the tokens; an embedding may have more rows, which are padding and no tokens."""
+    """What a model folder says about its model.
+
+    ``vocab_size`` is the number of tokens. The embedding may have more rows than that; the extra rows are padding.
+    """
 
     vocab_size: int
     num_embedding_rows: int
@@ -22,7 +25,11 @@ class ModelFacts:
 
 
 def read_model_folder(config: TeacherServiceConfig) -> ModelFacts:
-    """What ``config.model`` is, cut to what ``config`` allows. Raises ``ModelError``."""
+    """The facts about ``config.model``, with the length and the number type that ``config`` asks for, if it does.
+
+    Raises ``ModelError`` if the folder cannot be read, if its tokenizer and its model do not belong together, or if
+    ``config`` asks for longer sequences than the model takes.
+    """
     from transformers import AutoConfig
 
     from adaswitch.contract.fingerprint import tokenizer_sha256
@@ -45,7 +52,7 @@ def read_model_folder(config: TeacherServiceConfig) -> ModelFacts:
 def _dtype(asked_for: str, stored: object) -> str:
     if asked_for != "auto":
         return asked_for
-    # As in "torch.bfloat16". A folder that names none was saved in float32.
+    # ``stored`` reads like "torch.bfloat16". A folder that names no type was saved in float32.
     return str(stored or "float32").removeprefix("torch.")
 
 

@@ -1,8 +1,8 @@
-"""The teacher on transformers: for light installs and tests, and as the reference for vLLM.
+"""The teacher on transformers: for light installs and tests, and as the reference for the vLLM engine.
 
-Each request is one batch of its own in one worker thread, so that the same request gets the same bits,
-whatever else goes on. Rows of the whole vocabulary are there for ``MAX_LOGITS`` numbers at a time: of a longer
-sequence or continuation the top k are kept, piece by piece.
+Each request is computed by itself in one worker thread, never in a batch with another request, so that the same
+request gets the same bits whatever other requests there are. At most ``MAX_LOGITS`` logits are computed at a time:
+a longer sequence or continuation is computed piece by piece, and only the top k of each piece are kept.
 
 Shapes: b sequences, n positions, V tokens in the vocabulary, V' rows of the embedding, k candidates.
 """
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_LOGITS = 2**26
-"""Rows times V' of one forward pass of scoring, or of one piece of a continuation: 256 MiB in float32,
-of which there are two at a time."""
+"""Most logits (rows times V') of one forward pass of scoring, or of one piece of a continuation. They take 256 MiB in
+float32, and two tensors of this size are in memory at a time."""
 MAX_DRAWN = 2**22
-"""Rows times V that tokens are drawn from at once, since drawing takes several copies in float64."""
+"""Most log-probabilities (rows times V) that tokens are drawn from in one call: drawing makes several copies of them
+in float64."""
 
 
 class Abandoned(Exception):
@@ -47,7 +48,7 @@ class Abandoned(Exception):
 
 
 class TransformersEngine:
-    """See ``TeacherEngine``."""
+    """A ``TeacherEngine`` that runs the model with transformers, in this process."""
 
     def __init__(self, config: TeacherServiceConfig) -> None:
         self._config = config
@@ -59,7 +60,7 @@ class TransformersEngine:
 
     @property
     def info(self) -> ModelInfo:
-        """What is served."""
+        """The model that is served, and its limits."""
         if self._info is None:
             raise EngineLostError("the engine has not started")
         return self._info
@@ -70,7 +71,7 @@ class TransformersEngine:
         return self._model is not None
 
     def why_lost(self) -> None:
-        """It lives in this process, and ends with it."""
+        """Always None: the engine is part of this process and cannot die alone."""
 
     async def start(self) -> None:
         """Load the model."""
@@ -93,11 +94,11 @@ class TransformersEngine:
         self._info = model_info(self._config, facts)
 
     async def score(self, sequences: Sequence[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
-        """All sequences in groups that fit ``MAX_LOGITS``."""
+        """Score all sequences, in groups whose logits fit ``MAX_LOGITS``."""
         return await self._in_worker(lambda abandoned: self._score(sequences, top_k, abandoned))
 
     async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
-        """All prompts as one batch."""
+        """Continue all prompts, as one batch."""
         return await self._in_worker(lambda abandoned: self._generate(request, abandoned))
 
     async def _in_worker(self, work: Callable[[threading.Event], T]) -> T:
@@ -120,10 +121,10 @@ class TransformersEngine:
     def _slices(
         self, group: Sequence[ScoreSequence], top_k: int, abandoned: threading.Event
     ) -> Iterator[list[SequenceAnswer]]:
-        """A part of each one's answer, then the next part of each.
+        """Yields the first part of every sequence's answer, then the next part of every answer, and so on.
 
-        Of a sequence too long for one forward pass each slice goes on from the keys and values of those before
-        it, so that every token is fed once, and the model itself makes its logits of its hidden states.
+        If the group is too long for one forward pass, each slice continues from the keys and values of the slices
+        before it. So every token is fed once, and the logits always come from the model's own forward pass.
         """
         from transformers import DynamicCache
 
@@ -137,7 +138,7 @@ class TransformersEngine:
             if abandoned.is_set():
                 raise Abandoned
             end = min(column + num_columns, width)
-            # Under no name: the next slice would be made beside it.
+            # The log-probabilities get no variable, which would keep them in memory while the next slice is computed.
             yield [
                 _scored_part(sequence, column, rows, top_k)
                 for sequence, rows in zip(
@@ -147,7 +148,7 @@ class TransformersEngine:
             num_fed = end
 
     def _forward(self, token_ids: Tensor, num_kept: int, cache: "DynamicCache | None") -> Tensor:
-        """The log-probabilities ``[b, num_kept, V]`` after the last of ``token_ids [b, n]``."""
+        """The log-probabilities ``[b, num_kept, V]`` after each of the last ``num_kept`` of ``token_ids [b, n]``."""
         if self._model is None:
             raise EngineLostError("the engine is closed")
         output = self._model(
@@ -169,7 +170,7 @@ class TransformersEngine:
     def _write_on(
         self, unfinished: Sequence["_Writing"], request: GenerateRequest, abandoned: threading.Event
     ) -> None:
-        """As many tokens of each as may have their whole rows at once."""
+        """Continue each of ``unfinished`` by as many tokens as ``MAX_LOGITS`` allows whole rows for."""
         if self._decoder is None:
             raise EngineLostError("the engine is closed")
         num_rows = max(1, MAX_LOGITS // (len(unfinished) * self._row_size))
@@ -183,12 +184,12 @@ class TransformersEngine:
             one.parts.append(_part(new.token_ids, new.logprobs, request.top_k))
 
     async def close(self) -> None:
-        """Give up the model; what is being computed is abandoned at its next step."""
+        """Let go of the model. A request that is being computed stops at its next step."""
         self._model = self._decoder = None
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def metrics_text(self) -> str:
-        """There are none."""
+        """Always empty: this engine has no metrics of its own."""
         return ""
 
 
@@ -196,7 +197,7 @@ class _Writing:
     """One prompt's continuation so far, in ``parts``."""
 
     def __init__(self, prompt: GeneratePrompt, num_positions: int) -> None:
-        """``num_positions`` is how many tokens are drawn, those included that are thrown away behind the last."""
+        """``num_positions`` counts all draws, also those after this continuation's end, which are thrown away."""
         self.draft = Draft(list(prompt.token_ids))
         self.stop_token_ids = frozenset(prompt.stop_token_ids)
         self.parts: list[SequenceAnswer] = []
@@ -210,14 +211,14 @@ class _Writing:
 
     @property
     def finish_reason(self) -> FinishReason | None:
-        """What ended it, if it has ended."""
+        """Why the continuation has ended; None if it goes on."""
         if self._num_written and self.draft.token_ids[-1] in self.stop_token_ids:
             return "stop"
         return None if self.num_left else "length"
 
     @property
     def uniforms(self) -> Tensor:
-        """The numbers that the next tokens are drawn with."""
+        """The uniform random numbers that the next tokens are drawn with."""
         return self._uniforms[self._num_written :]
 
     @property
@@ -228,7 +229,7 @@ class _Writing:
 def _chooser(
     writing: Sequence[_Writing], request: GenerateRequest, abandoned: threading.Event
 ) -> Callable[[Tensor, int], Tensor]:
-    """What draws the next tokens of ``writing``, as ``Decoder.write`` takes it."""
+    """The function that draws the next tokens of ``writing``, in the form that ``Decoder.write`` expects."""
     uniforms = torch.stack([one.uniforms for one in writing])
 
     def choose(logprobs: Tensor, position: int) -> Tensor:
@@ -247,7 +248,7 @@ def _chooser(
 
 
 def _groups(sequences: Sequence[ScoreSequence], row_size: int) -> list[list[ScoreSequence]]:
-    """``sequences`` in order; the padded logits of a group of several number at most ``MAX_LOGITS``."""
+    """``sequences`` in order, as groups. A group of several has at most ``MAX_LOGITS`` logits, padding included."""
     groups: list[list[ScoreSequence]] = [[]]
     for sequence in sequences:
         grown = [*groups[-1], sequence]
@@ -265,14 +266,17 @@ def _right_padded(group: Sequence[ScoreSequence]) -> Tensor:
 
 
 def _scored_part(sequence: ScoreSequence, column: int, rows: Tensor, top_k: int) -> SequenceAnswer:
-    """Of the ``rows [n, V]`` after the tokens from ``column`` on, those that ``sequence`` asks for."""
+    """The part of the answer to ``sequence`` that is in ``rows [n, V]``, which follow the tokens from ``column`` on."""
     first = max(sequence.start - 1, column)
     end = min(len(sequence.token_ids), column + len(rows))
     return _part(sequence.token_ids[first + 1 : end + 1], rows[first - column : end - column], top_k)
 
 
 def _part(token_ids: Sequence[int], rows: Tensor, top_k: int) -> SequenceAnswer:
-    """The first of ``rows [n, V]`` at ``token_ids``, and the top k of all."""
+    """The log-probability of each of ``token_ids`` in its row of ``rows [n, V]``, and the top k of all rows.
+
+    There may be more rows than tokens. Raises ``NonFiniteError`` for a NaN or an infinity.
+    """
     wanted = torch.tensor(token_ids, dtype=torch.long)
     top_logprobs, top_ids = rows.topk(top_k, dim=-1)
     return check_finite(
@@ -286,7 +290,7 @@ def _part(token_ids: Sequence[int], rows: Tensor, top_k: int) -> SequenceAnswer:
 
 
 def _joined(parts: Sequence[SequenceAnswer], finish_reason: FinishReason | None) -> SequenceAnswer:
-    """``parts`` one after the other."""
+    """The ``parts`` of one answer, joined in order."""
     return SequenceAnswer(
         token_ids=np.concatenate([part.token_ids for part in parts]),
         token_logprobs=np.concatenate([part.token_logprobs for part in parts]),

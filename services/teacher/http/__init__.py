@@ -1,1 +1,1 @@
-"""The teacher's REST side: routes, keys, limits, errors, metrics. It asks an engine, and knows none by name."""
+"""The teacher's REST side: routes, keys, limits, errors, metrics. It works with any engine and imports none."""

@@ -1,4 +1,4 @@
-"""An answer on its way: in the form that the client accepts, with all that its request holds until it was taken."""
+"""Encodes an answer as the client accepts it, and holds its request's place and memory until the client has it."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,11 +12,11 @@ from adaswitch.contract.wire import JSON_TYPE, SAFETENSORS_TYPE, SequenceAnswer,
 from services.teacher.http.protocol import ABORT
 
 PART_BYTES = 256 * 2**10
-"""Handed to the connection at a time. What follows waits until the client has taken most of it."""
+"""Bytes handed to the connection at a time. The next part waits until the client has taken most of this part."""
 
 
 class HeldAnswer(Response):
-    """A body whose request keeps its place and its memory until the client has taken it, or is cut off."""
+    """A response whose request keeps its place and its memory until the client has the body, or is cut off."""
 
     def __init__(
         self,
@@ -26,14 +26,14 @@ class HeldAnswer(Response):
         timeout_s: float,
         on_cut_off: Callable[[], None] = lambda: None,
     ) -> None:
-        """``held`` is closed at the end. After ``timeout_s`` the connection is dropped, and ``on_cut_off`` called."""
+        """``held`` is closed at the end. After ``timeout_s`` seconds the client is cut off, and ``on_cut_off`` runs."""
         super().__init__(content, media_type=media_type)
         self._held = held
         self._timeout_s = timeout_s
         self._on_cut_off = on_cut_off
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         async with self._held:
             try:
                 async with asyncio.timeout(self._timeout_s):
@@ -41,7 +41,7 @@ class HeldAnswer(Response):
             except TimeoutError:
                 self._on_cut_off()
                 scope.get(ABORT, lambda: None)()
-                # The server learns in the next round of the loop that the connection is gone.
+                # uvicorn learns only in the event loop's next round that the connection is gone.
                 await asyncio.sleep(0)
 
     async def _send(self, send: Send) -> None:
@@ -54,7 +54,7 @@ class HeldAnswer(Response):
 
 
 def encoded(answers: Sequence[SequenceAnswer], request: Request) -> tuple[bytes, str]:
-    """The answers as the client accepts them, and what that is: safetensors where it says so, else JSON."""
+    """The encoded answers and their media type: safetensors if the client's Accept header names it, else JSON."""
     for part in request.headers.get("accept", "").lower().split(","):
         kind, *parameters = (piece.strip() for piece in part.split(";"))
         if kind == SAFETENSORS_TYPE:

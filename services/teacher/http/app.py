@@ -25,13 +25,13 @@ from services.teacher.http.metrics import TeacherMetrics
 from services.teacher.http.observe import ObserveMiddleware
 
 router = APIRouter()
-# For the document: BearerAuthMiddleware is what asks for the key.
+# Only for the OpenAPI document: BearerAuthMiddleware checks the key.
 with_key = [Depends(HTTPBearer(auto_error=False))]
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a request comes to, once it is checked: the engine's part, what that may take, and what counts it."""
+    """A checked request: the call of the engine, the rows and ``top_k`` of its answer, the counter of its tokens."""
 
     start: Callable[[], Coroutine[Any, Any, list[SequenceAnswer]]]
     num_rows: int
@@ -45,9 +45,10 @@ def create_app(
     keys: KeyRing,
     log: Callable[[str], None] = lambda line: None,
 ) -> FastAPI:
-    """The app. Its lifespan starts ``engine`` in the background and ends it; until then it answers 503.
+    """The app. Its lifespan starts ``engine`` in the background, and closes it at the end.
 
-    With ``keys`` every ``/v1`` route wants one of them. ``log`` gets a line a request.
+    Until the engine is ready, requests for it are answered with 503. If there are ``keys``, every ``/v1`` route
+    requires one of them. ``log`` is called with one line for each request.
     """
     metrics = TeacherMetrics()
     service = Service(engine, config, metrics)
@@ -62,7 +63,7 @@ def create_app(
     app.state.service = service
     app.include_router(router)
     install_handlers(app)
-    # The last one added is the outermost.
+    # The middleware that is added last is the outermost.
     app.add_middleware(BearerAuthMiddleware, keys=keys)
     app.add_middleware(ObserveMiddleware, metrics=metrics, log=log)
     return app
@@ -93,7 +94,7 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"model": ErrorBody}})
 async def readyz(request: Request) -> dict[str, str]:
-    """200 once a warm-up score has been answered; 503 before, and while draining."""
+    """200 once the engine has answered a warm-up request; 503 before that, and while the service is draining."""
     _service(request.app).check_ready()
     return {"status": "ready"}
 
@@ -110,7 +111,7 @@ async def metrics(request: Request) -> Response:
     "/v1/model", dependencies=with_key, responses={401: {"model": ErrorBody}, 503: {"model": ErrorBody}}
 )
 async def model(request: Request) -> ModelInfo:
-    """What is served, and its limits."""
+    """The model that is served, and its limits."""
     service = _service(request.app)
     service.check_ready()
     return service.engine.info
@@ -118,7 +119,7 @@ async def model(request: Request) -> ModelInfo:
 
 @router.post("/v1/score", dependencies=with_key, **documented("/v1/score", ScoreRequest))
 async def score(request: Request) -> Response:
-    """The teacher's distributions after given tokens: ``len - start + 1`` rows a sequence."""
+    """The teacher's distributions after given tokens: ``len - start + 1`` rows for each sequence."""
     return await _answered(request, ScoreRequest, _scoring)
 
 
@@ -151,13 +152,13 @@ def _generating(service: Service, request: GenerateRequest) -> Work:
 async def _answered(
     request: Request, schema: type[Schema], work_of: Callable[[Service, Schema], Work]
 ) -> Response:
-    """What the engine says to the request, whose place and memory are held until the client has the answer."""
+    """The engine's answer. The request keeps its place and its memory until the client has the whole answer."""
     service = _service(request.app)
     deadline = Deadline.of(request, service.config.request_timeout_s)
     async with AsyncExitStack() as stay:
         await stay.enter_async_context(service.place())
         with service.reading() as take:
-            # Without a name for the body, which would keep it until the answer is sent.
+            # The body gets no variable, which would keep it in memory until the answer is sent.
             work = work_of(service, parse(schema, await read_body(request, service.config, deadline, take)))
         stay.enter_context(service.memory(work.num_rows, work.top_k))
         answers = await service.run(work.start(), request.receive, deadline)

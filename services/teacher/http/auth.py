@@ -10,14 +10,14 @@ PROTECTED_PREFIX = "/v1/"
 
 
 class BearerAuthMiddleware:
-    """Answers 401 to a ``/v1`` request that carries none of ``keys``. Without keys, all may pass."""
+    """Answers 401 to a ``/v1`` request that carries none of ``keys``. If there are no keys, every request passes."""
 
     def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         self._app = app
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Check one request, and hand it on to the app if it may pass."""
         if scope["type"] == "http" and scope["path"].startswith(PROTECTED_PREFIX) and not self._allows(scope):
             error = ApiError(
                 401,

@@ -1,4 +1,4 @@
-"""The address that the service listens on. Imports nothing that takes long, to fail at once if it must."""
+"""Checks and binds the address that the service listens on. Imports nothing slow, so that a failure comes at once."""
 
 import ipaddress
 import socket
@@ -8,7 +8,7 @@ from adaswitch.errors import EnvironmentProblem
 
 
 def check_binding(config: TeacherServiceConfig, has_keys: bool) -> None:
-    """Raises ``EnvironmentProblem`` where the service would stand open to others."""
+    """Raises ``EnvironmentProblem`` if other machines could reach the service without a key (save if ``insecure``)."""
     if not has_keys and not config.insecure and not _is_loopback(config.host):
         raise EnvironmentProblem(
             f"host: {config.host} can be reached from other machines; set ADASWITCH_API_KEY or "
@@ -26,12 +26,12 @@ def _is_loopback(host: str) -> bool:
 
 
 def bind(config: TeacherServiceConfig) -> socket.socket:
-    """The listening socket. Raises ``EnvironmentProblem`` where the port is occupied."""
+    """The listening socket. Raises ``EnvironmentProblem`` if it cannot listen, as when the port is taken."""
     bound = None
     try:
         family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
-        # asyncio switches Nagle's algorithm off for sockets that name their protocol only: with it every answer
-        # would wait some 40 ms for the client's acknowledgement of its headers.
+        # asyncio switches Nagle's algorithm off only for a socket that names its protocol. With the algorithm on,
+        # the body of every answer would wait some 40 ms, until the client has acknowledged the headers.
         bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((config.host, config.port))

@@ -1,4 +1,4 @@
-"""How long a request may take: the service's own limit, or less where the client asks for less."""
+"""How long a request may take: the service's own limit, or less if the client asks for less."""
 
 import asyncio
 import math
@@ -11,16 +11,19 @@ from services.teacher.http.errors import ApiError, out_of_range
 
 
 class Deadline:
-    """Counts from the request's arrival."""
+    """The time limit of one request, counted from the request's arrival."""
 
     def __init__(self, timeout_s: float) -> None:
-        """``timeout_s`` from now on."""
+        """The deadline is ``timeout_s`` seconds from now."""
         self.timeout_s = timeout_s
         self._end_s = asyncio.get_running_loop().time() + timeout_s
 
     @classmethod
     def of(cls, request: Request, longest_s: float) -> "Deadline":
-        """By the header ``X-Request-Timeout-S``, and no later than ``longest_s``. 422 for what is no time."""
+        """The deadline that the header ``X-Request-Timeout-S`` asks for, at most ``longest_s`` seconds from now.
+
+        Raises a 422 if the header is not a number of seconds above 0.
+        """
         given = request.headers.get(TIMEOUT_HEADER)
         if given is None:
             return cls(longest_s)
@@ -34,10 +37,10 @@ class Deadline:
 
     @property
     def left_s(self) -> float:
-        """Seconds, 0 once it has passed."""
+        """Seconds until the deadline; 0 once it has passed."""
         return max(0.0, self._end_s - asyncio.get_running_loop().time())
 
     def passed(self, headers: Mapping[str, str] | None = None) -> ApiError:
-        """504."""
+        """The error to raise once the deadline has passed: 504."""
         message = f"not answered within {self.timeout_s:g} s"
         return ApiError(504, "deadline_exceeded", message, headers=headers)

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the routes that read their bodies and write their answers themselves."""
+"""Describes, for the OpenAPI document, the routes that read their bodies and write their answers themselves."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ _REFUSALS = (400, 401, 408, 413, 422, 429, 503, 504)
 
 
 def documented(path: str, schema: type[BaseModel]) -> dict[str, Any]:
-    """Options of the route ``path`` whose body is a ``schema``."""
+    """FastAPI's options that describe the route ``path``, whose request body is a ``schema``."""
     here = f"#/paths/{path.replace('/', '~1')}/post/requestBody/content/{JSON_TYPE.replace('/', '~1')}/schema"
     body = schema.model_json_schema(ref_template=here + "/$defs/{model}")
     return {

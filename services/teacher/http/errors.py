@@ -1,4 +1,4 @@
-"""Every answer that is not a 2xx, in the contract's form."""
+"""Puts every error answer, which is any answer that is not a 2xx, into the form of the REST contract."""
 
 import logging
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from services.teacher.engines.engine import EngineFaultError, EngineLostError, R
 logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
-"""What the metrics count a request as whose client hung up; nobody receives it."""
+"""The status under which the metrics count a request whose client hung up. No client receives this status."""
 RETRY_AFTER_S = 1
 MAX_FIELD_CHARACTERS = 200
-"""Of a field's name in an error: clients may make up long ones."""
+"""Most characters of a field's name in an error: clients may make up long names."""
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 class ApiError(Exception):
-    """An error of the contract. ``field`` is the dotted path of what is at fault: ``sequences.0.start``."""
+    """An error of the contract. ``field`` is the dotted path of the field at fault, such as ``sequences.0.start``."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class ApiError(Exception):
         field: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """``code`` is stable, ``message`` is for people."""
+        """``code`` is a stable name for programs; ``message`` is for people."""
         super().__init__(message)
         self.status = status
         self.detail = ErrorDetail(code=code, message=message, field=field)
@@ -62,12 +62,12 @@ def internal() -> ApiError:
 
 
 def out_of_range(field: str, message: str) -> ApiError:
-    """422 for ``field``."""
+    """422: the value of ``field`` is outside of what is allowed."""
     return ApiError(422, "out_of_range", message, field=field)
 
 
 def from_validation(error: ValidationError) -> ApiError:
-    """400 for what is not JSON, else 422 with the first field at fault."""
+    """The error for a body that pydantic refuses: 400 if it is not JSON, else 422 with the first field at fault."""
     finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
     message = finding["msg"].removeprefix("Value error, ")
     if finding["type"] == "json_invalid":
@@ -77,7 +77,7 @@ def from_validation(error: ValidationError) -> ApiError:
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Answer every exception in the contract's form."""
+    """Make ``app`` answer the exceptions of its routes in the contract's form."""
 
     async def answer(_: Request, error: Exception) -> Response:
         return _as_api_error(error).response()

@@ -9,7 +9,7 @@ from adaswitch.errors import ConfigError
 
 
 class KeyRing:
-    """Some keys that are fixed, and those of a file. Without either, everybody may come in."""
+    """The keys that clients may use: some fixed keys, and the keys of a file. If there are none, no key is needed."""
 
     def __init__(self, keys: Sequence[str] = (), file: str | None = None) -> None:
         """Raises ``ConfigError`` for a file that cannot be read or holds no key."""
@@ -19,25 +19,25 @@ class KeyRing:
         self.reload()
 
     def __bool__(self) -> bool:
-        """Whether a key is wanted at all."""
+        """Whether clients need a key."""
         return bool(self._digests)
 
     def reload(self) -> int:
-        """Read the file again. Returns how many keys there are; after a ``ConfigError`` those from before stay."""
+        """Read the file again, and return the number of keys. If it raises ``ConfigError``, the old keys stay."""
         keys = [*self._fixed, *(_read(self._file) if self._file is not None else [])]
         self._digests = [_digest(key.encode()) for key in keys]
         return len(self._digests)
 
     def accepts(self, given: bytes) -> bool:
-        """Whether ``given`` is one of the keys, in a time that tells nothing of them."""
+        """Whether ``given`` is one of the keys. The time that this takes reveals nothing about the keys."""
         digest = _digest(given)
-        # Every key is compared, and by its digest: neither a key's length nor its place shows.
+        # All keys are compared, by their digests, so that the time shows neither a key's length nor its place.
         matches = [hmac.compare_digest(digest, known) for known in self._digests]
         return any(matches)
 
 
 def _read(file: str) -> list[str]:
-    """One key a line; blank lines and those that begin with # are passed over."""
+    """The keys in ``file``, one a line. Blank lines, and lines that begin with #, are skipped."""
     try:
         lines = [line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:

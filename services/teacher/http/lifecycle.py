@@ -1,4 +1,4 @@
-"""The service's life, and the place of each request in it: admission, hanging up, draining."""
+"""The phases of the service, and what happens to requests in them: admission, cancellation, draining."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -22,19 +22,19 @@ HEALTH_INTERVAL_S = 0.5
 
 
 class Phase(StrEnum):
-    """Where the service stands. Work is taken while it is ``READY`` only."""
+    """The phases of the service. It accepts work only while it is ``READY``."""
 
     STARTING = "starting"
-    """The model is being loaded, or the warm-up score has not been answered."""
+    """The model is being loaded, or the engine has not answered the warm-up request yet."""
     READY = "ready"
     DRAINING = "draining"
-    """Told to end: what is under way is finished, nothing new is taken."""
+    """The service was told to end: it finishes the requests under way and accepts no new ones."""
     LOST = "lost"
-    """The engine has died or never started."""
+    """The engine has died, or has never started."""
 
 
 class Service:
-    """One engine and the requests that are in the house for it."""
+    """One engine, and the requests that were accepted for it and are not answered yet."""
 
     def __init__(self, engine: TeacherEngine, config: TeacherServiceConfig, metrics: TeacherMetrics) -> None:
         self.engine = engine
@@ -42,9 +42,9 @@ class Service:
         self.metrics = metrics
         self.phase = Phase.STARTING
         self.failure: Exception | None = None
-        """Why the engine never started."""
+        """The exception that kept the engine from starting, if there was one."""
         self.settled = asyncio.Event()
-        """Set once the engine is ready, or has failed."""
+        """Set once the engine is ready, or has failed to start."""
         self.lost = asyncio.Event()
         """Set once the engine has died after it was ready."""
         self._num_in_flight = 0
@@ -58,7 +58,7 @@ class Service:
         self._work: set[asyncio.Future[Any]] = set()
 
     async def run_engine(self) -> None:
-        """Start the engine, warm it up, and watch it. Ends only with the engine's death, or cancelled."""
+        """Start the engine, send it a warm-up request, and watch it. Returns once it has died or failed to start."""
         try:
             await self.engine.start()
             await self.engine.score([ScoreSequence(token_ids=[0], start=1)], top_k=0)
@@ -70,13 +70,13 @@ class Service:
         if self.phase is Phase.STARTING:
             self._enter(Phase.READY)
         self.settled.set()
-        while self.engine.alive:  # noqa: ASYNC110 - an engine has no event for it
+        while self.engine.alive:  # noqa: ASYNC110 - an engine has no event for its death
             await asyncio.sleep(HEALTH_INTERVAL_S)
         self._enter(Phase.LOST)
         self.lost.set()
 
     def check_ready(self) -> None:
-        """Raises a 503 unless work is taken."""
+        """Raises a 503 unless the service accepts work."""
         match self.phase:
             case Phase.READY if self.engine.alive:
                 return
@@ -89,7 +89,7 @@ class Service:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """A place in the house for one request: 503 while no work is taken, 429 where it is full."""
+        """Hold one request's place. Raises a 503 unless the service accepts work, a 429 if all places are taken."""
         self.check_ready()
         if self._num_in_flight >= self.config.max_queued_requests:
             raise busy("queue_full", f"{self._num_in_flight} requests are in the house already")
@@ -101,7 +101,10 @@ class Service:
 
     @contextmanager
     def memory(self, num_rows: int, top_k: int) -> Iterator[None]:
-        """Memory for ``num_rows`` of ``top_k`` log-probabilities: 422 where it is never enough, 429 where not now."""
+        """Reserve memory for ``num_rows`` rows of ``top_k`` log-probabilities.
+
+        Raises a 422 if they need more than the whole budget, a 429 if they need more than is free now.
+        """
         num_bytes = logprob_bytes(num_rows, top_k)
         budget = self._logprob_budget
         if num_bytes > budget:
@@ -123,7 +126,11 @@ class Service:
 
     @contextmanager
     def reading(self) -> Iterator[Callable[[int], None]]:
-        """While a body is read: to be told of its bytes, and 429 where all bodies together are too many."""
+        """Count the memory of one body while it is read.
+
+        Yields a function that must be called with the number of bytes of each part. It raises a 429 if all bodies
+        that are being read would together take more than their budget.
+        """
         taken = 0
         budget = max(self.config.body_memory_mib * 2**20, self.config.max_body_bytes)
 
@@ -144,7 +151,11 @@ class Service:
         self.metrics.logprob_bytes.set(self._num_bytes)
 
     async def run(self, work: Coroutine[None, None, T], receive: Receive, deadline: Deadline) -> T:
-        """``work``'s result. It is cancelled when the client hangs up (``ClientDisconnect``), or too late (504)."""
+        """Wait for ``work`` and return its result.
+
+        Cancels ``work`` and raises ``ClientDisconnect`` if the client hangs up, or a 504 if ``deadline`` passes.
+        Raises a 503 if ``drain`` has cancelled ``work``.
+        """
         task = asyncio.create_task(work)
         gone = asyncio.create_task(_hung_up(receive))
         both: set[asyncio.Future[Any]] = {task, gone}
@@ -165,11 +176,11 @@ class Service:
             self._work.discard(task)
             for future in both:
                 future.cancel()
-            # Not before the engine has let go of it is the request's place free again.
+            # The request must keep its place until the engine has let go of it.
             await asyncio.gather(*both, return_exceptions=True)
 
     async def drain(self, timeout_s: float) -> None:
-        """Take no new work, wait for what is under way, and end what takes longer than ``timeout_s``."""
+        """Accept no new work, wait for the requests under way, and cancel those that take more than ``timeout_s``."""
         if self.phase is not Phase.LOST:
             self._enter(Phase.DRAINING)
         try:
@@ -193,6 +204,6 @@ class Service:
 
 
 async def _hung_up(receive: Receive) -> None:
-    """Returns once the client has gone. To be awaited after the whole body was read."""
+    """Return once the client has hung up. May only be awaited after the whole body was read."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""What a request may be: its size, its lengths and its numbers, checked before the engine sees it."""
+"""Checks the size, the lengths and the numbers of a request before the engine sees it."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -14,21 +14,22 @@ from services.teacher.http.deadline import Deadline
 from services.teacher.http.errors import ApiError, from_validation, out_of_range
 
 SLACK = 10_000
-"""Of a body's characters beyond those of the largest request: so many wrong ones are read in no time."""
+"""How many more braces, brackets, colons or commas than the largest request a body may have. So few are read fast."""
 MAX_DIGITS = 18
-"""Of a Content-Length."""
+"""Most digits of a Content-Length header."""
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
 async def read_body(
     request: Request, config: TeacherServiceConfig, deadline: Deadline, take: Callable[[int], None]
 ) -> bytes:
-    """The whole body: 413 as soon as it is known to be too long, 408 where it is too slow in coming.
+    """Read the whole body.
 
-    504 where the request's own deadline comes first. ``take`` is told of every part's bytes, and may refuse.
+    Raises a 413 as soon as the body is known to be too long, a 408 if it arrives too slowly, and a 504 if the
+    request's own deadline passes first. ``take`` is called with the number of bytes of every part, and may raise.
     """
     declared = request.headers.get("content-length", "")
-    # A number of more digits than this is too large whatever it is, and slow to read.
+    # A number with more digits is too large in any case, and it is slow to convert.
     if declared.isdecimal() and (len(declared) > MAX_DIGITS or int(declared) > config.max_body_bytes):
         raise _too_large(config.max_body_bytes)
     try:
@@ -54,15 +55,16 @@ async def _whole_body(request: Request, config: TeacherServiceConfig, take: Call
 
 
 def _too_large(max_bytes: int) -> ApiError:
-    # What is left of the body is never read, so nothing can follow it on this connection.
+    # The rest of the body is never read, so no other request can follow on this connection.
     message = f"the body is longer than {max_bytes} bytes"
     return ApiError(413, "body_too_large", message, headers={"Connection": "close"})
 
 
 class _Structure:
-    """422 for more of anything than the largest request has: reading it would take long, and much memory.
+    """Raises a 422 for a body with more objects, lists, keys or values than the largest request can have.
 
-    No right body has strings for values, so all of these characters are JSON's own.
+    Parsing such a body would take much time and memory. It is enough to count braces, brackets, colons and commas:
+    a valid body has no strings as values, so all of these characters belong to JSON's own structure.
     """
 
     def __init__(self, config: TeacherServiceConfig) -> None:
@@ -76,7 +78,7 @@ class _Structure:
         self._left = dict(self._limits)
 
     def add(self, part: bytes) -> None:
-        """Count one more part of the body. Raises as soon as all so far has too much."""
+        """Count one more part of the body. Raises as soon as all parts so far exceed a limit."""
         for mark, limit in self._limits.items():
             self._left[mark] -= part.count(mark)
             if self._left[mark] < 0:
@@ -87,7 +89,7 @@ class _Structure:
 
 
 def parse(schema: type[Schema], body: bytes) -> Schema:
-    """``body`` as ``schema``: 400 where it is not JSON, 422 with the field where it does not fit."""
+    """``body`` as ``schema``. Raises a 400 if it is not JSON, a 422 with the field if it does not fit the schema."""
     try:
         return schema.model_validate_json(body)
     except ValidationError as error:
@@ -95,7 +97,7 @@ def parse(schema: type[Schema], body: bytes) -> Schema:
 
 
 def check_score(request: ScoreRequest, info: ModelInfo, config: TeacherServiceConfig) -> ScoreRequest:
-    """``request`` with ``top_k`` -1 resolved, or a 422."""
+    """``request``, in which a ``top_k`` of -1 becomes the vocabulary's size. Raises a 422 if a limit is exceeded."""
     _check_count("sequences", len(request.sequences), config)
     _check_total("sequences", sum(len(s.token_ids) for s in request.sequences), info)
     for i, sequence in enumerate(request.sequences):
@@ -113,7 +115,7 @@ def check_score(request: ScoreRequest, info: ModelInfo, config: TeacherServiceCo
 def check_generate(
     request: GenerateRequest, info: ModelInfo, config: TeacherServiceConfig
 ) -> GenerateRequest:
-    """``request`` with ``top_k`` -1 resolved, or a 422."""
+    """``request``, in which a ``top_k`` of -1 becomes the vocabulary's size. Raises a 422 if a limit is exceeded."""
     _check_count("prompts", len(request.prompts), config)
     _check_total("prompts", sum(len(p.token_ids) + p.max_tokens for p in request.prompts), info)
     for i, prompt in enumerate(request.prompts):

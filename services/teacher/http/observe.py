@@ -16,26 +16,26 @@ from services.teacher.http.errors import internal
 from services.teacher.http.metrics import TeacherMetrics
 
 QUIET_ROUTES = {"/healthz", "/readyz", "/metrics"}
-"""Asked by machines every few seconds: counted, and not logged."""
+"""Routes that machines ask every few seconds. Requests to them are counted, but not logged."""
 ROUTES = {*QUIET_ROUTES, "/openapi.json", "/v1/model", "/v1/score", "/v1/generate"}
-"""So that made-up paths make no new series."""
+"""The paths with a metric series of their own. All others share one, so that made-up paths add no series."""
 logger = logging.getLogger(__name__)
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 class ObserveMiddleware:
-    """Gives every HTTP request an id, which its answer carries, then counts, times and logs it."""
+    """Gives every HTTP request an id, which the answer carries too, and counts, times and logs the request."""
 
     def __init__(
         self, app: ASGIApp, metrics: TeacherMetrics, log: Callable[[str], None] = lambda line: None
     ) -> None:
-        """``log`` gets one JSON object a request, as a line."""
+        """``log`` is called with one line for each request, which is a JSON object."""
         self._app = app
         self._metrics = metrics
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -64,18 +64,18 @@ class ObserveMiddleware:
             self._metrics.requests.labels(route, str(code)).inc()
             self._metrics.latency.labels(route).observe(seconds)
             if route not in QUIET_ROUTES:
-                # Whoever read the log may be gone, and requests go on.
+                # The program that reads the log may have ended; requests must still be answered.
                 with contextlib.suppress(OSError):
                     self._log(_line(scope, request_id, route, code, seconds, num_bytes))
 
 
 def _route(scope: Scope) -> str:
-    """The path if it is a route's, even where the request came no further than to its key; else one for all."""
+    """The path if it is in ``ROUTES``, even if the request was refused for its key; else ``other``."""
     return scope["path"] if scope["path"] in ROUTES else "other"
 
 
 def _request_id(scope: Scope) -> str:
-    """The client's own where it is plain text of a sane length, so that a log cannot be forged; else a new one."""
+    """The client's own id if it is short plain text, so that a client cannot forge log lines; else a new id."""
     given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
     return given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
 

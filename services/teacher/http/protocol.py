@@ -1,4 +1,7 @@
-"""HTTP on a connection, guarded: against clients that are silent, endless or hasty, before any key is looked at."""
+"""Guards each HTTP connection before any key is checked.
+
+The guards are for clients that stay silent, that send headers without end, or that do not wait for their answer.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -11,12 +14,12 @@ from adaswitch.contract.wire import JSON_TYPE
 from services.teacher.http.errors import ApiError
 
 ABORT = "adaswitch.abort"
-"""In a request's scope: a function that drops its connection at once, with what was not taken of the answer."""
+"""Key in a request's scope: a function that drops the connection at once, and the rest of the answer with it."""
 
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """How many connections there may be, and how long and how large a request's headers."""
+    """The most connections, and the most seconds and bytes that the headers of a request may take."""
 
     max_connections: int
     header_timeout_s: float
@@ -24,10 +27,11 @@ class ConnectionLimits:
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's own, with ``limits``. A connection beyond their number is dropped.
+    """uvicorn's protocol with ``limits``. A connection beyond the allowed number is dropped.
 
-    A request that comes before the one ahead of it is answered is not read: its connection ends with that answer,
-    as HTTP allows. uvicorn would stop reading altogether, and not see that the client hangs up.
+    A request that arrives before the previous request on its connection is answered is not read: the connection is
+    closed after the previous answer, as HTTP allows. uvicorn alone would stop reading from the connection, and would
+    not notice that the client hangs up.
     """
 
     def __init__(self, limits: ConnectionLimits, *arguments: Any, **options: Any) -> None:
@@ -40,7 +44,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deaf = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """One more, if there is room for it; its first request is waited for from now on."""
+        """Accept the connection if there is room for it, and wait for the headers of its first request."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.max_connections:
             transport.abort()
@@ -48,17 +52,17 @@ class GuardedProtocol(HttpToolsProtocol):
         self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
+        """Stop waiting for headers."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Of a request's headers, its body, or what nobody asked for."""
+        """Read the next bytes of a request, and count the bytes of its headers. After a refusal, ignore all bytes."""
         if self._deaf:
             return
         self._ended = False
         super().data_received(data)
-        # Where a request ended in this piece, it was a body's.
+        # If a request ended in this piece of data, the piece was part of a body and not of headers.
         if self._in_headers and not self._ended and not self.transport.is_closing():
             self._num_header_bytes += len(data)
             if self._num_header_bytes > self._limits.max_header_bytes:
@@ -67,7 +71,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 )
 
     def on_message_begin(self) -> None:
-        """A request's first bytes."""
+        """Begin a request, unless the previous one is not answered yet."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
             self._deaf = True
@@ -77,25 +81,25 @@ class GuardedProtocol(HttpToolsProtocol):
             self._expect_headers()
 
     def on_headers_complete(self) -> None:
-        """The request begins."""
+        """Stop waiting for headers, and start the request."""
         self._in_headers = False
         self._stop_timer()
         if not self._deaf:
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A part of it."""
+        """Pass on a part of the request's body."""
         if not self._deaf:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """All of it; headers come next."""
+        """End the request: the next bytes are headers."""
         self._in_headers, self._ended, self._num_header_bytes = True, True, 0
         if not self._deaf:
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is refused in the contract's form."""
+        """Refuse bytes that are not HTTP, in the contract's form."""
         self._refuse(400, "not_http", msg)
 
     def _expect_headers(self) -> None:
@@ -113,7 +117,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(408, "headers_timeout", f"the request's headers did not come within {seconds}")
 
     def _refuse(self, status: int, code: str, message: str) -> None:
-        """Answer, and close."""
+        """Answer with an error, and close the connection."""
         self._deaf = True
         body = bytes(ApiError(status, code, message).response().body)
         headers = f"content-type: {JSON_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
@@ -122,5 +126,5 @@ class GuardedProtocol(HttpToolsProtocol):
 
 
 def guarded(limits: ConnectionLimits) -> Any:  # noqa: ANN401 - what uvicorn calls to make a protocol
-    """For uvicorn's ``http``."""
+    """The protocol with ``limits``, for uvicorn's setting ``http``."""
     return partial(GuardedProtocol, limits)

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from adaswitch.commands.cli import app
 from adaswitch.commands.inspect import MAX_ROWS, rollout_panel, show_rollouts
 from adaswitch.commands.launch import unused_name
-from adaswitch.config import RunConfig, parse_config
+from adaswitch.config.parsing import parse_config
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import DataError
 from adaswitch.method.distribution import top_k
 from adaswitch.method.prompt import Prompt

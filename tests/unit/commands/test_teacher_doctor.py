@@ -10,7 +10,7 @@ import torch
 
 from adaswitch.commands.doctor import Finding
 from adaswitch.commands.teacher_doctor import NUM_DRAWS, TEMPERATURE, _judged, check_teacher, check_url
-from adaswitch.config import TeacherConfig, TeacherServiceConfig
+from adaswitch.config.teacher import TeacherConfig, TeacherServiceConfig
 from adaswitch.contract.wire import GenerateRequest, SequenceAnswer
 from adaswitch.errors import ConfigError, TeacherRejectedError, TeacherUnavailableError
 from adaswitch.method.sampling import draw

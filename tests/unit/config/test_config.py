@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from adaswitch.config import RunConfig, TeacherConfig, parse_config, with_overrides
+from adaswitch.config.parsing import parse_config, with_overrides
+from adaswitch.config.run import RunConfig
+from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract import wire
 from adaswitch.errors import ConfigError
 from adaswitch.runs.config_files import load_config, parse_override, read_yaml, write_config
@@ -64,8 +66,12 @@ def heirs(model: type[BaseModel]) -> list[type[BaseModel]]:
 
 def test_every_group_of_settings_is_reached() -> None:
     # What others inherit from is written in no document itself; a plan of experiments is a document of its own.
-    of_a_run = [model for model in all_settings() if model.__module__.startswith("adaswitch.config")]
-    written = {model.__name__ for model in of_a_run if not model.__subclasses__()}
+    of_a_run = [model for model in all_settings() if model.__module__.startswith("adaswitch.")]
+    written = {
+        model.__name__
+        for model in of_a_run
+        if not model.__subclasses__() and not model.__name__.startswith("_")
+    }
     assert set(models_under(RunConfig)) == written
 
 
@@ -134,21 +140,45 @@ def test_a_wrong_value_names_its_key(key: str, value: object) -> None:
     ("overrides", "message"),
     [
         ([("traner", {})], "traner: unknown setting; did you mean trainer?"),
-        ([("trainer.lerning_rate", 1)], "trainer.lerning_rate: unknown setting; did you mean learning_rate?"),
+        (
+            [("trainer.lerning_rate", 1)],
+            "trainer.lerning_rate: unknown setting; did you mean trainer.optimizer.learning_rate?",
+        ),
         ([("task.num_trian", 1)], "task.num_trian: unknown setting; did you mean num_train?"),
         (
             [("policy", {"kind": "adaswitch", "windw": 2})],
             "policy.windw: unknown setting; did you mean window?",
         ),
-        ([("policy", {"kind": "on_policy", "window": 2})], "policy.window: unknown setting"),
+        (
+            [("policy", {"kind": "on_policy", "window": 2})],
+            "policy.window: unknown setting of this kind; it belongs to kind adaswitch",
+        ),
+        (
+            [("policy", {"kind": "on_policy", "tau": 2})],
+            "policy.tau: unknown setting of this kind; it belongs to the kinds relay, threshold",
+        ),
+        (
+            [("trainer.learning_rate", 1)],
+            "trainer.learning_rate: unknown setting; did you mean trainer.optimizer.learning_rate?",
+        ),
+        ([("window", 2)], "window: unknown setting; did you mean policy.window?"),
+        ([("student.port", 2)], "student.port: unknown setting; did you mean teacher.serve.port?"),
+        (
+            [("teacher.serve", {"model": "m", "top_k": 2})],
+            "teacher.serve.top_k: unknown setting; did you mean teacher.top_k?",
+        ),
+        (
+            [("student.temperature_", 2)],
+            "student.temperature_: unknown setting; did you mean temperature?",
+        ),
         ([("zzz", 1)], "zzz: unknown setting"),
         ([("zzz", 1), ("yyy", 1)], "zzz: unknown setting (and 1 more)"),
         ([("student", {})], "student.model: this setting is required"),
         ([("policy", {"window": 2})], "policy.kind: this setting is required"),
         (
             [("trainer.loss.kind", "kl")],
-            "trainer.loss.kind: 'kl' is not one of 'forward_kl', 'reverse_kl', 'jsd', 'skewed_kl', "
-            "'skewed_reverse_kl', 'total_variation', 'cross_entropy'",
+            "trainer.loss.kind: 'kl' is not one of 'cross_entropy', 'custom', 'forward_kl', 'jsd', 'reverse_kl', "
+            "'skewed_kl', 'skewed_reverse_kl', 'total_variation'",
         ),
         (
             [("policy", {"kind": "adaswitch", "window": 0})],

@@ -5,15 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from adaswitch.config import (
-    ChainTaskConfig,
-    DataSource,
-    Gsm8kTaskConfig,
-    GsmPlusTaskConfig,
-    JsonlTaskConfig,
-)
 from adaswitch.data.datasets import (
-    check_chain_budget,
     encode_prompt,
     encode_reference,
     eval_examples,
@@ -22,7 +14,13 @@ from adaswitch.data.datasets import (
     read_jsonl,
 )
 from adaswitch.errors import ConfigError, DataError, EnvironmentProblem, ModelError
-from adaswitch.tasks import ChainTask, Example, Gsm8kTask
+from adaswitch.tasks.base import DataSource, Example
+from adaswitch.tasks.chain import ChainTask
+from adaswitch.tasks.gsm8k import Gsm8kTask
+from adaswitch.tasks.gsm_plus import GsmPlusTask
+from adaswitch.tasks.jsonl import JsonlTask
+
+SOURCE = DataSource(path="train.jsonl")
 
 EXAMPLE = Example(prompt="ab", reference="c", number=5)
 
@@ -80,7 +78,7 @@ def test_examples_come_from_the_split_that_was_asked_for(write, tmp_path):
     train = write(b'{"question": "2 + 2?", "answer": "#### 4"}\n')
     held_out = tmp_path / "eval.jsonl"
     held_out.write_text('\n{"question": "1 + 2?", "answer": "#### 3"}\n')
-    settings = Gsm8kTaskConfig(
+    settings = Gsm8kTask(
         train=DataSource(path=str(train)), eval=DataSource(path=str(held_out)), prompt_suffix=" Well?"
     )
     assert load_examples(settings, "train") == [Example("2 + 2? Well?", "#### 4", 1)]
@@ -88,7 +86,7 @@ def test_examples_come_from_the_split_that_was_asked_for(write, tmp_path):
 
 
 def test_a_task_without_an_eval_source_has_no_held_out_examples(write):
-    settings = JsonlTaskConfig(train=DataSource(path=str(write(b'{"prompt": "a", "reference": "b"}'))))
+    settings = JsonlTask(train=DataSource(path=str(write(b'{"prompt": "a", "reference": "b"}'))))
     assert load_examples(settings, "train") == [Example("a", "b", 1)]
     assert load_examples(settings, "eval") == []
 
@@ -96,12 +94,12 @@ def test_a_task_without_an_eval_source_has_no_held_out_examples(write):
 def test_a_record_that_cannot_be_used_names_file_line_and_field(write):
     path = write(b'\n{"prompt": "a"}\n')
     with pytest.raises(DataError) as caught:
-        load_examples(JsonlTaskConfig(train=DataSource(path=str(path))), "train")
+        load_examples(JsonlTask(train=DataSource(path=str(path))), "train")
     assert str(caught.value) == f'{path}, line 2: no field "reference" (there are: prompt)'
 
 
 def test_held_out_chains_depend_on_the_seed_alone_and_are_never_trained_on():
-    small = ChainTaskConfig(num_train=10, num_eval=150, min_operations=1, max_operations=1)
+    small = ChainTask(num_train=10, num_eval=150, min_operations=1, max_operations=1)
     large = small.model_copy(update={"num_train": 150})
     held_out = load_examples(small, "eval")
     assert held_out == load_examples(large, "eval")
@@ -190,7 +188,7 @@ def test_a_plain_prompt_has_the_tokenizers_own_special_tokens():
 
 
 def test_a_chat_prompt_has_those_of_the_template_alone():
-    assert encode_prompt(LetterTokenizer(), Gsm8kTask(), EXAMPLE) == [101, 1, 2, 102]
+    assert encode_prompt(LetterTokenizer(), Gsm8kTask(train=SOURCE), EXAMPLE) == [101, 1, 2, 102]
 
 
 def test_a_reference_ends_with_eos():
@@ -201,7 +199,7 @@ def test_a_reference_ends_with_eos():
 
 def test_a_tokenizer_without_a_chat_template_is_refused():
     with pytest.raises(ModelError, match=r"task\.chat_template: the tokenizer has no chat template"):
-        encode_prompt(LetterTokenizer(chat_template=None), Gsm8kTask(), EXAMPLE)
+        encode_prompt(LetterTokenizer(chat_template=None), Gsm8kTask(train=SOURCE), EXAMPLE)
 
 
 @pytest.mark.parametrize(("source", "place"), [("a.jsonl", r"a\.jsonl, line 5"), ("", r"record 5 \(eval\)")])
@@ -219,7 +217,7 @@ GSM_PLUS_LINE = b'{"question": "1 + 1?", "solution": "#### 2", "perturbation_typ
 
 
 def gsm_plus(path):
-    return GsmPlusTaskConfig(train=DataSource(path=str(path)), eval=DataSource(path=str(path)))
+    return GsmPlusTask(train=DataSource(path=str(path)), eval=DataSource(path=str(path)))
 
 
 @pytest.mark.parametrize("lines", [(GSM8K_LINE, GSM_PLUS_LINE), (GSM_PLUS_LINE, GSM8K_LINE)])
@@ -239,11 +237,11 @@ def test_held_out_records_of_several_kinds_are_one_data_set(write):
     assert len(load_examples(gsm_plus(write(GSM8K_LINE * 2)), "eval")) == 2
 
 
-EXTRA = ChainTaskConfig(num_train=300, num_eval=40, extra_splits=["multiply", "longer"])
+EXTRA = ChainTask(num_train=300, num_eval=40, extra_splits=["multiply", "longer"])
 
 
 def test_the_extra_splits_leave_the_others_as_they_are():
-    plain = ChainTaskConfig(num_train=300, num_eval=40)
+    plain = ChainTask(num_train=300, num_eval=40)
     examples = load_examples(EXTRA, "eval")
     assert examples[:40] == load_examples(plain, "eval")
     assert [example.split for example in examples] == ["eval"] * 40 + ["multiply"] * 40 + ["longer"] * 40
@@ -253,7 +251,7 @@ def test_the_extra_splits_leave_the_others_as_they_are():
 
 def test_no_held_out_prompt_is_a_training_prompt():
     # So few operations that the splits would meet by chance.
-    settings = ChainTaskConfig(
+    settings = ChainTask(
         num_train=2000, num_eval=300, min_operations=1, max_operations=2, extra_splits=["longer", "multiply"]
     )
     held_out = [example.prompt for example in load_examples(settings, "eval")]
@@ -268,7 +266,7 @@ def test_a_limit_counts_for_each_split_of_chains():
 
 
 def test_a_budget_that_cuts_the_longest_answers_off_is_refused():
-    check_chain_budget(EXTRA, 63)
-    check_chain_budget(ChainTaskConfig(), 1)
+    EXTRA.check(63)
+    ChainTask().check(1)
     with pytest.raises(ConfigError, match=r"task\.extra_splits: an answer of 10 operations takes 63 tokens"):
-        check_chain_budget(EXTRA, 62)
+        EXTRA.check(62)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from adaswitch.config import RunConfig, parse_config, with_overrides
+from adaswitch.config.parsing import parse_config, with_overrides
+from adaswitch.config.run import RunConfig
 from adaswitch.data.preflight import load_run_data
 from adaswitch.errors import ConfigError, DataError, ModelError
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from adaswitch.config import DialogsumTaskConfig, Gsm8kTaskConfig, GsmPlusTaskConfig
 from adaswitch.data.datasets import load_examples
-from adaswitch.tasks import make_task
+from adaswitch.tasks.dialogsum import DialogsumTask
+from adaswitch.tasks.gsm8k import Gsm8kTask
+from adaswitch.tasks.gsm_plus import GsmPlusTask
 
 DATA = os.environ.get("ADASWITCH_DATA")
 
@@ -23,21 +24,21 @@ def files(folder: str, pattern: str = "*.jsonl") -> list[Path]:
 
 @pytest.mark.parametrize(
     ("settings", "folder"),
-    [(Gsm8kTaskConfig, "gsm8k"), (GsmPlusTaskConfig, "gsm_plus")],
+    [(Gsm8kTask, "gsm8k"), (GsmPlusTask, "gsm_plus")],
     ids=lambda x: str(x),
 )
 def test_the_gold_answers_are_all_right(settings, folder):
     for path in files(folder):
         config = settings(train={"path": str(path)}, eval={"path": str(path)})
-        task, examples = make_task(config), load_examples(config, "eval")
+        task, examples = config.ready(), load_examples(config, "eval")
         wrong = [e.number for e in examples if task.mark(e.reference, e) != {"exact_match": 1.0}]
         assert wrong == []
 
 
 def test_the_bare_answers_of_gsm_plus_are_all_right_and_others_wrong():
     for path in files("gsm_plus"):
-        config = GsmPlusTaskConfig(train={"path": str(path)}, eval={"path": str(path)})
-        task, examples = make_task(config), load_examples(config, "eval")
+        config = GsmPlusTask(train={"path": str(path)}, eval={"path": str(path)})
+        task, examples = config.ready(), load_examples(config, "eval")
         assert len(Counter(example.split for example in examples)) == 8
         for example in examples:
             answer = example.record["answer"]
@@ -48,8 +49,8 @@ def test_the_bare_answers_of_gsm_plus_are_all_right_and_others_wrong():
 
 def test_a_summary_scores_one_against_itself():
     for path in files("dialogsum"):
-        config = DialogsumTaskConfig(train={"path": str(path)}, eval={"path": str(path)})
-        task = make_task(config)
+        config = DialogsumTask(train={"path": str(path)}, eval={"path": str(path)})
+        task = config.ready()
         for example in load_examples(config, "eval"):
             marks = task.mark(example.reference, example)
             # Of three summaries by three people the mean is below 1, and at least a third.

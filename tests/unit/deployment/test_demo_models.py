@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from adaswitch.config import ChainTaskConfig
 from adaswitch.contract.fingerprint import tokenizer_sha256
 from adaswitch.data.datasets import encode_prompt, encode_reference, load_examples
-from adaswitch.tasks import ChainTask, Example
+from adaswitch.tasks.base import Example
+from adaswitch.tasks.chain import ChainTask
 from scripts import make_demo_models, make_smollm2_pair, sft
 
 MODELS = Path(__file__).parents[3] / "models"
@@ -28,7 +28,7 @@ def load(name: str):
 )
 def test_the_teacher_makes_no_mistake_and_the_student_has_much_to_learn(name, num_prompts, low, high):
     model, tokenizer = load(name)
-    held_out = load_examples(ChainTaskConfig(), "eval")[:num_prompts]
+    held_out = load_examples(ChainTask(), "eval")[:num_prompts]
     assert low <= sft.held_out_score(model, tokenizer, ChainTask(), held_out, max_new_tokens=64) <= high
 
 

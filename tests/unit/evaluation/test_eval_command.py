@@ -9,16 +9,17 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from adaswitch.commands.cli import app
-from adaswitch.config import ChainTaskConfig, JsonlTaskConfig
 from adaswitch.errors import ConfigError, DataError, EnvironmentProblem, ModelError
 from adaswitch.evaluation.command import load_prompts, reference_texts, run_eval
 from adaswitch.evaluation.request import EvalRequest, choose_prompts
+from adaswitch.tasks.chain import ChainTask
+from adaswitch.tasks.jsonl import JsonlTask
 
 STUDENT, TEACHER = "models/chain-student", "models/chain-teacher"
 
 
 def request(**changes: object) -> EvalRequest:
-    settings = {"model": STUDENT, "task": ChainTaskConfig(), "limit": 6, "max_new_tokens": 64, **changes}
+    settings = {"model": STUDENT, "task": ChainTask(), "limit": 6, "max_new_tokens": 64, **changes}
     return EvalRequest(**settings)  # type: ignore[arg-type]
 
 
@@ -34,9 +35,9 @@ def records(folder: Path, lines: list[dict[str, object]]) -> str:
     return str(path)
 
 
-def own_task(path: str, **settings: object) -> JsonlTaskConfig:
+def own_task(path: str, **settings: object) -> JsonlTask:
     source = {"path": path}
-    return JsonlTaskConfig.model_validate({"train": source, "eval": source, **settings})
+    return JsonlTask.model_validate({"train": source, "eval": source, **settings})
 
 
 def test_a_runs_config_says_which_prompts_and_how_long() -> None:
@@ -92,7 +93,7 @@ def test_results_are_shown_and_kept(tmp_path: Path) -> None:
         teacher=TEACHER,
         num_samples=2,
         temperature=1.0,
-        task=ChainTaskConfig(extra_splits=["longer"]),
+        task=ChainTask(extra_splits=["longer"]),
     )
     shown = carried_out(asked)
     for words in ("exact_match, mean of 2", "longer", "completions", "references", "reverse_kl", "cut off"):
@@ -157,7 +158,7 @@ def test_no_mark_at_all_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             r"record 1 \(eval\): the prompt has \d+ tokens; with --max-new-tok",
         ),
         (
-            {"max_new_tokens": 50, "task": ChainTaskConfig(extra_splits=["longer"])},
+            {"max_new_tokens": 50, "task": ChainTask(extra_splits=["longer"])},
             ConfigError,
             "an answer of 10 operations takes 63 tokens",
         ),

@@ -6,13 +6,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from adaswitch.config import ChainTaskConfig
 from adaswitch.data.datasets import encode_prompt, load_examples
 from adaswitch.data.models import load_tokenizer
 from adaswitch.errors import UnmarkedError
 from adaswitch.evaluation.divergence import MAX_LOGITS, Text, mean_divergences
 from adaswitch.evaluation.evaluation import EvalPrompts, Evaluation, Sampling, evaluate
-from adaswitch.tasks import ChainTask, Example, Marks
+from adaswitch.tasks.base import Example, Marks
+from adaswitch.tasks.chain import ChainTask
 
 STUDENT, TEACHER = "models/chain-student", "models/chain-teacher"
 EOS = 2
@@ -31,7 +31,7 @@ def teacher():
 def prompts(
     num: int = 10, batch_size: int = 4, max_new_tokens: int = 40, fewest: int = 1, task=None
 ) -> EvalPrompts:
-    settings = ChainTaskConfig(num_eval=num, min_operations=fewest, max_operations=6)
+    settings = ChainTask(num_eval=num, min_operations=fewest, max_operations=6)
     examples = load_examples(settings, "eval")
     tokenizer = load_tokenizer(STUDENT)
     task = task or ChainTask()
@@ -130,7 +130,7 @@ def test_samples_are_drawn_from_the_models_distribution(student):
 class Grumpy:
     """Cannot mark the second record."""
 
-    name, chat_template, metrics = "grumpy", False, ("length", "shortness")
+    name, wraps_prompts, metrics = "grumpy", False, ("length", "shortness")
 
     def mark(self, completion: str, example: Example) -> Marks:
         if example.number == 2:

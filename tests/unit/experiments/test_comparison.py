@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import pytest
 
-from adaswitch.config import OffPolicyConfig
 from adaswitch.errors import ConfigError, DataError
+from adaswitch.method.policies.off_policy import OffPolicy
 from adaswitch.processes.entry import StopRequest
 from experiments import runner
 from experiments.local import train_locally
@@ -42,7 +42,7 @@ def test_cells_are_runs_with_their_own_seed_and_settings(plan):
         5,
         "models/starts/warm-5",
     )
-    assert last.policy == OffPolicyConfig()
+    assert last.policy == OffPolicy()
 
 
 def test_the_seed_is_filled_in_inside_of_a_method_too(plan):

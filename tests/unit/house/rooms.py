@@ -4,18 +4,20 @@ table, never one that stands below; libraries that few rooms may use are listed 
 
 ROOMS: dict[str, str] = {
     "adaswitch.errors": "",
+    "adaswitch.version": "",
     "adaswitch.config.base": "",
     "adaswitch.processes": "errors",
-    "adaswitch.config": "errors config.base",
-    "adaswitch.method": "errors config.base config",
-    "adaswitch.tasks": "errors config.base config",
+    "adaswitch.registry": "errors config.base",
+    "adaswitch.method": "errors config.base registry",
+    "adaswitch.tasks": "errors config.base registry",
+    "adaswitch.config": "errors config.base registry method tasks",
     "adaswitch.contract": "errors method",
     "adaswitch.data": "errors config tasks contract",
     "adaswitch.runs": "errors config method tasks contract data",
     "adaswitch.teachers": "errors config contract data",
     "adaswitch.cluster": "errors config method processes runs",
     "adaswitch.evaluation": "errors config method tasks contract data runs",
-    "adaswitch.commands": "errors config method tasks contract data runs teachers cluster evaluation processes",
+    "adaswitch.commands": "errors version config method tasks contract data runs teachers cluster evaluation processes",
     "services": "",
     "services.teacher.engines": "errors config method contract data",
     "services.teacher.http": "errors config contract services.teacher.engines",
@@ -24,7 +26,7 @@ ROOMS: dict[str, str] = {
     "services.student": "errors config method contract data runs teachers cluster processes services.student.engines",
     "trainer": "errors config method tasks contract data runs cluster evaluation processes",
     "experiments": "*",
-    "adaswitch": "commands",
+    "adaswitch": "*",
 }
 """Names without a dot in front are rooms of ``adaswitch``; ``*`` is every room above."""
 

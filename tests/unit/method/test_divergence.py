@@ -10,20 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from adaswitch.config import DivergenceName
 from adaswitch.errors import NonFiniteError
 from adaswitch.method.distribution import outcome_logprobs_of, top_k
-from adaswitch.method.divergence import (
-    DIVERGENCES,
-    Divergence,
-    divergences,
-    forward_kl,
-    jsd,
-    reverse_kl,
-    skewed_kl,
-    skewed_reverse_kl,
-    total_variation,
-)
+from adaswitch.method.divergence import DIVERGENCES, Divergence, divergences, forward_kl, jsd, reverse_kl
+from adaswitch.method.losses.skewed_kl import skewed_kl
+from adaswitch.method.losses.skewed_reverse_kl import skewed_reverse_kl
+from adaswitch.method.losses.total_variation import total_variation
+from adaswitch.method.policies.base import DivergenceName
 
 METRICS: dict[str, Divergence] = {
     **DIVERGENCES,

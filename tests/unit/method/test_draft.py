@@ -6,18 +6,21 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from adaswitch.config import AdaSwitchPolicyConfig, OffPolicyConfig, OnPolicyConfig, PolicyConfig
 from adaswitch.errors import NonFiniteError, TeacherProtocolError
 from adaswitch.method.distribution import TopK
-from adaswitch.method.policies import run_policy
+from adaswitch.method.policies.adaswitch import AdaSwitch
+from adaswitch.method.policies.base import Policy
+from adaswitch.method.policies.off_policy import OffPolicy
+from adaswitch.method.policies.on_policy import OnPolicy
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Chunk, Continuation
+from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Rollout
 from tests.fakes import FakeStudent, FakeTeacher, hash_model
 
 
-def one_rollout(student: FakeStudent, teacher: FakeTeacher, policy: PolicyConfig) -> Rollout:
-    return asyncio.run(run_policy(policy, Prompt(0, (1,)), student, teacher, Budget(5, ())))
+def one_rollout(student: FakeStudent, teacher: FakeTeacher, policy: Policy) -> Rollout:
+    return asyncio.run(roll_out(policy, Prompt(0, (1,)), student, teacher, Budget(5, ())))
 
 
 @pytest.mark.parametrize("num_written", [0, 4])
@@ -33,7 +36,7 @@ def test_a_student_that_writes_nothing_or_too_much_is_refused(num_written: int) 
 
     model = hash_model(0, 3)
     student, teacher = Student(model, 0), Teacher(model, 3, 0)
-    policy = AdaSwitchPolicyConfig(window=9, chunk_size=3)
+    policy = AdaSwitch(window=9, chunk_size=3)
     with pytest.raises(ValueError, match="to write 1 to"):
         one_rollout(student, teacher, policy)
 
@@ -51,7 +54,7 @@ def test_a_teacher_that_stops_early_or_goes_on_too_long_is_refused(num_written: 
     model = hash_model(0, 3)
     teacher = (Teacher if num_written else Mute)(model, 3, 0)
     with pytest.raises(TeacherProtocolError, match=f"prompt 0: .* write 5 tokens .* wrote {num_written}"):
-        one_rollout(FakeStudent(model, 0), teacher, OffPolicyConfig())
+        one_rollout(FakeStudent(model, 0), teacher, OffPolicy())
 
 
 @pytest.mark.parametrize("num_rows", [1, 9])
@@ -62,7 +65,7 @@ def test_a_teacher_that_scores_too_few_or_too_many_is_refused(num_rows: int) -> 
 
     model = hash_model(0, 3)
     with pytest.raises(TeacherProtocolError, match=rf"5 tokens were to be scored, .* {num_rows} rows"):
-        one_rollout(FakeStudent(model, 0), Teacher(model, 3, 0), OnPolicyConfig())
+        one_rollout(FakeStudent(model, 0), Teacher(model, 3, 0), OnPolicy())
 
 
 def test_a_student_whose_numbers_are_not_finite_ends_the_rollout() -> None:
@@ -72,7 +75,7 @@ def test_a_student_whose_numbers_are_not_finite_ends_the_rollout() -> None:
 
     model = hash_model(0, 3)
     with pytest.raises(NonFiniteError):
-        one_rollout(Student(model, 0), FakeTeacher(model, 3, 0), OnPolicyConfig())
+        one_rollout(Student(model, 0), FakeTeacher(model, 3, 0), OnPolicy())
 
 
 def test_a_student_with_fewer_tokens_than_distributions_is_refused() -> None:
@@ -86,7 +89,7 @@ def test_a_student_with_fewer_tokens_than_distributions_is_refused() -> None:
 
     model = hash_model(0, 3)
     with pytest.raises(ValueError, match="wrote 1 tokens, from 2 distributions"):
-        one_rollout(Student(model, 0), Teacher(model, 3, 0), OnPolicyConfig())
+        one_rollout(Student(model, 0), Teacher(model, 3, 0), OnPolicy())
 
 
 def test_a_teacher_whose_k_changes_within_a_rollout_is_refused() -> None:
@@ -96,6 +99,6 @@ def test_a_teacher_whose_k_changes_within_a_rollout_is_refused() -> None:
             return await super().score(prompt, completion, start)
 
     model = hash_model(0, 3)
-    policy = AdaSwitchPolicyConfig(window=9, chunk_size=2)
+    policy = AdaSwitch(window=9, chunk_size=2)
     with pytest.raises(ValueError, match="cannot join"):
         one_rollout(FakeStudent(model, 0), Teacher(model, 1, 0), policy)

@@ -3,15 +3,13 @@
 import pytest
 from rich.console import Console
 
-from adaswitch.config import (
-    AdaSwitchPolicyConfig,
-    OffPolicyConfig,
-    OnPolicyConfig,
-    SharedScalePolicyConfig,
-    ThresholdPolicyConfig,
-)
 from adaswitch.errors import DataError
 from adaswitch.method.health import MAX_STEPS, MIN_STEPS, not_judged, signatures
+from adaswitch.method.policies.adaswitch import AdaSwitch
+from adaswitch.method.policies.off_policy import OffPolicy
+from adaswitch.method.policies.on_policy import OnPolicy
+from adaswitch.method.policies.shared_scale import SharedScale
+from adaswitch.method.policies.threshold import Threshold
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory, append_record
 from adaswitch.runs.run_health import check_run, render
@@ -24,7 +22,7 @@ HEALTHY = {
     "mean_teacher_entropy_exploration": 0.9,
     "mean_teacher_entropy_guidance": 0.6,
 }
-POLICY = AdaSwitchPolicyConfig()
+POLICY = AdaSwitch()
 
 
 def steps(number=MAX_STEPS, **changes):
@@ -91,7 +89,7 @@ def test_few_steps_say_nothing():
     assert signatures(POLICY, steps(MIN_STEPS, switch_rate=0.0)) != []
 
 
-@pytest.mark.parametrize("policy", [OnPolicyConfig(), OffPolicyConfig()])
+@pytest.mark.parametrize("policy", [OnPolicy(), OffPolicy()])
 def test_a_policy_that_decides_nothing_has_none(policy):
     assert signatures(policy, steps(switch_rate=0.0)) == []
 
@@ -121,18 +119,18 @@ def test_a_run_is_looked_at_by_its_directory(tmp_path):
 
 
 def test_a_fixed_threshold_is_judged_by_its_own_setting():
-    (found,) = signatures(ThresholdPolicyConfig(tau=0.1), steps(switch_rate=1.0, mean_switch_position=0.5))
+    (found,) = signatures(Threshold(tau=0.1), steps(switch_rate=1.0, mean_switch_position=0.5))
     assert (found.name, "raise policy.tau" in found.advice) == ("excessive switching", True)
 
 
 def test_a_shared_scale_is_judged_from_the_first_token_on():
     early = steps(switch_rate=1.0, mean_switch_position=17.0)
-    (found,) = signatures(SharedScalePolicyConfig(), early)
+    (found,) = signatures(SharedScale(), early)
     assert (found.name, "raise policy.factor or policy.floor" in found.advice) == (
         "excessive switching",
         True,
     )
-    assert signatures(SharedScalePolicyConfig(), steps(switch_rate=1.0, mean_switch_position=19.0)) == []
+    assert signatures(SharedScale(), steps(switch_rate=1.0, mean_switch_position=19.0)) == []
 
 
 def test_early_is_counted_from_where_a_switch_can_come():
@@ -144,7 +142,7 @@ def test_early_is_counted_from_where_a_switch_can_come():
 
 def test_why_nothing_is_said():
     assert not_judged(POLICY, steps(3)) == "3 steps say too little, 10 are needed"
-    assert not_judged(OnPolicyConfig(), steps()) == "the policy on_policy has no threshold"
+    assert not_judged(OnPolicy(), steps()) == "the policy on_policy has no threshold"
 
 
 def test_a_figure_that_is_none_is_named(tmp_path):

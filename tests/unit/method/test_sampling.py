@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaswitch.method.sampling import draw, position_uniforms, prompt_coin, switch_place, teacher_seed
+from adaswitch.method.coins import prompt_coin, switch_place
+from adaswitch.method.sampling import draw, position_uniforms, teacher_seed
 
 P = [0.1, 0.4, 0.0, 0.3, 0.2]
 

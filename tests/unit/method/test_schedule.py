@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaswitch.config import OptimizerConfig, TeacherBudgetConfig, parse_config
+from adaswitch.config.parsing import parse_config
+from adaswitch.method.coins import prompt_coin
+from adaswitch.method.learning_rate import OptimizerConfig, learning_rate
 from adaswitch.method.prompt import Prompt
-from adaswitch.method.sampling import prompt_coin
-from adaswitch.method.schedule import PromptSchedule, TeacherShares, learning_rate
+from adaswitch.method.schedule import PromptSchedule, TeacherBudgetConfig, TeacherShares
+from trainer.job import schedule_of
 
 
 def schedule(num_prompts: int, per_step: int, *, max_staleness: int = 0, seed: int = 0) -> PromptSchedule:
@@ -113,7 +115,7 @@ def test_a_runs_schedule() -> None:
             "trainer": {"prompts_per_step": 2, "max_staleness": 1, "num_steps": 6},
         }
     )
-    prompts = PromptSchedule.from_config(config, [(i,) for i in range(5)], [(9, i) for i in range(5)])
+    prompts = schedule_of(config, [(i,) for i in range(5)], [(9, i) for i in range(5)])
     expected = PromptSchedule([(i,) for i in range(5)], 2, 1, 4).step(3)
     for prompt, same in zip(prompts.step(3), expected, strict=True):
         assert (prompt.id, prompt.token_ids, prompt.min_version) == (

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaswitch.config import RandomSwitchPolicyConfig, RunConfig, parse_config
+from adaswitch.config.parsing import parse_config
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError, DataError
+from adaswitch.method.policies.random_switch import RandomSwitch
 from adaswitch.method.rollout import Rollout
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.recorded import resolve_config, switch_positions
@@ -54,7 +56,7 @@ def test_switch_positions_are_shares_of_all_rollouts(recorded: RunDirectory) -> 
 def test_a_config_holds_the_positions_themselves(recorded: RunDirectory, tmp_path: Path) -> None:
     policy = {"kind": "random_switch", "from_run": str(recorded.path), "from_steps": [0, 0]}
     resolved = resolve_config(config(tmp_path, policy))
-    assert resolved.policy == RandomSwitchPolicyConfig(positions=[0.0, 0.5, 0.0, 0.0, 0.25])
+    assert resolved.policy == RandomSwitch(positions=[0.0, 0.5, 0.0, 0.0, 0.25])
     assert resolve_config(resolved) is resolved
     assert parse_config(resolved.model_dump(mode="json")) == resolved
     unchanged = config(tmp_path, {"kind": "adaswitch"})

@@ -8,14 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaswitch.errors import DataError
-from adaswitch.tasks import Example, Gsm8kTask, GsmPlusTask
-from adaswitch.tasks.gsm_plus import declines
+from adaswitch.tasks.base import DataSource, Example
+from adaswitch.tasks.gsm8k import Gsm8kTask
+from adaswitch.tasks.gsm_plus import GsmPlusTask, declines
 from adaswitch.tasks.numbers import final_number, marked_number
+
+SOURCE = DataSource(path="train.jsonl")
 
 
 def right(completion: str, reference: str) -> bool:
-    marks = Gsm8kTask().mark(completion, Example("How many?", reference, 1))
-    assert marks == GsmPlusTask().mark(completion, Example("How many?", reference, 1))
+    marks = Gsm8kTask(train=SOURCE).mark(completion, Example("How many?", reference, 1))
+    assert marks == GsmPlusTask(train=SOURCE).mark(completion, Example("How many?", reference, 1))
     return marks == {"exact_match": 1.0}
 
 
@@ -132,8 +135,8 @@ NOT_ANSWERABLE = Example("How tall?", "We cannot know.\n#### None", 1, "critical
 )
 def test_who_declines_is_right_where_there_is_no_answer(completion):
     assert declines(completion)
-    assert GsmPlusTask().mark(completion, NOT_ANSWERABLE) == {"exact_match": 1.0}
-    assert GsmPlusTask().mark(completion, Example("How many?", "#### 4", 1)) == {
+    assert GsmPlusTask(train=SOURCE).mark(completion, NOT_ANSWERABLE) == {"exact_match": 1.0}
+    assert GsmPlusTask(train=SOURCE).mark(completion, Example("How many?", "#### 4", 1)) == {
         "exact_match": float(final_number(completion) == 4 and "####" not in completion)
     }
 
@@ -154,7 +157,7 @@ def test_who_declines_is_right_where_there_is_no_answer(completion):
 )
 def test_an_answer_or_a_ramble_does_not_decline(completion):
     assert not declines(completion)
-    assert GsmPlusTask().mark(completion, NOT_ANSWERABLE) == {"exact_match": 0.0}
+    assert GsmPlusTask(train=SOURCE).mark(completion, NOT_ANSWERABLE) == {"exact_match": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -171,7 +174,7 @@ def test_an_answer_or_a_ramble_does_not_decline(completion):
 def test_of_several_marks_each_task_takes_the_one_that_its_public_evaluation_takes(
     completion, gsm8k, gsm_plus
 ):
-    for task, expected in ((Gsm8kTask(), gsm8k), (GsmPlusTask(), gsm_plus)):
+    for task, expected in ((Gsm8kTask(train=SOURCE), gsm8k), (GsmPlusTask(train=SOURCE), gsm_plus)):
         for answer in ("8", "9", "10"):
             marks = task.mark(completion, Example("How many?", f"#### {answer}", 1))
             assert marks == {"exact_match": float(answer == expected)}
@@ -190,9 +193,9 @@ def test_of_several_marks_each_task_takes_the_one_that_its_public_evaluation_tak
 )
 def test_the_last_mark_says_whether_an_answer_is_declined(completion, declined):
     assert declines(completion) == declined
-    assert GsmPlusTask().mark(completion, NOT_ANSWERABLE) == {"exact_match": float(declined)}
+    assert GsmPlusTask(train=SOURCE).mark(completion, NOT_ANSWERABLE) == {"exact_match": float(declined)}
     four = Example("How many?", "#### 4", 1)
-    assert GsmPlusTask().mark(completion, four) == {"exact_match": float(not declined)}
+    assert GsmPlusTask(train=SOURCE).mark(completion, four) == {"exact_match": float(not declined)}
 
 
 @pytest.mark.parametrize("ramble", ["#", "#### ", "####\n", "*", "** ", "#### none ", "answer is "])
@@ -200,32 +203,34 @@ def test_a_ramble_is_read_in_one_go(ramble):
     # Some 10,000 characters: a pattern that starts again at every place would take seconds.
     text = ramble * (10_000 // len(ramble))
     started_s = time.process_time()
-    GsmPlusTask().mark(text, NOT_ANSWERABLE)
+    GsmPlusTask(train=SOURCE).mark(text, NOT_ANSWERABLE)
     assert time.process_time() - started_s < 1.0
 
 
 def test_none_is_not_the_last_number_before_it():
-    assert GsmPlusTask().mark("We have 4.\n#### None", Example("?", "#### 4", 1)) == {"exact_match": 0.0}
+    assert GsmPlusTask(train=SOURCE).mark("We have 4.\n#### None", Example("?", "#### 4", 1)) == {
+        "exact_match": 0.0
+    }
 
 
 def test_a_gsm_plus_record_is_reported_under_its_kind():
     record = {"question": "How?", "solution": "#### 4.33", "perturbation_type": "digit expansion"}
-    example = GsmPlusTask(prompt_suffix="!").example(record, 2, "plus.jsonl")
+    example = GsmPlusTask(train=SOURCE, prompt_suffix="!").example(record, 2, "plus.jsonl")
     assert (example.prompt, example.reference, example.split) == ("How?!", "#### 4.33", "digit expansion")
-    assert GsmPlusTask().mark("26 / 6 = 4.33", example) == {"exact_match": 1.0}
-    assert GsmPlusTask().mark("#### 26/6", example) == {"exact_match": 0.0}, "no tolerance"
+    assert GsmPlusTask(train=SOURCE).mark("26 / 6 = 4.33", example) == {"exact_match": 1.0}
+    assert GsmPlusTask(train=SOURCE).mark("#### 26/6", example) == {"exact_match": 0.0}, "no tolerance"
 
 
 def test_gsm8k_can_be_trained_on_before_gsm_plus():
     record = {"question": "How?", "answer": "#### 4"}
-    assert GsmPlusTask().example(record, 2, "train.jsonl").split == "eval"
+    assert GsmPlusTask(train=SOURCE).example(record, 2, "train.jsonl").split == "eval"
 
 
 @pytest.mark.parametrize("field", ["solution", "seed_question", "seed_solution", "seed_answer"])
 def test_a_gsm_plus_record_without_its_kind_is_not_taken_for_gsm8k(field):
     record = {"question": "How?", "answer": "4", field: "#### 4"}
     with pytest.raises(DataError, match=r"plus\.jsonl, line 9: no field \"perturbation_type\"") as caught:
-        GsmPlusTask().example(record, 9, "plus.jsonl")
+        GsmPlusTask(train=SOURCE).example(record, 9, "plus.jsonl")
     assert f'as this one is by its "{field}"' in str(caught.value)
 
 
@@ -243,7 +248,7 @@ def test_a_gsm_plus_record_without_its_kind_is_not_taken_for_gsm8k(field):
 )
 def test_a_gsm_plus_record_that_cannot_be_used_names_its_line_and_field(record, complaint):
     with pytest.raises(DataError, match=r"plus\.jsonl, line 9: ") as caught:
-        GsmPlusTask().example(record, 9, "plus.jsonl")
+        GsmPlusTask(train=SOURCE).example(record, 9, "plus.jsonl")
     assert complaint in str(caught.value)
 
 

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaswitch.config import DataSource, JsonlTaskConfig
 from adaswitch.errors import ConfigError, DataError, UnmarkedError
-from adaswitch.tasks import DialogsumTask, Example, JsonlTask, make_task
+from adaswitch.tasks.base import DataSource, Example
+from adaswitch.tasks.dialogsum import DialogsumTask
+from adaswitch.tasks.jsonl import JsonlTask
 from adaswitch.tasks.rouge import Rouge
+
+SOURCE = DataSource(path="train.jsonl")
 
 ROUGE = Rouge()
 WORDS = st.lists(st.sampled_from(["cat", "dog", "sat", "mat", "ran"]), max_size=7)
@@ -64,7 +67,7 @@ def test_a_reference_that_rouge_cannot_read_is_unmarked():
 
 
 def test_dialogsum_records():
-    task = DialogsumTask(prompt_prefix="Sum up:\n", prompt_suffix="\nNow:")
+    task = DialogsumTask(train=SOURCE, prompt_prefix="Sum up:\n", prompt_suffix="\nNow:")
     record = {"fname": "dev_0", "dialogue": "#Person1#: Hi.", "summary": "They greet.", "topic": "hi"}
     example = task.example(record, 1, "dev.jsonl")
     assert example.prompt == "Sum up:\n#Person1#: Hi.\nNow:"
@@ -85,7 +88,7 @@ def test_dialogsum_records():
 )
 def test_a_dialogsum_record_that_cannot_be_used(record, complaint):
     with pytest.raises(DataError, match=f"test.jsonl, line 6: {complaint}"):
-        DialogsumTask().example(record, 6, "test.jsonl")
+        DialogsumTask(train=SOURCE).example(record, 6, "test.jsonl")
 
 
 @pytest.fixture
@@ -96,7 +99,7 @@ def own_metrics(monkeypatch):
 
 
 def own_task(name: str = "metric") -> JsonlTask:
-    return JsonlTask(metric=f"own_metrics:{name}")
+    return JsonlTask(train=SOURCE, metric=f"own_metrics:{name}")
 
 
 def test_a_metric_of_ones_own_gets_the_completion_and_the_record(own_metrics):
@@ -167,18 +170,18 @@ def test_a_metric_that_cannot_be_had_is_refused(own_metrics):
     own_metrics.number = 3
     for path, complaint in (
         ("no_such_module:f", "cannot import 'no_such_module': ModuleNotFoundError"),
-        ("own_metrics:f", "the module 'own_metrics' has no function 'f'"),
+        ("own_metrics:f", "the module 'own_metrics' has no 'f'"),
         (
             "own_metrics:number",
-            "the module 'own_metrics' has something that is no function under the name 'number'",
+            "own_metrics:number is a int and no function",
         ),
     ):
         with pytest.raises(ConfigError, match=rf"task\.metric: {complaint}"):
-            make_task(JsonlTaskConfig(train=DataSource(path="a"), metric=path))
+            JsonlTask(train=DataSource(path="a"), metric=path).check()
 
 
 def test_a_module_that_fails_at_import_is_refused(tmp_path, monkeypatch):
     (tmp_path / "failing_metrics.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match="cannot import 'failing_metrics': ZeroDivisionError"):
-        JsonlTask(metric="failing_metrics:f")
+        JsonlTask(train=SOURCE, metric="failing_metrics:f").check()

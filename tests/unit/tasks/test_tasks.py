@@ -4,29 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaswitch.config import (
-    ChainTaskConfig,
-    DataSource,
-    DialogsumTaskConfig,
-    Gsm8kTaskConfig,
-    GsmPlusTaskConfig,
-    JsonlTaskConfig,
-)
 from adaswitch.errors import ConfigError, DataError, UnmarkedError
-from adaswitch.tasks import (
-    ChainTask,
-    DialogsumTask,
-    Example,
-    Gsm8kTask,
-    GsmPlusTask,
-    JsonlTask,
-    Task,
-    chain_examples,
-    make_task,
-)
-from adaswitch.tasks.chain import answer_length
-from adaswitch.tasks.gsm8k import example_from_record
-from adaswitch.tasks.jsonl import ExactMatch
+from adaswitch.tasks.base import DataSource, Example, Task
+from adaswitch.tasks.chain import ChainTask, answer_length, chain_examples
+from adaswitch.tasks.dialogsum import DialogsumTask
+from adaswitch.tasks.gsm8k import Gsm8kTask, example_from_record
+from adaswitch.tasks.gsm_plus import GsmPlusTask
+from adaswitch.tasks.jsonl import ExactMatch, JsonlTask
 
 SOURCE = DataSource(path="data.jsonl")
 
@@ -105,7 +89,7 @@ def test_a_gsm8k_record_becomes_an_example():
     record = {"question": "How much is 2 + 2?", "answer": "2 + 2 = 4\n#### 4"}
     example = example_from_record(record, 3, "train.jsonl")
     assert example == Example("How much is 2 + 2?", "2 + 2 = 4\n#### 4", 3)
-    suffixed = Gsm8kTask(prompt_suffix="\nThink.").example(record, 3, "train.jsonl")
+    suffixed = Gsm8kTask(train=SOURCE, prompt_suffix="\nThink.").example(record, 3, "train.jsonl")
     assert suffixed.prompt == "How much is 2 + 2?\nThink."
 
 
@@ -127,7 +111,7 @@ def test_a_gsm8k_record_that_cannot_be_used_names_its_line_and_field(record, com
 
 
 def test_own_data_is_marked_by_the_whole_text():
-    task = JsonlTask("ask", "say")
+    task = JsonlTask(train=SOURCE, prompt_field="ask", reference_field="say")
     example = task.example({"ask": "Capital of France?", "say": " Paris\n"}, 2, "own.jsonl")
     assert example == Example("Capital of France?", " Paris\n", 2)
     assert right(task, "Paris ", example)
@@ -139,7 +123,7 @@ def test_own_data_is_marked_by_the_whole_text():
 
 @pytest.mark.parametrize("reference", ["first A: no\nA: 12", "12"])
 def test_own_data_is_marked_by_what_a_pattern_finds_last(reference):
-    task = JsonlTask(answer_regex=r"A: (.*)")
+    task = JsonlTask(train=SOURCE, answer_regex=r"A: (.*)")
     example = Example("?", reference, 1)
     assert right(task, "A: 11\nno, A: 12 ", example)
     assert not right(task, "A: 12\nno, A: 11", example)
@@ -148,32 +132,32 @@ def test_own_data_is_marked_by_what_a_pattern_finds_last(reference):
 
 
 def test_a_pattern_without_a_group_is_the_answer_itself():
-    task = JsonlTask(answer_regex=r"yes|no")
+    task = JsonlTask(train=SOURCE, answer_regex=r"yes|no")
     assert right(task, "no ... well, yes!", Example("?", "yes", 1))
-    grouped = JsonlTask(answer_regex="x|y(z)")
+    grouped = JsonlTask(train=SOURCE, answer_regex="x|y(z)")
     assert not right(grouped, "x", Example("?", "x", 1)), "its group took no part"
     assert ExactMatch("(a)").extract("xa") == "a"
 
 
 def test_settings_become_tasks():
-    assert isinstance(make_task(ChainTaskConfig()), ChainTask)
-    gsm8k = make_task(Gsm8kTaskConfig(train=SOURCE, chat_template=False, prompt_suffix="!"))
+    assert isinstance(ChainTask().ready(), ChainTask)
+    gsm8k = Gsm8kTask(train=SOURCE, chat_template=False, prompt_suffix="!").ready()
     assert isinstance(gsm8k, Gsm8kTask)
     assert (gsm8k.name, gsm8k.chat_template, gsm8k.prompt_suffix) == ("gsm8k", False, "!")
-    own = make_task(JsonlTaskConfig(train=SOURCE, prompt_field="q", chat_template=True, answer_regex="(a)"))
+    own = JsonlTask(train=SOURCE, prompt_field="q", chat_template=True, answer_regex="(a)").ready()
     assert isinstance(own, JsonlTask)
     assert (own.prompt_field, own.reference_field, own.chat_template) == ("q", "reference", True)
-    plus = make_task(GsmPlusTaskConfig(train=SOURCE, chat_template=False, prompt_suffix="!"))
+    plus = GsmPlusTask(train=SOURCE, chat_template=False, prompt_suffix="!").ready()
     assert isinstance(plus, GsmPlusTask)
     assert (plus.name, plus.chat_template, plus.prompt_suffix) == ("gsm_plus", False, "!")
-    summaries = make_task(DialogsumTaskConfig(train=SOURCE, prompt_prefix="a", prompt_suffix="b"))
+    summaries = DialogsumTask(train=SOURCE, prompt_prefix="a", prompt_suffix="b").ready()
     assert isinstance(summaries, DialogsumTask)
     assert (summaries.name, summaries.prompt_prefix, summaries.prompt_suffix) == ("dialogsum", "a", "b")
 
 
 def test_a_broken_pattern_is_refused():
     with pytest.raises(ConfigError, match=r"task\.answer_regex: no regular expression: .*position 0"):
-        make_task(JsonlTaskConfig(train=SOURCE, answer_regex="(a"))
+        JsonlTask(train=SOURCE, answer_regex="(a").check()
 
 
 def test_the_harder_chains_are_what_they_are_called():
@@ -199,7 +183,15 @@ def test_the_length_of_an_answer_is_known():
 
 
 @pytest.mark.parametrize(
-    "task", [ChainTask(), Gsm8kTask(), GsmPlusTask(), DialogsumTask(), JsonlTask(), JsonlTask(metric="rouge")]
+    "task",
+    [
+        ChainTask(),
+        Gsm8kTask(train=SOURCE),
+        GsmPlusTask(train=SOURCE),
+        DialogsumTask(train=SOURCE),
+        JsonlTask(train=SOURCE),
+        JsonlTask(train=SOURCE, metric="rouge"),
+    ],
 )
 def test_an_empty_reference_is_unmarked(task):
     with pytest.raises(UnmarkedError, match="the reference is empty"):
@@ -207,17 +199,17 @@ def test_an_empty_reference_is_unmarked(task):
 
 
 def test_an_empty_reference_of_a_file_does_not_stop_the_others():
-    assert Gsm8kTask().example({"question": "How?", "answer": ""}, 1, "a.jsonl").reference == ""
+    assert Gsm8kTask(train=SOURCE).example({"question": "How?", "answer": ""}, 1, "a.jsonl").reference == ""
     record = {"question": "How?", "solution": " ", "perturbation_type": "digit expansion"}
-    assert GsmPlusTask().example(record, 1, "a.jsonl").reference == " "
-    assert DialogsumTask().example({"dialogue": "a", "summary": ""}, 1, "a.jsonl").reference == ""
-    assert JsonlTask().example({"prompt": "a", "reference": ""}, 1, "a.jsonl").reference == ""
+    assert GsmPlusTask(train=SOURCE).example(record, 1, "a.jsonl").reference == " "
+    assert DialogsumTask(train=SOURCE).example({"dialogue": "a", "summary": ""}, 1, "a.jsonl").reference == ""
+    assert JsonlTask(train=SOURCE).example({"prompt": "a", "reference": ""}, 1, "a.jsonl").reference == ""
     with pytest.raises(DataError, match='field "question" is empty'):
-        Gsm8kTask().example({"question": "", "answer": "#### 1"}, 1, "a.jsonl")
+        Gsm8kTask(train=SOURCE).example({"question": "", "answer": "#### 1"}, 1, "a.jsonl")
 
 
 def test_one_of_several_references_is_enough_for_an_exact_match():
-    task = JsonlTask()
+    task = JsonlTask(train=SOURCE)
     example = task.example({"prompt": "?", "reference": ["yes", " sure "]}, 1, "own.jsonl")
     assert example.references == ("yes", " sure ")
     assert right(task, "sure", example)
@@ -238,10 +230,13 @@ def test_one_of_several_references_is_enough_for_an_exact_match():
 )
 def test_a_reference_that_is_no_text_is_refused(reference, complaint):
     with pytest.raises(DataError) as caught:
-        JsonlTask().example({"prompt": "?", "reference": reference}, 4, "own.jsonl")
+        JsonlTask(train=SOURCE).example({"prompt": "?", "reference": reference}, 4, "own.jsonl")
     assert str(caught.value) == f'own.jsonl, line 4: field "reference"{complaint}'
 
 
 def test_an_example_says_where_it_was_read():
-    assert Gsm8kTask().example({"question": "?", "answer": "4"}, 3, "a.jsonl").place == "a.jsonl, line 3"
+    assert (
+        Gsm8kTask(train=SOURCE).example({"question": "?", "answer": "4"}, 3, "a.jsonl").place
+        == "a.jsonl, line 3"
+    )
     assert chain_examples(2, 0, 1, 1, split="longer")[1].place == "record 2 (longer)"

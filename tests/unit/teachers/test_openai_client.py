@@ -8,7 +8,8 @@ import httpx
 import numpy as np
 import pytest
 
-from adaswitch.config import TeacherConfig, parse_config
+from adaswitch.config.parsing import parse_config
+from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.fingerprint import tokenizer_sha256
 from adaswitch.contract.wire import GeneratePrompt, GenerateRequest, ScoreSequence
 from adaswitch.errors import ModelError, NonFiniteError, TeacherProtocolError, TeacherRejectedError

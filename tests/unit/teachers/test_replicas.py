@@ -6,7 +6,7 @@ from collections import Counter
 import httpx
 import pytest
 
-from adaswitch.config import TeacherConfig
+from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.wire import ErrorBody, ErrorDetail, ModelInfo, ScoreSequence, answers_to_safetensors
 from adaswitch.errors import ConfigError, ModelError, TeacherUnavailableError
 from adaswitch.teachers.native import TeacherClient

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from adaswitch.config import TeacherConfig
+from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.wire import (
     GeneratePrompt,
     GenerateRequest,

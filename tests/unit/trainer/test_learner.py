@@ -4,10 +4,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from adaswitch.config import TrainerConfig
+from adaswitch.config.trainer import TrainerConfig
 from adaswitch.errors import NonFiniteError
 from adaswitch.method.batching import make_batch
-from adaswitch.method.losses import token_losses
 from adaswitch.method.rollout import Rollout
 from tests.fakes import random_rollout
 from trainer.learner import Learner
@@ -66,7 +65,7 @@ def losses_by_hand(learner: Learner, step: list[Rollout]) -> tuple[torch.Tensor,
             logits = learner.model(
                 input_ids=batch.input_ids, logits_to_keep=batch.num_completion_columns + 1
             ).logits
-        values.append(token_losses(learner._config.loss, batch, batch.completion_logits(logits)))
+        values.append(learner._config.loss.token_losses(batch, batch.completion_logits(logits)))
         by_teacher.append(batch.by_teacher)
     return torch.cat(values), torch.cat(by_teacher)
 

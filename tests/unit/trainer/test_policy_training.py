@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from adaswitch.config import RunConfig, parse_config
+from adaswitch.config.parsing import parse_config
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.rollout import Ending
 from adaswitch.runs.config_files import write_config

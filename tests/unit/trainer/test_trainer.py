@@ -9,7 +9,8 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from adaswitch.config import RunConfig, parse_config, with_overrides
+from adaswitch.config.parsing import parse_config, with_overrides
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import DataError, ModelError, NonFiniteError
 from adaswitch.evaluation.command import run_eval
 from adaswitch.evaluation.request import EvalRequest, choose_prompts

@@ -11,7 +11,7 @@ import torch
 from adaswitch.cluster.rollout_queue import RolloutQueue
 from adaswitch.cluster.weight_blob import blob_to_weights
 from adaswitch.cluster.weight_board import WeightBoard
-from adaswitch.config import RunConfig
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import QueueClosedError, QueueError
 from adaswitch.method.prompt import Prompt
 from adaswitch.runs.config_files import load_config

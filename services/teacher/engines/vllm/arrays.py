@@ -1,4 +1,4 @@
-"""Prompts' log-probabilities as arrays on their way out of vLLM, in the service's own process."""
+"""Makes vLLM hand out the log-probabilities of prompts as arrays instead of lists, in the service's own process."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,11 @@ if TYPE_CHECKING:
 
 
 def keep_prompt_arrays() -> None:
-    """From now on ``FlatLogprobs`` of prompts hold arrays where they had lists; ranks and places are left out.
+    """Patch vLLM: the ``FlatLogprobs`` of a prompt hold arrays instead of lists, without ranks and position indices.
 
-    vLLM gets arrays from its engine, and appends four Python objects a candidate to lists: for small models more
-    work than the model's own. Where tokens are spelled out it still does.
+    vLLM gets arrays from its engine's process, and by default appends four Python objects for each candidate to
+    lists: with a small model that takes longer than the model itself. A request whose tokens are turned into text
+    still gets lists.
     """
     from vllm.logprobs import FlatLogprobs
     from vllm.v1.engine.logprobs import LogprobsProcessor
@@ -33,6 +34,6 @@ def keep_prompt_arrays() -> None:
 
 
 def _joined(before: Any, rows: Any, dtype: type[np.generic]) -> Any:  # noqa: ANN401 - vLLM's field is a list
-    """Of a prompt that is computed in parts, what came before and the next ``rows``, flat."""
+    """The flat entries ``before``, followed by those of ``rows``: vLLM may compute a prompt in several parts."""
     new = np.asarray(rows, dtype).ravel()
     return np.concatenate([before, new]) if len(before) else new

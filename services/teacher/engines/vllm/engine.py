@@ -1,8 +1,8 @@
 """The teacher on vLLM's ``AsyncLLM``, used as a library: no detokenising, no dictionaries per token.
 
-Scores read the prefix cache, against vLLM's default: a chunk behind a long prefix costs the chunk alone. What is
-in the cache has no log-probabilities, so a row that was asked for may be missing: then the sequence is scored
-anew without the cache.
+Unlike vLLM's default, scoring reads the prefix cache: a chunk after a long prefix then costs only the chunk. vLLM
+computes no log-probabilities for cached tokens, so a row that was asked for may be missing: then the sequence is
+scored again without the cache.
 """
 
 import asyncio
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 WORKER_EXTENSION = "services.teacher.engines.vllm.worker.TeacherWorkerExtension"
 MAX_BATCHED_TOKENS = 4096
 MAX_LOGITS = 2**28
-"""Of one step, since log-probabilities are taken of all its logits at once: 1 GiB in float32."""
+"""Most logits of one engine step: vLLM computes all log-probabilities of a step at once, here 1 GiB in float32."""
 
 
 class VLLMEngine:
-    """See ``TeacherEngine``."""
+    """A ``TeacherEngine`` that runs the model with vLLM, whose engine is a process of its own."""
 
     def __init__(self, config: TeacherServiceConfig) -> None:
         self._config = config
@@ -61,7 +61,7 @@ class VLLMEngine:
 
     @property
     def info(self) -> ModelInfo:
-        """What is served."""
+        """The model that is served, and its limits."""
         if self._info is None:
             raise EngineLostError("the engine has not started")
         return self._info
@@ -72,11 +72,11 @@ class VLLMEngine:
         return self._llm is not None and not self._llm.errored
 
     def why_lost(self) -> str | None:
-        """The first exception that the engine's process wrote down; one that was killed wrote none."""
+        """The first exception that the engine's process printed; None if it printed none, as when it was killed."""
         return self._log.reason()
 
     async def start(self) -> None:
-        """Load the model in a process of its own, and see it answer once."""
+        """Load the model in a process of its own, and check that it answers a request."""
         check_vllm_installed()
         set_environment(self._config)
         facts = await in_daemon_thread(lambda: read_model_folder(self._config))
@@ -85,7 +85,7 @@ class VLLMEngine:
         self._info = model_info(self._config, facts)
 
     async def _start_or_reason(self, facts: ModelFacts) -> str | None:
-        """None once the engine runs, else why it does not."""
+        """Start the engine. Returns None once it runs, else the reason why it does not."""
         try:
             with self._log.capture():
                 await self._start_engine(facts)
@@ -104,7 +104,7 @@ class VLLMEngine:
         await self._llm.collective_rpc("teacher_skip_ranks")
         await self._llm.collective_rpc("teacher_spare_generators")
         self._block_size = self._llm.vllm_config.cache_config.block_size
-        # What vLLM's kernels do not support may show only now, and then ends the engine.
+        # A model that vLLM's kernels do not support may fail only at its first request, which kills the engine.
         await self.score([ScoreSequence(token_ids=[0], start=1)], top_k=0)
 
     def _build(self, facts: ModelFacts) -> "AsyncLLM":
@@ -138,7 +138,7 @@ class VLLMEngine:
         settings: dict[str, Any] = {
             "model": config.model,
             "skip_tokenizer_init": True,
-            "generation_config": "vllm",  # not the folder's, with its sampling settings and stop tokens
+            "generation_config": "vllm",  # the model folder's would bring other sampling settings and stop tokens
             "dtype": facts.dtype,
             "max_model_len": facts.max_model_len,
             "max_logprobs": min(config.max_top_k, facts.vocab_size),
@@ -156,11 +156,11 @@ class VLLMEngine:
         return AsyncEngineArgs(**settings)
 
     async def score(self, sequences: Sequence[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
-        """All sequences at once, each a request of vLLM's own."""
+        """Score all sequences at the same time, each as a vLLM request of its own."""
         return await all_or_none(self._score(sequence, top_k) for sequence in sequences)
 
     async def _score(self, sequence: ScoreSequence, top_k: int) -> SequenceAnswer:
-        # The cache holds whole blocks: a shorter prefix is in none.
+        # The cache holds whole blocks, so it cannot hold a prefix that is shorter than a block.
         if sequence.start > self._block_size:
             try:
                 return await self._score_once(sequence, top_k, read_cache=True)
@@ -169,7 +169,7 @@ class VLLMEngine:
         return await self._score_once(sequence, top_k, read_cache=False)
 
     async def _score_once(self, sequence: ScoreSequence, top_k: int, *, read_cache: bool) -> SequenceAnswer:
-        # The one token that vLLM insists on drawing brings the last row with it.
+        # vLLM draws at least one token; the distribution that this token is drawn from is the answer's last row.
         params = _sampling_params(
             max_tokens=1,
             temperature=0.0,
@@ -188,7 +188,7 @@ class VLLMEngine:
         )
 
     async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
-        """All prompts at once, each a request of vLLM's own."""
+        """Continue all prompts at the same time, each as a vLLM request of its own."""
         return await all_or_none(self._generate(prompt, request) for prompt in request.prompts)
 
     async def _generate(self, prompt: GeneratePrompt, request: GenerateRequest) -> SequenceAnswer:
@@ -228,7 +228,7 @@ class VLLMEngine:
         return self._llm
 
     async def close(self) -> None:
-        """End vLLM's processes, also those of a start that is still under way."""
+        """End vLLM's processes, even if the engine is still starting."""
         self._closing = True
         if not self._built.is_set():
             await asyncio.to_thread(end_descendants)
@@ -238,20 +238,20 @@ class VLLMEngine:
         if llm is not None:
             await _stop_reading(llm)
             await asyncio.to_thread(llm.shutdown)
-            # Its __del__ would do so again, and fail noisily if the interpreter is half torn down by then.
+            # ``AsyncLLM.__del__`` would shut down again, and print an error if the interpreter is half torn down.
             llm.shutdown = lambda: None
 
     def metrics_text(self) -> str:
-        """vLLM's own metrics: it keeps them in prometheus_client's global registry."""
+        """vLLM's own metrics, which vLLM keeps in prometheus_client's global registry."""
         from prometheus_client import generate_latest
 
         return generate_latest().decode()
 
 
 async def _stop_reading(llm: "AsyncLLM") -> None:
-    """End the task that reads vLLM's answers, and all that wait for one.
+    """Cancel the task that reads vLLM's answers, and fail all requests that still wait for an answer.
 
-    It would take the end of the engine's process for a crash, and say so with a stack trace.
+    Otherwise the task would take the end of the engine's process for a crash, and print a stack trace.
     """
     from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -262,7 +262,7 @@ async def _stop_reading(llm: "AsyncLLM") -> None:
 
 
 def _sampling_params(**settings: Any) -> "SamplingParams":
-    """``settings``, and what makes vLLM's answer short: no text, no dictionaries, one output at the end."""
+    """``settings`` with options that keep vLLM's answer small: no text, no dictionaries, one output at the end."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -270,7 +270,7 @@ def _sampling_params(**settings: Any) -> "SamplingParams":
         **settings,
         flat_logprobs=True,
         detokenize=False,
-        ignore_eos=True,  # what ends a completion is said by stop_token_ids alone
+        ignore_eos=True,  # only stop_token_ids may end a completion
         output_kind=RequestOutputKind.FINAL_ONLY,
         skip_clone=True,
     )

@@ -1,4 +1,4 @@
-"""Whether vLLM is there, and what it reads from the environment. Imports neither it nor torch."""
+"""Checks that vLLM is installed, and sets its environment variables. Imports neither vLLM nor torch."""
 
 import importlib.util
 import os
@@ -8,7 +8,7 @@ from adaswitch.errors import EnvironmentProblem
 
 
 def check_vllm_installed() -> None:
-    """Raises ``EnvironmentProblem`` where vLLM is missing."""
+    """Raises ``EnvironmentProblem`` if vLLM is not installed."""
     if importlib.util.find_spec("vllm") is None:
         raise EnvironmentProblem(
             "engine: vllm is not installed; get it with `pip install 'adaswitch[vllm]'` "
@@ -17,13 +17,14 @@ def check_vllm_installed() -> None:
 
 
 def set_environment(config: TeacherServiceConfig) -> None:
-    """What vLLM and torch read from the environment, before they are imported. The user's own values stay."""
+    """Set the variables that vLLM and torch read when they are imported. A variable that the user has set stays."""
     defaults = {
         "OMP_NUM_THREADS": str(config.num_threads),
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
-        # On GPUs vLLM's attention in float32 is Triton's, whose matrix products have 10 bits otherwise (TF32).
+        # On GPUs, vLLM computes float32 attention with Triton. By default Triton multiplies matrices in TF32, which
+        # keeps only 10 bits of each number.
         "TRITON_F32_DEFAULT": "ieee",
     }
     for name, value in defaults.items():
@@ -31,9 +32,9 @@ def set_environment(config: TeacherServiceConfig) -> None:
 
 
 def set_cpu_environment(eager: bool) -> None:
-    """As ``set_environment``, where vLLM runs on CPU."""
-    # Lets the engine's process do the work itself instead of starting a worker: half the start-up time.
+    """Set the further variables that vLLM needs on a CPU, even if the user has set them."""
+    # Makes the engine's process run the model itself instead of starting a worker, which halves the start-up time.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     if eager:
-        # Small helpers of vLLM's sampler would still be compiled, for which a machine needs a C++ compiler.
+        # Even in eager mode vLLM would compile small helpers of its sampler, for which it needs a C++ compiler.
         os.environ["TORCH_COMPILE_DISABLE"] = "1"

@@ -1,7 +1,7 @@
-"""What an engine prints while it starts, kept aside: shown as one line if it fails, else dropped.
+"""Captures what an engine prints while it starts: one line of it if the start fails, nothing if the start succeeds.
 
-vLLM reports why it could not start in the log and the traceback of its engine process, both on the standard
-streams that the process inherits.
+vLLM says why it could not start only in the log and the traceback of its engine process. The process writes both to
+the standard streams that it inherits from this process.
 """
 
 import os
@@ -14,12 +14,12 @@ from contextlib import contextmanager
 MAX_LINES = 2000
 JOIN_TIMEOUT_S = 2.0
 _REASON = re.compile(r"(?:^|[\s\]])((?:\w+\.)*\w*(?:Error|Exception|Exit)): (.+)$")
-# These only say that something else failed.
+# Messages that begin like this only say that something else failed.
 _EMPTY_REASONS = ("Engine core initialization failed", "WorkerProc initialization failed")
 
 
 class EngineLog:
-    """The last lines of what was written to stdout and stderr, by this process and those that it started."""
+    """The last lines that this process and the processes that it started wrote to stdout and stderr."""
 
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=MAX_LINES)
@@ -27,7 +27,7 @@ class EngineLog:
 
     @contextmanager
     def capture(self) -> Iterator[None]:
-        """Within, both streams lead here; for processes started within, for as long as they live."""
+        """Capture stdout and stderr inside the ``with`` block; of a process started there, for as long as it lives."""
         reader, writer = os.pipe()
         self._reader = threading.Thread(target=self._read, args=(reader,), daemon=True, name="engine-log")
         self._reader.start()
@@ -43,9 +43,9 @@ class EngineLog:
                 os.close(copy)
 
     def reason(self) -> str | None:
-        """After a failed start: the first exception that says something, as ``ValueError: what it says``."""
+        """The first exception in the log that names a cause, as ``ValueError: message``; None if there is none."""
         if self._reader is not None:
-            self._reader.join(JOIN_TIMEOUT_S)  # it ends with the last process that writes here
+            self._reader.join(JOIN_TIMEOUT_S)  # the reader ends once the last process that writes has ended
         for line in list(self._lines):
             match = _REASON.search(line)
             if match and not match[2].startswith(_EMPTY_REASONS):

@@ -1,4 +1,4 @@
-"""Ending the processes that this one started."""
+"""Ends the processes that this process started."""
 
 import psutil
 
@@ -6,7 +6,7 @@ GRACE_S = 3.0
 
 
 def end_descendants() -> None:
-    """Terminate every child of this process and theirs, and kill those that do not go."""
+    """Terminate all descendants of this process, and kill those that have not ended after ``GRACE_S`` seconds."""
     children = [child for child in psutil.Process().children(recursive=True) if not _cleans_up(child)]
     for child in children:
         _signal(child, kill=False)
@@ -17,7 +17,7 @@ def end_descendants() -> None:
 
 
 def _cleans_up(process: psutil.Process) -> bool:
-    """Whether it is multiprocessing's resource tracker, which ends by itself once all others are gone."""
+    """Whether ``process`` is multiprocessing's resource tracker, which ends by itself after all other processes."""
     try:
         return any("multiprocessing.resource_tracker" in argument for argument in process.cmdline())
     except psutil.Error:

@@ -1,7 +1,7 @@
-"""vLLM's flat log-probabilities as the contract's answers. Knows the layout only, not vLLM.
+"""Turns vLLM's flat log-probabilities into answers of the REST contract. Imports nothing of vLLM.
 
-Shapes: n positions, k candidates. A position has k + 1 entries: first the token that is (or was drawn) there,
-then the k most likely tokens by falling log-probability.
+Shapes: n positions, k candidates. A position has k + 1 entries: first the token at this position (of the prompt, or
+drawn), then the k most likely tokens by falling log-probability.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from services.teacher.engines.engine import EngineFaultError, check_finite
 
 
 class FlatLogprobs(Protocol):
-    """vLLM's ``FlatLogprobs``: all positions' entries one after the other; of prompts as arrays."""
+    """vLLM's ``FlatLogprobs``: the entries of all positions, one after the other. Those of a prompt are arrays."""
 
     token_ids: Sequence[int] | NDArray[np.int32]
     logprobs: Sequence[float] | NDArray[np.float32]
@@ -28,12 +28,12 @@ class MissingRowError(Exception):
 def scored_answer(
     sequence: ScoreSequence, prompt: FlatLogprobs, sampled: FlatLogprobs, k: int, num_cached: int = 0
 ) -> SequenceAnswer:
-    """Rows ``start .. len``: the last ones of ``prompt``, then ``sampled``'s.
+    """The answer with the rows ``start .. len``: the last rows of ``prompt``, then the single row of ``sampled``.
 
-    ``prompt`` may lack rows before ``start``, never such after it; its position 0 is empty.
-    The distribution after n tokens comes from the n-th of them, so it is there where n > ``num_cached``. Raises
-    ``MissingRowError`` where one is not; of a request that vLLM preempted its own count may be too low, but what
-    it never computed is NaN.
+    ``prompt`` may lack rows before ``start``, but never rows after it; position 0 of a prompt has no entries.
+    The distribution after n tokens is computed when the n-th token is, so vLLM has it if n > ``num_cached``. Raises
+    ``MissingRowError`` if a row that was asked for is missing. If vLLM preempted the request, ``num_cached``, which
+    is vLLM's count, may be too low; but rows that vLLM never computed are NaN and raise the same error.
     """
     start = sequence.start
     if num_cached >= start:
@@ -61,7 +61,7 @@ def scored_answer(
 def generated_answer(
     token_ids: Sequence[int], flat: FlatLogprobs, k: int, finish_reason: FinishReason
 ) -> SequenceAnswer:
-    """Row j is the distribution that ``token_ids[j]`` was drawn from."""
+    """The answer for a continuation: row j is the distribution that ``token_ids[j]`` was drawn from."""
     ids, logprobs = _table(flat, k)
     if not np.array_equal(ids[:, 0], token_ids):
         raise EngineFaultError("vLLM returned the log-probabilities of other tokens than it generated")
@@ -77,7 +77,7 @@ def generated_answer(
 
 
 def _table(flat: FlatLogprobs, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Ids and log-probabilities ``[n, k + 1]``."""
+    """The token ids ``[n, k + 1]`` and the log-probabilities ``[n, k + 1]`` of ``flat``."""
     if len(flat.token_ids) % (k + 1):
         raise EngineFaultError("vLLM returned positions with different numbers of candidates")
     ids = np.array(flat.token_ids, dtype=np.int32).reshape(-1, k + 1)

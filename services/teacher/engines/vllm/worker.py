@@ -1,4 +1,4 @@
-"""What the service adds to vLLM's worker, in the engine's process. vLLM mixes it in by its name."""
+"""Methods that the service adds to vLLM's worker, in the engine's process. vLLM finds their class by its name."""
 
 import math
 import os
@@ -8,11 +8,11 @@ import threading
 from typing import Any
 
 START = "teacher_start"
-"""In a scoring request's extra arguments: the number of tokens before its first row."""
+"""Key in the ``extra_args`` of a scoring request: the number of tokens before the first row that was asked for."""
 
 
 class TeacherWorkerExtension:
-    """Called with ``collective_rpc`` once the model is loaded."""
+    """Methods that the service calls with ``collective_rpc`` once the model is loaded."""
 
     model_runner: Any
 
@@ -25,10 +25,10 @@ class TeacherWorkerExtension:
                 module.org_vocab_size = vocab_size
 
     def teacher_mark_missing_rows(self) -> None:
-        """Have every prompt log-probability be NaN until it is computed.
+        """Make every log-probability of a prompt NaN until it is computed.
 
-        vLLM allocates them uninitialised, and never fills those of cached tokens in: what is there then may well
-        be another request's, and look plausible.
+        vLLM allocates uninitialised memory for them, and never writes the entries of cached tokens. Without NaN,
+        these entries could be another request's log-probabilities, which look plausible.
         """
         from vllm.v1.outputs import LogprobsTensors
 
@@ -43,13 +43,13 @@ class TeacherWorkerExtension:
         LogprobsTensors.empty_cpu = staticmethod(allocate_marked)  # type: ignore[method-assign]
 
     def teacher_cut_rows(self) -> None:
-        """Have the rows before ``START`` of a request's extra arguments stay here.
+        """Drop a request's rows before ``extra_args[START]`` in this process, instead of sending them.
 
-        vLLM makes rows for every prompt token, cached ones too, and a Python number of every entry on their way
-        out: for a chunk behind a long prefix that costs more than the chunk.
+        vLLM makes a row for every prompt token, even for a cached token, and turns every entry into a Python number
+        to send it: for a chunk after a long prefix, that takes longer than computing the chunk.
         """
         runner = self.model_runner
-        if not hasattr(runner, "_get_prompt_logprobs_dict"):  # vLLM's second model runner works otherwise
+        if not hasattr(runner, "_get_prompt_logprobs_dict"):  # vLLM's second model runner does not have it
             return
         all_rows = runner._get_prompt_logprobs_dict
 
@@ -60,7 +60,7 @@ class TeacherWorkerExtension:
         runner._get_prompt_logprobs_dict = cut_rows
 
     def teacher_skip_ranks(self) -> None:
-        """Have no token's rank among all tokens counted, which is in no answer and costs as much as two softmaxes."""
+        """Do not compute each token's rank in the vocabulary: no answer has ranks, and they cost two softmaxes."""
         import torch
         from vllm.v1.sample import sampler
 
@@ -70,10 +70,10 @@ class TeacherWorkerExtension:
         sampler.batched_count_greater_than = no_ranks  # type: ignore[attr-defined]
 
     def teacher_spare_generators(self) -> None:
-        """Have no seeded request draw before all of its prompt is computed.
+        """Keep a seeded request from drawing a token before its whole prompt is computed.
 
-        vLLM draws for a prompt that is computed in parts too, and then winds the generator back, which those on
-        CPU cannot do: the engine would die of it.
+        If vLLM computes a prompt in parts, it draws a token after each part, and then rewinds the request's random
+        generator. A generator on a CPU cannot be rewound: the engine would die.
         """
         runner = self.model_runner
         if runner.device.type != "cpu":
@@ -92,11 +92,11 @@ class TeacherWorkerExtension:
         runner.sample_tokens = sample_sparing
 
     def teacher_exit_with(self, service_pid: int) -> None:
-        """Kill this process, and the engine's that started it, as soon as the service's is gone.
+        """Kill this process, and the engine's process that started it, as soon as the service's process has ended.
 
-        vLLM's engine would wait forever for a service that was killed and could not say goodbye.
+        Otherwise, if the service is killed and cannot shut the engine down, the engine would wait for it forever.
         """
-        if not hasattr(os, "pidfd_open"):  # Linux alone has it
+        if not hasattr(os, "pidfd_open"):  # only Linux has it
             return
         engine_pid = os.getppid()
         service = os.pidfd_open(service_pid)
@@ -111,7 +111,7 @@ class TeacherWorkerExtension:
 
 
 def _from_start(rows: Any, request: Any) -> Any:  # noqa: ANN401
-    """Row i is that of the distribution after i + 1 tokens."""
+    """The part of ``rows`` that ``request`` asked for. Row i is the distribution after i + 1 tokens."""
     if rows is None:
         return None
     start = (request.sampling_params.extra_args or {}).get(START, 1)

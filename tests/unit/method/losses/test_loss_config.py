@@ -3,8 +3,12 @@
 import pytest
 from pydantic import TypeAdapter
 
-from adaswitch.config import CrossEntropyConfig, ForwardKLConfig, LossConfig, parse_config
+from adaswitch.config.parsing import parse_config
 from adaswitch.errors import ConfigError
+from adaswitch.method.losses import AnyLoss
+from adaswitch.method.losses.base import Loss
+from adaswitch.method.losses.cross_entropy import CrossEntropy
+from adaswitch.method.losses.forward_kl import ForwardKL
 
 KINDS = [
     "forward_kl",
@@ -17,7 +21,7 @@ KINDS = [
 ]
 
 
-def parse(loss: dict[str, object]) -> LossConfig:
+def parse(loss: dict[str, object]) -> Loss:
     document = {"name": "run", "task": {"kind": "chain"}, "teacher": {}, "student": {"model": "models/x"}}
     return parse_config({**document, "trainer": {"loss": loss}}).trainer.loss
 
@@ -27,13 +31,13 @@ def test_the_kind_alone_is_enough_and_weighs_both_stages_alike(kind: str) -> Non
     loss = parse({"kind": kind})
     assert loss.kind == kind
     assert (loss.exploration_weight, loss.guidance_weight) == (1.0, 1.0)
-    if not isinstance(loss, CrossEntropyConfig):
+    if not isinstance(loss, CrossEntropy):
         assert (loss.temperature, loss.cross_entropy_weight) == (1.0, 0.0)
 
 
 def test_these_are_all_kinds() -> None:
-    mapping = TypeAdapter(LossConfig).json_schema()["discriminator"]["mapping"]
-    assert sorted(mapping) == sorted(KINDS)
+    mapping = TypeAdapter(AnyLoss).json_schema()["discriminator"]["mapping"]
+    assert sorted(mapping) == sorted([*KINDS, "custom"])
 
 
 def test_everything_can_be_set() -> None:
@@ -46,7 +50,7 @@ def test_everything_can_be_set() -> None:
             "guidance_weight": 3,
         }
     )
-    assert loss == ForwardKLConfig(
+    assert loss == ForwardKL(
         temperature=2.0, cross_entropy_weight=0.5, exploration_weight=0.0, guidance_weight=3.0
     )
 

@@ -10,11 +10,13 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from adaswitch.config import AdaSwitchPolicyConfig, OffPolicyConfig, OnPolicyConfig
 from adaswitch.method.distribution import TopK
-from adaswitch.method.policies import run_policy
+from adaswitch.method.policies.adaswitch import AdaSwitch
+from adaswitch.method.policies.off_policy import OffPolicy
+from adaswitch.method.policies.on_policy import OnPolicy
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget
+from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Ending, Rollout
 from adaswitch.method.sampling import position_uniforms, teacher_seed
 from tests.fakes import FakeStudent, FakeTeacher, Model
@@ -37,7 +39,7 @@ class Reference:
     """What the student would have written by itself."""
 
 
-def token_by_token(world: World, policy: AdaSwitchPolicyConfig | None) -> Reference:
+def token_by_token(world: World, policy: AdaSwitch | None) -> Reference:
     """Exploration with a look at both models before each token, then guidance; no policy is guidance alone."""
     reference = Reference()
     prompt = list(world.prompt.token_ids)
@@ -121,7 +123,7 @@ WORLDS = st.builds(
     gap=st.sampled_from([0.3, 1.0, 3.0]),
 )
 POLICIES = st.builds(
-    AdaSwitchPolicyConfig,
+    AdaSwitch,
     window=st.integers(1, 10),
     factor=st.sampled_from([0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 20.0]),
     floor=st.sampled_from([0.0, 0.0, 0.1, 1.0]),
@@ -132,9 +134,7 @@ POLICIES = st.builds(
 
 @settings(max_examples=400)
 @given(WORLDS, POLICIES)
-def test_exploring_in_chunks_equals_asking_after_every_token(
-    world: World, policy: AdaSwitchPolicyConfig
-) -> None:
+def test_exploring_in_chunks_equals_asking_after_every_token(world: World, policy: AdaSwitch) -> None:
     reference = token_by_token(world, policy)
     assume_no_tie(reference)
     rollout, student, teacher = world.roll_out(policy)
@@ -147,9 +147,7 @@ def test_exploring_in_chunks_equals_asking_after_every_token(
 
 
 @given(WORLDS, POLICIES, st.integers(1, 30))
-def test_the_chunk_size_changes_the_costs_alone(
-    world: World, policy: AdaSwitchPolicyConfig, other_size: int
-) -> None:
+def test_the_chunk_size_changes_the_costs_alone(world: World, policy: AdaSwitch, other_size: int) -> None:
     assume_no_tie(token_by_token(world, policy))
     one, _, _ = world.roll_out(policy)
     two, _, _ = world.roll_out(policy.model_copy(update={"chunk_size": other_size}))
@@ -167,7 +165,7 @@ def test_random_worlds_switch_early_late_and_never() -> None:
     positions, stops_explored = [], 0
     for seed in range(60):
         world = World(seed, 7, 4, 24, frozenset({0}))
-        rollout, _, _ = world.roll_out(AdaSwitchPolicyConfig(window=3, factor=4.0, chunk_size=5))
+        rollout, _, _ = world.roll_out(AdaSwitch(window=3, factor=4.0, chunk_size=5))
         positions.append(rollout.switch_position)
         stops_explored += rollout.ending is Ending.STOP and rollout.switch_position is None
     places = [position for position in positions if position is not None]
@@ -179,15 +177,15 @@ def test_random_worlds_switch_early_late_and_never() -> None:
 
 @given(WORLDS, st.integers(1, 30))
 def test_on_policy_is_adaswitch_that_never_switches(world: World, chunk_size: int) -> None:
-    reference = token_by_token(world, AdaSwitchPolicyConfig(window=world.max_new_tokens))
-    rollout, _, teacher = world.roll_out(OnPolicyConfig())
+    reference = token_by_token(world, AdaSwitch(window=world.max_new_tokens))
+    rollout, _, teacher = world.roll_out(OnPolicy())
     assert_same(rollout, reference, world)
     assert rollout.switch_position is None
     assert set(rollout.thresholds) == {INF}
     assert [call[0] for call in teacher.calls] == ["score"]
     for policy in (
-        AdaSwitchPolicyConfig(window=world.max_new_tokens, chunk_size=chunk_size),
-        AdaSwitchPolicyConfig(window=1, factor=1e-9, floor=1e9, chunk_size=chunk_size),
+        AdaSwitch(window=world.max_new_tokens, chunk_size=chunk_size),
+        AdaSwitch(window=1, factor=1e-9, floor=1e9, chunk_size=chunk_size),
     ):
         same, _, _ = world.roll_out(policy)
         assert same.completion_token_ids == rollout.completion_token_ids
@@ -197,7 +195,7 @@ def test_on_policy_is_adaswitch_that_never_switches(world: World, chunk_size: in
 
 @given(WORLDS)
 def test_off_policy_is_all_the_teachers(world: World) -> None:
-    rollout, student, teacher = world.roll_out(OffPolicyConfig())
+    rollout, student, teacher = world.roll_out(OffPolicy())
     assert_same(rollout, token_by_token(world, None), world)
     assert rollout.by_teacher.all()
     assert rollout.switch_position == 0
@@ -224,13 +222,13 @@ def table_models(distances: Sequence[float], num_prompt: int) -> tuple[Model, Mo
 
 
 def roll_out_table(
-    distances: Sequence[float], policy: AdaSwitchPolicyConfig, stop_token_ids: Collection[int] = (0,)
+    distances: Sequence[float], policy: AdaSwitch, stop_token_ids: Collection[int] = (0,)
 ) -> tuple[Rollout, FakeTeacher]:
     prompt = Prompt(0, (1, 1))
     student, teacher = table_models(distances, 2)
     fake = FakeTeacher(teacher, 3, 0, stop_token_ids)
     rollout = asyncio.run(
-        run_policy(
+        roll_out(
             policy,
             prompt,
             FakeStudent(student, 0, stop_token_ids),
@@ -245,7 +243,7 @@ def roll_out_table(
 @pytest.mark.parametrize("place", range(2, 6))
 def test_a_switch_at_every_place_of_a_chunk(place: int, chunk_size: int) -> None:
     distances = [45.0 if i == place else 40.0 for i in range(6)]
-    policy = AdaSwitchPolicyConfig(window=2, factor=1.5, chunk_size=chunk_size)
+    policy = AdaSwitch(window=2, factor=1.5, chunk_size=chunk_size)
     rollout, teacher = roll_out_table(distances, policy)
     assert rollout.switch_position == place
     assert rollout.by_teacher.tolist() == [i >= place for i in range(6)]
@@ -257,18 +255,18 @@ def test_a_switch_at_every_place_of_a_chunk(place: int, chunk_size: int) -> None
 
 @pytest.mark.parametrize("chunk_size", [1, 4])
 def test_the_earliest_switch_is_at_step_window_plus_one(chunk_size: int) -> None:
-    rollout, _ = roll_out_table([30.0, 45.0, 45.0], AdaSwitchPolicyConfig(window=1, chunk_size=chunk_size))
+    rollout, _ = roll_out_table([30.0, 45.0, 45.0], AdaSwitch(window=1, chunk_size=chunk_size))
     assert rollout.switch_position == 1
 
 
 def test_a_window_longer_than_the_completion_never_switches() -> None:
-    rollout, teacher = roll_out_table([0.0, 60.0, 60.0], AdaSwitchPolicyConfig(window=3, factor=0.1))
+    rollout, teacher = roll_out_table([0.0, 60.0, 60.0], AdaSwitch(window=3, factor=0.1))
     assert rollout.switch_position is None
     assert {call[0] for call in teacher.calls} == {"score"}
 
 
 def test_a_completion_that_ends_with_its_first_token() -> None:
-    rollout, teacher = roll_out_table([40.0, 45.0], AdaSwitchPolicyConfig(window=1), stop_token_ids={1})
+    rollout, teacher = roll_out_table([40.0, 45.0], AdaSwitch(window=1), stop_token_ids={1})
     assert rollout.completion_token_ids == (1,)
     assert rollout.ending is Ending.STOP
     assert rollout.costs.student_tokens == 1
@@ -284,8 +282,8 @@ def test_a_switch_at_the_students_stop_token_hands_that_place_to_the_teacher() -
         return torch.tensor([-40.0, 0.0 if len(token_ids) < 3 else -40.0, -1.0]).log_softmax(-1)
 
     roles = FakeStudent(student, 0, {0}), FakeTeacher(teacher, 3, 0, {0})
-    policy = AdaSwitchPolicyConfig(window=1, chunk_size=8)
-    rollout = asyncio.run(run_policy(policy, Prompt(0, (1, 1)), *roles, Budget(4, {0})))
+    policy = AdaSwitch(window=1, chunk_size=8)
+    rollout = asyncio.run(roll_out(policy, Prompt(0, (1, 1)), *roles, Budget(4, {0})))
     assert rollout.completion_token_ids == (1, 2, 2, 2)
     assert rollout.switch_position == 1
     assert rollout.ending is Ending.LENGTH
@@ -301,8 +299,8 @@ def test_waiting_is_on_the_books() -> None:
     world = World(0, 7, 7, 4)
     teacher = SlowTeacher(world.teacher, 7, 0)
     student = FakeStudent(world.student, 0)
-    policy = AdaSwitchPolicyConfig(window=9, chunk_size=2)
-    costs = asyncio.run(run_policy(policy, world.prompt, student, teacher, world.budget)).costs
+    policy = AdaSwitch(window=9, chunk_size=2)
+    costs = asyncio.run(roll_out(policy, world.prompt, student, teacher, world.budget)).costs
     assert costs.score_s >= 0.04
     assert costs.generate_s == 0
     assert costs.write_s > 0

@@ -2,16 +2,10 @@
 
 import pytest
 
-from adaswitch.config import (
-    PolicyConfig,
-    RunConfig,
-    accepted_candidates,
-    hands_back,
-    needs_reference,
-    parse_config,
-    with_overrides,
-)
+from adaswitch.config.parsing import parse_config, with_overrides
+from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError
+from adaswitch.method.policies.base import Policy
 
 DOCUMENT = {"name": "run", "task": {"kind": "chain"}, "teacher": {}, "student": {"model": "models/x"}}
 SMALLEST: list[dict[str, object]] = [
@@ -34,7 +28,7 @@ def parse(*overrides: tuple[str, object]) -> RunConfig:
     return parse_config(with_overrides(DOCUMENT, overrides))
 
 
-def policy(settings: dict[str, object]) -> PolicyConfig:
+def policy(settings: dict[str, object]) -> Policy:
     return parse(("policy", settings)).policy
 
 
@@ -125,13 +119,13 @@ def test_positions_may_add_up_to_one_with_rounding() -> None:
 def test_what_the_policies_need() -> None:
     with_reference = [{"kind": "dataset"}, {"kind": "mixed", "other": "dataset"}]
     settings = [*SMALLEST, {"kind": "mixed", "other": "teacher"}]
-    needing = [one for one in settings if needs_reference(policy(one))]
+    needing = [one for one in settings if policy(one).needs_reference]
     assert needing == [{"kind": "dataset"}, {"kind": "mixed"}]
-    assert all(needs_reference(policy(one)) for one in with_reference)
-    assert [one["kind"] for one in SMALLEST if hands_back(policy(one))] == ["skd", "relay"]
-    assert accepted_candidates(policy({"kind": "skd", "accept_top_k": 7})) == 7
-    assert accepted_candidates(policy({"kind": "relay", "tau": 1.0})) is None
-    assert accepted_candidates(policy({"kind": "adaswitch"})) is None
+    assert all(policy(one).needs_reference for one in with_reference)
+    assert [one["kind"] for one in SMALLEST if policy(one).hands_back] == ["skd", "relay"]
+    assert policy({"kind": "skd", "accept_top_k": 7}).accepted_candidates == 7
+    assert policy({"kind": "relay", "tau": 1.0}).accepted_candidates is None
+    assert policy({"kind": "adaswitch"}).accepted_candidates is None
 
 
 def test_a_budget_for_a_teacher_that_does_not_write_is_refused() -> None:

@@ -10,31 +10,30 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from adaswitch.config import (
-    AdaSwitchPolicyConfig,
-    DatasetPolicyConfig,
-    MixedPolicyConfig,
-    OffPolicyConfig,
-    OnPolicyConfig,
-    PolicyConfig,
-    RandomSwitchPolicyConfig,
-    RelayPolicyConfig,
-    ReplayPolicyConfig,
-    SKDPolicyConfig,
-    ThresholdPolicyConfig,
-)
 from adaswitch.errors import ConfigError, DataError, TeacherProtocolError
+from adaswitch.method.coins import prompt_coin
 from adaswitch.method.distribution import TopK
-from adaswitch.method.policies import run_policy
+from adaswitch.method.policies.adaswitch import AdaSwitch
+from adaswitch.method.policies.base import Policy
+from adaswitch.method.policies.dataset import Dataset
+from adaswitch.method.policies.mixed import Mixed
+from adaswitch.method.policies.off_policy import OffPolicy
+from adaswitch.method.policies.on_policy import OnPolicy
+from adaswitch.method.policies.random_switch import RandomSwitch
+from adaswitch.method.policies.relay import Relay
+from adaswitch.method.policies.replay import Replay
+from adaswitch.method.policies.skd import SKD
+from adaswitch.method.policies.threshold import Threshold
 from adaswitch.method.prompt import Prompt
+from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Ending, Rollout
-from adaswitch.method.sampling import position_uniforms, prompt_coin, teacher_seed
+from adaswitch.method.sampling import position_uniforms, teacher_seed
 from tests.fakes import FakeStudent, FakeTeacher
 from tests.worlds import World, inverse_cdf, over, slow_divergence
 
 TIE = 1e-4
-HandBack = SKDPolicyConfig | RelayPolicyConfig
-OneSwitch = ThresholdPolicyConfig | RandomSwitchPolicyConfig | OffPolicyConfig | OnPolicyConfig
+HandBack = SKD | Relay
+OneSwitch = Threshold | RandomSwitch | OffPolicy | OnPolicy
 
 
 @dataclass
@@ -54,13 +53,13 @@ def token_by_token(world: World, policy: HandBack | OneSwitch) -> Slow:
     prompt = list(world.prompt.token_ids)
     uniforms = position_uniforms(world.seed, world.prompt.id, world.max_new_tokens)
     limit = math.inf if world.max_teacher_tokens is None else world.max_teacher_tokens
-    place = slow_place(policy, world) if isinstance(policy, RandomSwitchPolicyConfig) else None
+    place = slow_place(policy, world) if isinstance(policy, RandomSwitch) else None
     while not over(slow.tokens, world):
         position = len(slow.tokens)
         p = world.teacher(prompt + slow.tokens).double().exp().tolist()
         q = world.student(prompt + slow.tokens).double().exp().tolist()
         proposal = inverse_cdf(q, uniforms[position])
-        if not isinstance(policy, OffPolicyConfig):
+        if not isinstance(policy, OffPolicy):
             slow.divergences[position] = slow_divergence(metric_of(policy), p, q, world.k)
         may_switch = sum(slow.by_teacher) < limit
         if not (may_switch and to_teacher(policy, world, p, proposal, slow, place)):
@@ -83,13 +82,13 @@ def token_by_token(world: World, policy: HandBack | OneSwitch) -> Slow:
 
 
 def metric_of(policy: HandBack | OneSwitch) -> str:
-    return policy.metric if isinstance(policy, ThresholdPolicyConfig) else "forward_kl"
+    return policy.metric if isinstance(policy, Threshold) else "forward_kl"
 
 
 def turn_of(policy: HandBack | OneSwitch) -> float:
-    if isinstance(policy, SKDPolicyConfig):
+    if isinstance(policy, SKD):
         return 1
-    return policy.guide_tokens if isinstance(policy, RelayPolicyConfig) else math.inf
+    return policy.guide_tokens if isinstance(policy, Relay) else math.inf
 
 
 def to_teacher(
@@ -98,15 +97,15 @@ def to_teacher(
     by_probability = sorted(range(len(p)), key=lambda token: -p[token])
     position = len(slow.tokens)
     match policy:
-        case OffPolicyConfig():
+        case OffPolicy():
             return True
-        case OnPolicyConfig():
+        case OnPolicy():
             return False
-        case RandomSwitchPolicyConfig():
+        case RandomSwitch():
             return position == place
-        case SKDPolicyConfig() | RelayPolicyConfig(judge="top_k"):
+        case SKD() | Relay(judge="top_k"):
             return proposal not in by_probability[: policy.accept_top_k]
-        case RelayPolicyConfig(judge="probability"):
+        case Relay(judge="probability"):
             assume(abs(p[proposal] - policy.min_probability) > TIE)
             return p[proposal] < policy.min_probability or proposal not in by_probability[: world.k]
         case _:
@@ -114,7 +113,7 @@ def to_teacher(
             return slow.divergences[position] > policy.tau
 
 
-def slow_place(policy: RandomSwitchPolicyConfig, world: World) -> int | None:
+def slow_place(policy: RandomSwitch, world: World) -> int | None:
     coin = prompt_coin(world.seed, world.prompt.id)
     for place in range(len(policy.positions)):
         before = math.fsum(policy.positions[:place])
@@ -160,21 +159,19 @@ WORLDS = st.builds(
 )
 CHUNKS = st.integers(1, 30)
 METRICS = st.sampled_from(["forward_kl", "reverse_kl", "jsd"])
-SKD = st.builds(SKDPolicyConfig, accept_top_k=st.integers(1, 3), chunk_size=CHUNKS)
+SKDS = st.builds(SKD, accept_top_k=st.integers(1, 3), chunk_size=CHUNKS)
 GUIDE = st.integers(1, 6)
 RELAY = st.one_of(
+    st.builds(Relay, guide_tokens=GUIDE, tau=st.sampled_from([0.0, 0.05, 0.3]), chunk_size=CHUNKS),
     st.builds(
-        RelayPolicyConfig, guide_tokens=GUIDE, tau=st.sampled_from([0.0, 0.05, 0.3]), chunk_size=CHUNKS
-    ),
-    st.builds(
-        RelayPolicyConfig,
+        Relay,
         guide_tokens=GUIDE,
         judge=st.just("top_k"),
         accept_top_k=st.integers(1, 3),
         chunk_size=CHUNKS,
     ),
     st.builds(
-        RelayPolicyConfig,
+        Relay,
         guide_tokens=GUIDE,
         judge=st.just("probability"),
         min_probability=st.sampled_from([0.02, 0.1, 0.3]),
@@ -182,17 +179,17 @@ RELAY = st.one_of(
     ),
 )
 THRESHOLD = st.builds(
-    ThresholdPolicyConfig, tau=st.sampled_from([0.0, 0.05, 0.3, 1.0]), metric=METRICS, chunk_size=CHUNKS
+    Threshold, tau=st.sampled_from([0.0, 0.05, 0.3, 1.0]), metric=METRICS, chunk_size=CHUNKS
 )
 RANDOM = st.builds(
-    RandomSwitchPolicyConfig,
+    RandomSwitch,
     positions=st.sampled_from([[], [1.0], [0.0, 0.0, 1.0], [0.25] * 4, [0.04] * 20, [0.0] * 30 + [0.9]]),
 )
 
 
 @settings(max_examples=300)
-@given(WORLDS, SKD)
-def test_speculative_kd_in_chunks_equals_judging_every_token(world: World, policy: SKDPolicyConfig) -> None:
+@given(WORLDS, SKDS)
+def test_speculative_kd_in_chunks_equals_judging_every_token(world: World, policy: SKD) -> None:
     rollout, _, teacher = world.roll_out(policy)
     assert_same(rollout, token_by_token(world, policy), world)
     assert {num for kind, _, num in teacher.calls if kind == "generate"} <= {1}
@@ -200,7 +197,7 @@ def test_speculative_kd_in_chunks_equals_judging_every_token(world: World, polic
 
 @settings(max_examples=300)
 @given(WORLDS, RELAY)
-def test_relay_in_chunks_equals_judging_every_token(world: World, policy: RelayPolicyConfig) -> None:
+def test_relay_in_chunks_equals_judging_every_token(world: World, policy: Relay) -> None:
     rollout, _, _ = world.roll_out(policy)
     assert_same(rollout, token_by_token(world, policy), world)
     assert rollout.ending is not Ending.BUDGET
@@ -208,8 +205,8 @@ def test_relay_in_chunks_equals_judging_every_token(world: World, policy: RelayP
 
 @given(WORLDS, CHUNKS, st.integers(1, 3))
 def test_speculative_kd_is_relay_that_hands_back_at_once(world: World, chunk_size: int, num: int) -> None:
-    skd, _, _ = world.roll_out(SKDPolicyConfig(accept_top_k=num, chunk_size=chunk_size))
-    policy = RelayPolicyConfig(judge="top_k", accept_top_k=num, guide_tokens=1, chunk_size=9)
+    skd, _, _ = world.roll_out(SKD(accept_top_k=num, chunk_size=chunk_size))
+    policy = Relay(judge="top_k", accept_top_k=num, guide_tokens=1, chunk_size=9)
     relay, _, _ = world.roll_out(policy)
     assert skd.completion_token_ids == relay.completion_token_ids
     assert skd.by_teacher.tolist() == relay.by_teacher.tolist()
@@ -217,7 +214,7 @@ def test_speculative_kd_is_relay_that_hands_back_at_once(world: World, chunk_siz
 
 @settings(max_examples=200)
 @given(WORLDS, THRESHOLD)
-def test_a_fixed_threshold(world: World, policy: ThresholdPolicyConfig) -> None:
+def test_a_fixed_threshold(world: World, policy: Threshold) -> None:
     rollout, _, _ = world.roll_out(policy)
     assert_same(rollout, token_by_token(world, policy), world)
     assert set(rollout.thresholds) <= {policy.tau}
@@ -225,7 +222,7 @@ def test_a_fixed_threshold(world: World, policy: ThresholdPolicyConfig) -> None:
 
 @settings(max_examples=200)
 @given(WORLDS, RANDOM)
-def test_a_switch_at_a_place_that_was_drawn(world: World, policy: RandomSwitchPolicyConfig) -> None:
+def test_a_switch_at_a_place_that_was_drawn(world: World, policy: RandomSwitch) -> None:
     rollout, _, _ = world.roll_out(policy)
     slow = token_by_token(world, policy)
     assert_same(rollout, slow, world)
@@ -237,7 +234,7 @@ def test_a_switch_at_a_place_that_was_drawn(world: World, policy: RandomSwitchPo
 
 @given(WORLDS)
 def test_off_policy_and_on_policy_within_the_budget(world: World) -> None:
-    for policy in (OffPolicyConfig(), OnPolicyConfig()):
+    for policy in (OffPolicy(), OnPolicy()):
         rollout, _, _ = world.roll_out(policy)
         assert_same(rollout, token_by_token(world, policy), world)
 
@@ -246,7 +243,7 @@ def test_off_policy_and_on_policy_within_the_budget(world: World) -> None:
 def test_the_budget_cuts_adaswitch_where_it_is_spent_and_changes_nothing_before(
     world: World, chunk_size: int
 ) -> None:
-    policy = AdaSwitchPolicyConfig(window=2, factor=1.5, chunk_size=chunk_size)
+    policy = AdaSwitch(window=2, factor=1.5, chunk_size=chunk_size)
     cut, _, _ = world.roll_out(policy)
     free, _, _ = replace(world, max_teacher_tokens=None).roll_out(policy)
     num_explored = free.num_tokens - int(free.by_teacher.sum())
@@ -262,13 +259,13 @@ def test_the_budget_cuts_adaswitch_where_it_is_spent_and_changes_nothing_before(
 def test_a_budget_that_ends_where_the_completion_does_is_no_cut() -> None:
     world = World(0, 7, 7, max_new_tokens=5)
     for limit, ending in ((4, Ending.BUDGET), (5, Ending.LENGTH), (6, Ending.LENGTH)):
-        rollout, _, _ = replace(world, max_teacher_tokens=limit).roll_out(OffPolicyConfig())
+        rollout, _, _ = replace(world, max_teacher_tokens=limit).roll_out(OffPolicy())
         assert (rollout.num_tokens, rollout.ending) == (min(limit, 5), ending)
 
 
 def test_once_the_budget_is_spent_the_student_goes_on_alone_and_unjudged() -> None:
     world = World(3, 7, 7, max_new_tokens=20, gap=3.0, max_teacher_tokens=2)
-    policy = SKDPolicyConfig(accept_top_k=1, chunk_size=4)
+    policy = SKD(accept_top_k=1, chunk_size=4)
     rollout, student, _ = world.roll_out(policy)
     assert rollout.by_teacher.sum() == 2
     assert (rollout.num_tokens, rollout.ending) == (20, Ending.LENGTH)
@@ -289,7 +286,7 @@ def test_the_worlds_hand_the_pen_back_and_forth() -> None:
     """So that the properties above have seen what they are about."""
     turns = set()
     for seed in range(20):
-        rollout, _, _ = World(seed, 7, 4, 24).roll_out(SKDPolicyConfig(accept_top_k=2, chunk_size=5))
+        rollout, _, _ = World(seed, 7, 4, 24).roll_out(SKD(accept_top_k=2, chunk_size=5))
         flags = rollout.by_teacher.tolist()
         turns.add(sum(a != b for a, b in pairwise(flags)))
     assert len(turns) > 5
@@ -298,13 +295,13 @@ def test_the_worlds_hand_the_pen_back_and_forth() -> None:
 def test_no_candidate_is_worse_than_known() -> None:
     world = World(0, 7, k=2, max_new_tokens=5)
     with pytest.raises(ConfigError, match="accept_top_k 3 is more than the 2 candidates"):
-        world.roll_out(SKDPolicyConfig(accept_top_k=3))
+        world.roll_out(SKD(accept_top_k=3))
 
 
 @given(WORLDS, st.lists(st.integers(0, 6), min_size=1, max_size=30))
 def test_the_data_sets_own_answer_is_scored_in_one_request(world: World, reference: list[int]) -> None:
     world = replace(world, reference=tuple(reference))
-    rollout, student, teacher = world.roll_out(DatasetPolicyConfig())
+    rollout, student, teacher = world.roll_out(Dataset())
     expected = reference[: world.max_new_tokens]
     assert list(rollout.completion_token_ids) == expected
     assert rollout.by_teacher.all()
@@ -322,7 +319,7 @@ def test_the_data_sets_own_answer_is_scored_in_one_request(world: World, referen
 
 def test_without_a_reference_there_is_no_rollout_of_the_data_sets() -> None:
     with pytest.raises(DataError, match=r"training data, line 1: .* without a reference"):
-        World(0, 7, 7, 5).roll_out(DatasetPolicyConfig())
+        World(0, 7, 7, 5).roll_out(Dataset())
 
 
 def test_a_teacher_that_scores_too_few_of_the_reference_is_refused() -> None:
@@ -333,34 +330,34 @@ def test_a_teacher_that_scores_too_few_of_the_reference_is_refused() -> None:
     world = World(0, 7, 7, 5, reference=(1, 2, 3))
     roles = FakeStudent(world.student, 0), Teacher(world.teacher, 7, 0)
     with pytest.raises(TeacherProtocolError, match="3 tokens were to be scored, the teacher gave 2 rows"):
-        asyncio.run(run_policy(DatasetPolicyConfig(), world.prompt, *roles, world.budget))
+        asyncio.run(roll_out(Dataset(), world.prompt, *roles, world.budget))
 
 
 @pytest.mark.parametrize("other", ["teacher", "dataset"])
 @given(world=WORLDS, fraction=st.sampled_from([0.0, 0.3, 0.7, 1.0]))
 def test_mixed_is_one_of_its_sides_by_the_coin(other: str, world: World, fraction: float) -> None:
     world = replace(world, reference=(3, 1, 4, 0))
-    rollout, _, _ = world.roll_out(MixedPolicyConfig(student_fraction=fraction, other=other))
-    side: PolicyConfig = OffPolicyConfig() if other == "teacher" else DatasetPolicyConfig()
+    rollout, _, _ = world.roll_out(Mixed(student_fraction=fraction, other=other))
+    side: Policy = OffPolicy() if other == "teacher" else Dataset()
     if prompt_coin(world.seed, world.prompt.id) < fraction:
-        side = OnPolicyConfig()
+        side = OnPolicy()
     same, _, _ = world.roll_out(side)
     assert rollout.completion_token_ids == same.completion_token_ids
     assert rollout.by_teacher.tolist() == same.by_teacher.tolist()
     assert torch.equal(rollout.teacher.logprobs, same.teacher.logprobs)
 
 
-@pytest.mark.parametrize("policy", [MixedPolicyConfig(), RandomSwitchPolicyConfig(positions=[0.5])])
-def test_a_prompt_without_a_coin_is_refused(policy: PolicyConfig) -> None:
+@pytest.mark.parametrize("policy", [Mixed(), RandomSwitch(positions=[0.5])])
+def test_a_prompt_without_a_coin_is_refused(policy: Policy) -> None:
     world = World(0, 7, 7, 5)
     roles = FakeStudent(world.student, 0), FakeTeacher(world.teacher, 7, 0)
     with pytest.raises(ValueError, match="prompt 5 comes without a coin"):
-        asyncio.run(run_policy(policy, Prompt(5, (1,)), *roles, world.budget))
+        asyncio.run(roll_out(policy, Prompt(5, (1,)), *roles, world.budget))
 
 
 def test_what_is_not_resolved_or_writes_nothing_is_refused() -> None:
     world = World(0, 7, 7, 5)
     with pytest.raises(ValueError, match="from_run has not been resolved"):
-        world.roll_out(RandomSwitchPolicyConfig(from_run="runs/one"))
+        world.roll_out(RandomSwitch(from_run="runs/one"))
     with pytest.raises(ConfigError, match="replay reads rollouts"):
-        world.roll_out(ReplayPolicyConfig(run="runs/one"))
+        world.roll_out(Replay(run="runs/one"))

@@ -10,7 +10,10 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from adaswitch.config import OnPolicyConfig, RunConfig, SharedScalePolicyConfig, parse_config
+from adaswitch.config.parsing import parse_config
+from adaswitch.config.run import RunConfig
+from adaswitch.method.policies.on_policy import OnPolicy
+from adaswitch.method.policies.shared_scale import SharedScale
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.rollout import Ending, Rollout
 from adaswitch.method.sampling import position_uniforms, teacher_seed
@@ -47,7 +50,7 @@ class Slow:
     threshold: float = INF
 
 
-def token_by_token(world: ScaledWorld, policy: SharedScalePolicyConfig) -> Slow:
+def token_by_token(world: ScaledWorld, policy: SharedScale) -> Slow:
     """Both models are asked before every token; the first divergence above the threshold is the switch."""
     slow, prompt = Slow(), list(world.prompt.token_ids)
     if world.scale is not None:
@@ -85,7 +88,7 @@ WORLDS = st.builds(
     scale=st.sampled_from([None, 0.0, 0.03, 0.1, 0.4, 1.0]),
 )
 POLICIES = st.builds(
-    SharedScalePolicyConfig,
+    SharedScale,
     factor=st.sampled_from([0.5, 3.0, 10.0]),
     floor=st.sampled_from([0.0, 0.0, 0.2]),
     metric=st.sampled_from(["forward_kl", "reverse_kl", "jsd"]),
@@ -95,9 +98,7 @@ POLICIES = st.builds(
 
 @settings(max_examples=200)
 @given(WORLDS, POLICIES)
-def test_in_chunks_equals_asking_after_every_token(
-    world: ScaledWorld, policy: SharedScalePolicyConfig
-) -> None:
+def test_in_chunks_equals_asking_after_every_token(world: ScaledWorld, policy: SharedScale) -> None:
     slow = token_by_token(world, policy)
     rollout, _, _ = world.roll_out(policy)
     assert list(rollout.completion_token_ids) == slow.tokens
@@ -112,7 +113,7 @@ def test_in_chunks_equals_asking_after_every_token(
 
 @given(WORLDS, POLICIES, st.integers(1, 30))
 def test_the_chunk_size_changes_the_costs_alone(
-    world: ScaledWorld, policy: SharedScalePolicyConfig, other_size: int
+    world: ScaledWorld, policy: SharedScale, other_size: int
 ) -> None:
     token_by_token(world, policy)  # which leaves out ties
     one, _, _ = world.roll_out(policy)
@@ -125,7 +126,7 @@ def test_the_chunk_size_changes_the_costs_alone(
 
 def test_the_worlds_switch_early_late_and_never() -> None:
     """So that the properties above have seen what they are about."""
-    policy = SharedScalePolicyConfig(factor=3.0, chunk_size=5)
+    policy = SharedScale(factor=3.0, chunk_size=5)
     worlds = [ScaledWorld(seed, 7, 4, 24, frozenset({0}), scale=0.4) for seed in range(60)]
     positions = [world.roll_out(policy)[0].switch_position for world in worlds]
     places = [position for position in positions if position is not None]
@@ -137,8 +138,8 @@ def test_the_worlds_switch_early_late_and_never() -> None:
 @given(WORLDS)
 def test_before_there_is_a_scale_the_student_writes_on(world: ScaledWorld) -> None:
     world = replace(world, scale=None)
-    rollout, _, teacher = world.roll_out(SharedScalePolicyConfig(factor=1e-9, floor=1e-9))
-    same, _, _ = world.roll_out(OnPolicyConfig())
+    rollout, _, teacher = world.roll_out(SharedScale(factor=1e-9, floor=1e-9))
+    same, _, _ = world.roll_out(OnPolicy())
     assert rollout.completion_token_ids == same.completion_token_ids
     assert set(rollout.thresholds) == {INF}
     assert {call[0] for call in teacher.calls} == {"score"}
@@ -301,7 +302,7 @@ def test_a_resumed_run_has_the_scales_of_the_whole_one(
 
 
 def test_no_other_policy_has_a_scale(tmp_path: Path, teacher: LocalTeacher) -> None:
-    settings = config(tmp_path, num_steps=2).model_copy(update={"policy": OnPolicyConfig()})
+    settings = config(tmp_path, num_steps=2).model_copy(update={"policy": OnPolicy()})
     assert scales_of(run_training(settings, teacher)) == [None, None]
 
 

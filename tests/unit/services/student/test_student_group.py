@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from adaswitch.config import RunConfig, parse_config, with_overrides
+from adaswitch.config.parsing import parse_config, with_overrides
+from adaswitch.config.run import RunConfig
 from adaswitch.contract.wire import GenerateRequest, SequenceAnswer
 from adaswitch.data.models import load_tokenizer
 from adaswitch.method.prompt import Prompt

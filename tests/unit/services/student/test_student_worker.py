@@ -10,11 +10,13 @@ from torch import Tensor
 from adaswitch.cluster.rollout_queue import Lease, RolloutQueue
 from adaswitch.cluster.weight_blob import blob_to_weights, weights_to_blob
 from adaswitch.cluster.weight_board import WeightBoard
-from adaswitch.config import OnPolicyConfig, StudentConfig, TeacherConfig
+from adaswitch.config.student import StudentConfig
+from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.rollout_codec import decode_rollouts
 from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from adaswitch.errors import ModelError, TeacherProtocolError, TeacherRejectedError
 from adaswitch.method.distribution import TopK
+from adaswitch.method.policies.on_policy import OnPolicy
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Chunk
 from services.student.engines.engine import WriteRequest
@@ -124,7 +126,7 @@ class Setup:
             self.engine,
             teacher,
             settings,
-            OnPolicyConfig(),
+            OnPolicy(),
             [0],
             max_tokens=64,
         )

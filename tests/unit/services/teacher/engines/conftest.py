@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adaswitch.config import TeacherServiceConfig
+from adaswitch.config.teacher import TeacherServiceConfig
 from services.teacher.engines.transformers_engine import TransformersEngine
 from tests.teacher_models import NUM_ROWS, VOCAB_SIZE, make_model
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from adaswitch.config import TeacherServiceConfig
+from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.contract.wire import GeneratePrompt, GenerateRequest, ScoreSequence
 from adaswitch.errors import ModelError, NonFiniteError
 from services.teacher.engines import transformers_engine

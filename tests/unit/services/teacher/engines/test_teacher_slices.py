@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
-from adaswitch.config import TeacherServiceConfig
+from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.contract.wire import GeneratePrompt, GenerateRequest, ScoreSequence, SequenceAnswer
 from services.teacher.engines import transformers_engine
 from services.teacher.engines.transformers_engine import TransformersEngine

@@ -1,0 +1,118 @@
+"""``RunConfig``: everything that a run depends on, and the checks of settings that must fit together."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from adaswitch.config.base import Settings
+from adaswitch.config.cluster import QueueConfig, RayConfig
+from adaswitch.config.student import StudentConfig
+from adaswitch.config.teacher import TeacherConfig
+from adaswitch.config.trainer import TrainerConfig
+from adaswitch.errors import ConfigError
+from adaswitch.method.policies import AnyPolicy
+from adaswitch.method.policies.adaswitch import AdaSwitch
+from adaswitch.method.policies.replay import Replay
+from adaswitch.method.schedule import TeacherBudgetConfig
+from adaswitch.registry.own_code import OwnCode
+from adaswitch.tasks import AnyTask
+
+
+class RunConfig(Settings):
+    """Everything that a run depends on."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The name of the run. The run directory is ``runs_dir/name``."""
+    runs_dir: str = "runs"
+    """The folder that holds all run directories."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """The seed of the run. Every random number of a rollout follows from this seed and the prompt's id."""
+    task: AnyTask
+    """Where prompts come from and how an answer is marked."""
+    teacher: TeacherConfig
+    """How the teacher is reached, what the run asks of the teacher, and how the teacher is served."""
+    student: StudentConfig
+    """The model that is trained, and how the student actors write completions with it."""
+    policy: AnyPolicy = AdaSwitch()
+    """The rollout policy, which decides who writes a completion."""
+    teacher_budget: TeacherBudgetConfig = TeacherBudgetConfig()
+    """How many tokens the teacher may write in a step and in the whole run. By default there is no limit."""
+    trainer: TrainerConfig = TrainerConfig()
+    """The loss, the optimizer, and how often the trainer evaluates and saves checkpoints."""
+    queue: QueueConfig = QueueConfig()
+    """The rollout queue between students and trainer."""
+    ray: RayConfig = RayConfig()
+    """The Ray cluster on which students, trainer and queue run."""
+
+    @model_validator(mode="after")
+    def _queue_holds_a_step(self) -> Self:
+        if self.queue.capacity < self.trainer.prompts_per_step:
+            raise ValueError(
+                f"queue.capacity {self.queue.capacity} must be at least trainer.prompts_per_step "
+                f"{self.trainer.prompts_per_step}: a step could never be filled"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rules_fit(self) -> Self:
+        # A user's own class can be asked only after it is imported: see ``check_rules``.
+        if not isinstance(self.policy, OwnCode) and not isinstance(self.trainer.loss, OwnCode):
+            _require_candidates(self)
+            _require_something_learnt(self)
+        return self
+
+    @model_validator(mode="after")
+    def _a_teacher_to_limit(self) -> Self:
+        limits = (self.teacher_budget.tokens_per_step, self.teacher_budget.tokens_per_run)
+        if isinstance(self.policy, Replay) and limits != (None, None):
+            raise ValueError("teacher_budget: with policy replay the teacher writes nothing: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _a_token_for_every_rollout(self) -> Self:
+        budget, per_step = self.teacher_budget, self.trainer.prompts_per_step
+        for name, limit, num_rollouts in (
+            ("tokens_per_step", budget.tokens_per_step, per_step),
+            ("tokens_per_run", budget.tokens_per_run, per_step * self.trainer.num_steps),
+        ):
+            if limit is not None and limit < num_rollouts:
+                raise ValueError(
+                    f"teacher_budget.{name} {limit} must be at least {num_rollouts}, the number of rollouts: "
+                    "each has a share of one token or more"
+                )
+        return self
+
+
+def check_rules(config: RunConfig) -> None:
+    """Import the user's own code that ``config`` names, and check that it can be used, before anything is started.
+
+    Raises ``ConfigError`` with one line that has the path, the cause and the fix.
+    """
+    config.policy.check()
+    config.trainer.loss.check()
+    config.task.check()
+    try:
+        _require_candidates(config)
+        _require_something_learnt(config)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _require_candidates(config: RunConfig) -> None:
+    """Raises ``ValueError`` if the policy looks among more candidates than the teacher gives."""
+    accepted, top_k = config.policy.accepted_candidates, config.teacher.top_k
+    if accepted is not None and accepted > top_k:
+        raise ValueError(
+            f"policy.accept_top_k {accepted} must not exceed teacher.top_k {top_k}: "
+            "only so many candidates are known"
+        )
+
+
+def _require_something_learnt(config: RunConfig) -> None:
+    """Raises ``ValueError`` if none of the tokens that the policy's writers write would count in the loss."""
+    writers, name = config.policy.writers, config.policy.name
+    exploration_weight, guidance_weight = config.trainer.loss.stage_weights()
+    if writers == {"student"} and exploration_weight == 0:
+        raise ValueError(f"trainer.loss.exploration_weight 0 with policy {name}: no token would count")
+    if writers == {"other"} and guidance_weight == 0:
+        raise ValueError(f"trainer.loss.guidance_weight 0 with policy {name}: no token would count")

@@ -1,0 +1,72 @@
+"""``Policy``: the base of every rollout policy, whether it stands in this folder or is a user's own.
+
+A policy is a class of settings with one ``async def roll_out(self, stages)``, which says who writes a completion. The
+other members tell the rest of the system what it must know about the policy. Most policies can leave them unchanged.
+"""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Literal
+
+from adaswitch.config.base import Settings
+from adaswitch.registry.own_code import OwnCode
+
+if TYPE_CHECKING:  # the stages need torch, but settings are also read by programs without torch
+    from adaswitch.method.stages import Stages
+
+DivergenceName = Literal["forward_kl", "reverse_kl", "jsd"]
+
+
+class Policy(Settings, ABC):
+    """Who writes a completion. The fields of a subclass are its settings."""
+
+    @abstractmethod
+    async def roll_out(self, stages: "Stages") -> None:
+        """Write one completion to its end with the ``stages`` of a rollout: ``explore``, ``guide``, ``recite``."""
+
+    def check(self) -> None:
+        """Raises ``ConfigError`` for settings that cannot be used. Called before a run; may import a user's code."""
+
+    @property
+    def name(self) -> str:
+        """The policy's name in messages: its kind, or the name of a user's own class."""
+        return str(getattr(self, "kind", type(self).__name__))
+
+    @property
+    def own_code(self) -> list[OwnCode]:
+        """The parts of the policy that are named by an import path, and so are a user's own code."""
+        return [part for part in (self, *vars(self).values()) if isinstance(part, OwnCode)]
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether every prompt must come with the data set's own answer."""
+        return False
+
+    @property
+    def hands_back(self) -> bool:
+        """Whether the student may write again after the teacher has written."""
+        return False
+
+    @property
+    def accepted_candidates(self) -> int | None:
+        """The number of teacher's candidates among which the student's token is looked for; None without a look-up."""
+        return None
+
+    @property
+    def writers(self) -> frozenset[Literal["student", "other"]]:
+        """Who may write tokens: ``student``, and ``other``, which stands for the teacher or the data set."""
+        return frozenset({"student", "other"})
+
+    @property
+    def threshold_settings(self) -> str | None:
+        """The settings that raise or lower the threshold, as a user writes them; None without a threshold."""
+        return None
+
+    @property
+    def first_place(self) -> int:
+        """The first place, counted from 0, where a switch can come."""
+        return 0
+
+    @property
+    def scale_steps(self) -> int | None:
+        """The number of optimizer steps that a prompt's divergence scale is the mean of; None without a scale."""
+        return None

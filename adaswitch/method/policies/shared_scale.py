@@ -1,0 +1,44 @@
+"""Ours, not from a paper: AdaSwitch with one scale for the thresholds of all rollouts of a step."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from adaswitch.method.policies.base import DivergenceName, Policy
+from adaswitch.method.switching import SharedScaleThreshold
+
+if TYPE_CHECKING:
+    from adaswitch.method.stages import Stages
+
+
+class SharedScale(Policy):
+    """Ours, not from a paper: as AdaSwitch, but the threshold uses the mean over all rollouts of the last steps."""
+
+    kind: Literal["shared_scale"] = "shared_scale"
+    factor: float = Field(default=10.0, gt=0)
+    """The threshold is this factor times the scale, which is the mean divergence of the last ``window_steps`` steps."""
+    window_steps: int = Field(default=8, ge=1)
+    """The number of optimizer steps whose mean divergence is the scale. Nothing switches until one step is recorded."""
+    floor: float = Field(default=0.0, ge=0)
+    """The smallest threshold, in nats."""
+    metric: DivergenceName = "forward_kl"
+    """The divergence between the teacher's and the student's next-token distributions."""
+    chunk_size: int = Field(default=16, ge=1)
+    """The number of tokens that the student writes before the teacher scores them. It changes the cost, but never the
+    result."""
+
+    async def roll_out(self, stages: "Stages") -> None:
+        """As AdaSwitch, with a threshold from the scale that the prompt carries and that its whole step shares."""
+        rule = SharedScaleThreshold(self.factor, stages.prompt.divergence_scale, self.floor)
+        if await stages.explore(rule, self.metric, self.chunk_size):
+            await stages.guide()
+
+    @property
+    def threshold_settings(self) -> str:
+        """See ``Policy``."""
+        return "policy.factor or policy.floor"
+
+    @property
+    def scale_steps(self) -> int:
+        """See ``Policy``."""
+        return self.window_steps

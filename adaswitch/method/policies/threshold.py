@@ -1,0 +1,35 @@
+"""The ablation of AdaSwitch (arXiv 2510.07842): a fixed threshold in place of the recent mean."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from adaswitch.method.policies.base import DivergenceName, Policy
+from adaswitch.method.switching import FixedThreshold
+
+if TYPE_CHECKING:
+    from adaswitch.method.stages import Stages
+
+
+class Threshold(Policy):
+    """The ablation of the AdaSwitch paper (arXiv 2510.07842): as AdaSwitch, but with a fixed threshold."""
+
+    kind: Literal["threshold"] = "threshold"
+    tau: float = Field(ge=0)
+    """The threshold, in nats: the teacher takes over where the divergence is larger. The paper tries 0.5, 1.0 and
+    1.5."""
+    metric: DivergenceName = "forward_kl"
+    """The divergence between the teacher's and the student's next-token distributions."""
+    chunk_size: int = Field(default=16, ge=1)
+    """The number of tokens that the student writes before the teacher scores them. It changes the cost, but never the
+    result."""
+
+    async def roll_out(self, stages: "Stages") -> None:
+        """The student explores until its divergence exceeds a fixed tau; then the teacher guides to the end."""
+        if await stages.explore(FixedThreshold(self.tau), self.metric, self.chunk_size):
+            await stages.guide()
+
+    @property
+    def threshold_settings(self) -> str:
+        """See ``Policy``."""
+        return "policy.tau"

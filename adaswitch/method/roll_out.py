@@ -1,0 +1,17 @@
+"""``roll_out``: makes a rollout of one prompt by one policy."""
+
+from adaswitch.method.draft import RolloutDraft
+from adaswitch.method.policies.base import Policy
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.roles import Budget, Student, Teacher
+from adaswitch.method.rollout import Rollout
+from adaswitch.method.stages import Stages
+
+
+async def roll_out(
+    policy: Policy, prompt: Prompt, student: Student, teacher: Teacher, budget: Budget
+) -> Rollout:
+    """The rollout of ``prompt`` by ``policy``."""
+    stages = Stages(RolloutDraft(prompt, budget), student, teacher)
+    await policy.roll_out(stages)
+    return stages.draft.finish()

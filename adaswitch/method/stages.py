@@ -1,0 +1,111 @@
+"""``Stages``: the steps from which a policy makes a rollout: ``explore``, ``guide``, ``recite`` and ``take_turns``."""
+
+from collections.abc import Sequence
+
+from adaswitch.errors import DataError
+from adaswitch.method.divergence import divergences
+from adaswitch.method.draft import RolloutDraft
+from adaswitch.method.prompt import Prompt
+from adaswitch.method.roles import Budget, Student, Teacher
+from adaswitch.method.switching import NeverSwitch, SwitchRule, TokenRule, first_switch
+
+
+class Stages:
+    """The stages of one rollout, which use its draft, the student and the teacher."""
+
+    def __init__(self, draft: RolloutDraft, student: Student, teacher: Teacher) -> None:
+        self.draft = draft
+        self.student = student
+        self.teacher = teacher
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt that is being completed."""
+        return self.draft.prompt
+
+    @property
+    def budget(self) -> Budget:
+        """The limits at which the completion is over."""
+        return self.draft.budget
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """The completion so far."""
+        return tuple(self.draft.token_ids)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the completion is over."""
+        return self.draft.ended
+
+    async def explore(
+        self, rule: SwitchRule | TokenRule, metric: str = "forward_kl", chunk_size: int = 16
+    ) -> bool:
+        """Exploration: the student writes chunk by chunk, up to the first d_i > tau_i. True if there was a crossing.
+
+        The student's tokens before the switch do not depend on the teacher. So a whole chunk may be written first and
+        scored in one request. After the chunk is cut at the crossing, the result is token for token the same as if the
+        teacher had been asked after every token.
+        """
+        draft = self.draft
+        if draft.num_left_for_teacher == 0:
+            # The teacher may write no more tokens, so a switch is no longer possible.
+            rule = NeverSwitch()
+        while not draft.ended:
+            size = min(chunk_size, draft.num_left)
+            with draft.waiting("write_s"):
+                chunk = await self.student.write(draft.prompt, draft.token_ids, size)
+            with draft.waiting("score_s"):
+                scores = await self.teacher.score(
+                    draft.prompt, draft.token_ids + chunk.token_ids, start=len(draft.token_ids)
+                )
+            new = divergences(metric, scores, chunk.logprobs)
+            crossing, thresholds = first_switch(rule, draft.divergences, new, chunk.token_ids, scores)
+            draft.add_explored(chunk, scores, new, thresholds, crossing)
+            if crossing is not None:
+                return True
+        return False
+
+    async def guide(self, max_tokens: int | None = None) -> None:
+        """Guidance: the teacher writes to the end, or at most ``max_tokens``, within the teacher's budget."""
+        draft = self.draft
+        num_tokens = draft.num_left_for_teacher
+        if max_tokens is not None:
+            num_tokens = min(num_tokens, max_tokens)
+        if num_tokens < 1:
+            why = "has ended" if draft.ended else "has had all the teacher's tokens that it may"
+            raise ValueError(f"prompt {draft.prompt.id}: the completion {why}; there is nothing to guide")
+        with draft.waiting("generate_s"):
+            continuation = await self.teacher.generate(draft.prompt, draft.token_ids, num_tokens)
+        draft.add_guided(continuation, num_tokens)
+
+    async def recite(self) -> None:
+        """The data set's own answer, cut to ``max_new_tokens``, is the completion. The teacher scores it at once."""
+        draft = self.draft
+        if draft.token_ids:
+            raise ValueError(f"prompt {draft.prompt.id}: the answer is a whole completion, and one was begun")
+        token_ids = list(draft.prompt.reference_token_ids[: draft.num_left])
+        if not token_ids:
+            raise DataError(
+                f"prompt {draft.prompt.id} comes without a reference, which this policy trains on",
+                source="training data",
+                line=draft.prompt.record,
+            )
+        with draft.waiting("score_s"):
+            scores = await self.teacher.score(draft.prompt, token_ids, start=0)
+        draft.add_reference(token_ids, scores)
+
+    async def take_turns(self, rule: SwitchRule | TokenRule, chunk_size: int, guide_tokens: int) -> None:
+        """Exploration and guidance take turns to the end: after ``guide_tokens`` of the teacher the student goes on.
+
+        The student proposes a chunk, the teacher scores it, and the first token that is rejected ends the accepted
+        part. The rejected token and all tokens after it are thrown away. The student's token at a place depends only
+        on the tokens before it, so the result is token for token the same as if the teacher judged after every token.
+
+        The limit ``max_teacher_tokens`` does not cut the rollout short: once it is reached, the student goes on alone.
+        """
+        while not self.ended:
+            if self.draft.num_left_for_teacher == 0:
+                await self.explore(NeverSwitch(), "forward_kl", self.draft.num_left)
+            elif await self.explore(rule, "forward_kl", chunk_size):
+                await self.guide(guide_tokens)

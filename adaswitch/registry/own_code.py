@@ -1,0 +1,147 @@
+"""A user's own code, which a config names by an import path: how it is found, checked and built from its settings.
+
+``path: my_rules:Hesitant`` is the class ``Hesitant`` in the module ``my_rules``. The module is looked for in all
+places where Python looks for modules, and the working directory is one of these places.
+"""
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from adaswitch.config.base import Settings
+from adaswitch.errors import AdaSwitchError, ConfigError, OwnCodeError
+
+ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+"""``module:name``, as in ``my_rules:Hesitant``."""
+
+
+class OwnCode(Settings):
+    """Settings that name a user's own class. The settings of that class stand under ``settings``."""
+
+    path: ImportPath
+    """Your own class, as ``module:Class``. The module is a file in the working directory, or an installed package."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """The settings of your own class. The class checks them before the run starts."""
+
+    def build(self, where: str, methods: Sequence[str]) -> Any:  # noqa: ANN401 - somebody else's class
+        """The object that ``path`` and ``settings`` describe; see ``load_class`` and ``make``."""
+        return make(load_class(self.path, f"{where}.path", methods), self.path, self.settings, where)
+
+
+def load_name(path: str, setting: str) -> object:
+    """What ``path`` names. Raises ``ConfigError`` where the module cannot be imported or has no such name."""
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # A module runs anything at import.
+        raise ConfigError(
+            f"{setting}: cannot import {module_name!r}: {reason(error)}; it must be a module that Python finds, "
+            "such as a file in the working directory"
+        ) from None
+    if not hasattr(module, name):
+        raise ConfigError(
+            f"{setting}: the module {module_name!r} has no {name!r}: write it there, or correct the path"
+        )
+    found: object = getattr(module, name)
+    return found
+
+
+def load_class(path: str, setting: str, methods: Sequence[str]) -> type[Any]:
+    """The class that ``path`` names, which has all ``methods``. Raises ``ConfigError`` otherwise."""
+    found = load_name(path, setting)
+    if not isinstance(found, type):
+        raise ConfigError(
+            f"{setting}: {path} is a {type(found).__name__} and no class: name a class with the "
+            f"method{'s' * (len(methods) > 1)} {' and '.join(methods)}"
+        )
+    abstract = sorted(getattr(found, "__abstractmethods__", ()))
+    missing = [
+        name for name in [*methods, *abstract] if name in abstract or not callable(getattr(found, name, None))
+    ]
+    if missing:
+        raise ConfigError(
+            f"{setting}: the class {path} has no method {missing[0]!r}: add it; docs/extending.md has a whole example"
+        )
+    return found
+
+
+def make(cls: type[Any], path: str, settings: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
+    """``cls`` with ``settings``: a class of settings, a dataclass, or any class that takes them by keyword.
+
+    Types are checked for the first two. Raises ``ConfigError`` that names the setting and the class.
+    """
+    try:
+        if not issubclass(cls, BaseModel) and not is_dataclass(cls):
+            return cls(**settings)
+        if is_dataclass(cls):
+            _refuse_unknown(settings, [field.name for field in fields(cls) if field.init])
+        # As JSON, in which a list may become a tuple, and a text a date or a path.
+        strict = None if issubclass(cls, BaseModel) else True  # a class of settings says that for itself
+        return TypeAdapter(cls).validate_json(json.dumps(settings, default=str), strict=strict)
+    except ValidationError as error:
+        raise ConfigError(f"{where}.settings{_first_finding(error)}; see the settings of {path}") from None
+    except AdaSwitchError:
+        raise
+    except (Exception, SystemExit) as error:  # A constructor runs anything.
+        raise ConfigError(
+            f"{where}.settings: {path} refuses them: {reason(error)}: correct the settings"
+        ) from None
+
+
+def _refuse_unknown(settings: Mapping[str, Any], known: Sequence[str]) -> None:
+    unknown = sorted(settings.keys() - set(known))
+    if unknown:
+        raise TypeError(f"unknown setting {unknown[0]!r} (there are: {', '.join(known) or 'none'})")
+
+
+def _first_finding(error: ValidationError) -> str:
+    finding = error.errors(include_url=False)[0]
+    place = "".join(f".{part}" for part in finding["loc"])
+    words = {"extra_forbidden": "unknown setting", "missing": "this setting is required"}
+    return f"{place}: {words.get(finding['type'], finding['msg'].removeprefix('Value error, '))}"
+
+
+@contextmanager
+def running(path: str, where: str) -> Iterator[None]:
+    """Around a call of somebody else's code: what that raises becomes an ``OwnCodeError`` with path and line."""
+    try:
+        yield
+    except AdaSwitchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise OwnCodeError(f"{where}: {path} raised {reason(error)}{_line_of(error)}") from error
+
+
+def _line_of(error: BaseException) -> str:
+    """Where ``error`` was raised, as ``, my_rules.py line 12``."""
+    trace = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
+    return f" ({trace[-1].filename.rpartition('/')[2]}, line {trace[-1].lineno})" if trace else ""
+
+
+def require_parameters(function: Callable[..., object], num: int, path: str, setting: str) -> None:
+    """Raises ``ConfigError`` unless ``function``, bound to its object, takes ``num`` arguments by position."""
+    try:
+        inspect.signature(function).bind(*[None] * num)
+    except TypeError:
+        name = getattr(function, "__name__", "it")
+        raise ConfigError(
+            f"{setting}: {path}.{name} must take {num} argument{'s' * (num != 1)} after self: see docs/extending.md"
+        ) from None
+    except ValueError:  # a function written in C says nothing of its arguments
+        return
+
+
+def reason(error: BaseException) -> str:
+    """The kind of an error and the first line of what it says."""
+    return writable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": "))
+
+
+def writable(text: str) -> str:
+    """``text`` with halves of surrogate pairs escaped, which no file and no terminal takes."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,143 @@
+"""A user's own task, named by its import path. ``docs/extending.md`` has complete examples."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from adaswitch.errors import AdaSwitchError, ConfigError, DataError, OwnCodeError, UnmarkedError
+from adaswitch.registry.own_code import OwnCode, load_class, make, reason, require_parameters, running
+from adaswitch.tasks.base import Example, GeneratedTask, Marks, RecordTask, Split, Task
+from adaswitch.tasks.functions import as_mark
+
+WHERE = "task"
+
+
+class CustomTask(OwnCode, Task):
+    """A user's own task: a class with ``mark`` and either ``examples`` or ``example``."""
+
+    kind: Literal["custom"] = "custom"
+
+    def ready(self) -> GeneratedTask | RecordTask:
+        """The task that ``path`` names. Raises ``ConfigError`` with the path, what is wrong, and what to do."""
+        cls = load_class(self.path, f"{WHERE}.path", ["mark"])
+        if not issubclass(cls, GeneratedTask | RecordTask):
+            raise ConfigError(
+                f"{WHERE}.path: the class {self.path} must be derived from adaswitch.GeneratedTask, with a method "
+                "examples, or from adaswitch.RecordTask, with a method example: see docs/extending.md"
+            )
+        method, num_parameters = ("examples", 1) if issubclass(cls, GeneratedTask) else ("example", 3)
+        load_class(self.path, f"{WHERE}.path", [method])
+        own = make(cls, self.path, self.settings, WHERE)
+        require_parameters(getattr(own, method), num_parameters, self.path, f"{WHERE}.path")
+        require_parameters(own.mark, 2, self.path, f"{WHERE}.path")
+        if isinstance(own, GeneratedTask):
+            return _OwnGeneratedTask(own=own, path=self.path)
+        return _OwnRecordTask(own=own, path=self.path, train=own.train, eval=own.eval)
+
+    def check(self, max_new_tokens: int | None = None) -> None:
+        """See ``Task``."""
+        self.ready().check(max_new_tokens)
+
+    @property
+    def name(self) -> str:
+        """See ``Task``."""
+        return self.ready().name
+
+    @property
+    def has_held_out(self) -> bool:
+        """See ``Task``."""
+        return self.ready().has_held_out
+
+    @property
+    def default_new_tokens(self) -> int:
+        """See ``Task``."""
+        return self.ready().default_new_tokens
+
+    def mark(self, completion: str, example: Example) -> Marks:
+        """See ``Task``."""
+        return self.ready().mark(completion, example)
+
+
+class _OwnTask(Task):
+    """A user's own task, whose results are checked before they are used."""
+
+    own: Any
+    """The user's own task."""
+    path: str
+    """The import path of the user's own task, for messages."""
+
+    @property
+    def name(self) -> str:
+        return str(self.own.name)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return tuple(self.own.metrics)
+
+    @property
+    def wraps_prompts(self) -> bool:
+        return bool(self.own.wraps_prompts)
+
+    @property
+    def default_new_tokens(self) -> int:
+        return int(self.own.default_new_tokens)
+
+    @property
+    def has_held_out(self) -> bool:
+        return bool(self.own.has_held_out)
+
+    def check(self, max_new_tokens: int | None = None) -> None:
+        with running(f"{self.path}.check", f"{WHERE}.path"):
+            self.own.check(max_new_tokens)
+
+    def mark(self, completion: str, example: Example) -> Marks:
+        """Raises ``UnmarkedError`` if the user's own ``mark`` fails, or gives no mark for one of its metrics."""
+        try:
+            marks = self.own.mark(completion, example)
+        except AdaSwitchError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever the user's code raises concerns this record alone
+            raise UnmarkedError(f"the task raised {reason(error)}") from error
+        if not isinstance(marks, Mapping) or set(marks) != set(self.metrics):
+            raise UnmarkedError(
+                f"the task gave {marks!r:.60}, and not a mark for each of {', '.join(self.metrics)}"
+            )
+        return {name: as_mark(marks[name], "the task") for name in self.metrics}
+
+
+class _OwnGeneratedTask(_OwnTask, GeneratedTask):
+    """A user's own task that makes its own prompts."""
+
+    def examples(self, split: Split) -> list[Example]:
+        with running(f"{self.path}.examples", f"{WHERE}.path"):
+            examples = list(self.own.examples(split))
+        _require_examples(examples, f"{self.path}.examples")
+        if not examples:
+            raise OwnCodeError(
+                f"{WHERE}.path: {self.path}.examples({split!r}) gave no example: give at least one"
+            )
+        return examples
+
+
+class _OwnRecordTask(_OwnTask, RecordTask):
+    """A user's own task whose examples are records."""
+
+    def example(self, record: Mapping[str, object], number: int, source: str) -> Example:
+        try:
+            example = self.own.example(record, number, source)
+        except AdaSwitchError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise DataError(
+                f"{self.path}.example raised {reason(error)}", source=source, line=number
+            ) from error
+        _require_examples([example], f"{self.path}.example")
+        checked: Example = example
+        return checked
+
+
+def _require_examples(examples: Sequence[object], path: str) -> None:
+    for example in examples:
+        if not isinstance(example, Example):
+            raise OwnCodeError(
+                f"{WHERE}.path: {path} gave {example!r:.60}, a {type(example).__name__}: give an adaswitch.Example"
+            )

@@ -1,0 +1,87 @@
+"""``adaswitch.run_locally``: a whole run in this process, for scripts and notebooks."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from adaswitch.config.run import RunConfig
+from adaswitch.errors import DataError
+from adaswitch.method.rollout import Rollout
+from adaswitch.processes.entry import StopRequest
+from adaswitch.runs.directory import NUMBER, NUMBER_OR_NONE, RunDirectory, read_records
+from adaswitch.runs.recorded import shards_by_step
+from adaswitch.runs.shards import read_shard
+from experiments.engines import LocalEngine
+from experiments.local import train_locally
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class LocalResult:
+    """What a run in this process came to."""
+
+    path: Path
+    """The run directory, which ``adaswitch report`` and ``adaswitch inspect`` read."""
+    complete: bool
+    """Whether the run came to its end. If it was stopped, the same call goes on where it was."""
+    checkpoint: Path
+    """The newest checkpoint, a Hugging Face folder with the trained student."""
+    before: float | None
+    """The main metric on the held-out prompts in the first evaluation, from 0 to 1; None without one."""
+    after: float | None
+    """The same in the last evaluation."""
+
+    def rollouts(self, step: int) -> list[Rollout]:
+        """The rollouts that optimizer step ``step``, counted from 0, was trained on.
+
+        Raises ``DataError`` where none are kept of that step.
+        """
+        shards = shards_by_step(RunDirectory(self.path))
+        if step not in shards:
+            raise DataError(
+                f"no rollouts of step {step} are kept; there are {len(shards)} steps", source=str(self.path)
+            )
+        return read_shard(shards[step])
+
+
+def run_locally(config: RunConfig, engine: LocalEngine = "transformers") -> LocalResult:
+    """Distil by ``config`` in this process: no service, no Ray. The numbers are those of a synchronous served run.
+
+    ``config.teacher.serve`` says which model the teacher is; ``engine`` is what the teacher runs on. Returns when the
+    run is complete. A keyboard interrupt saves a checkpoint first; the next call with the same ``config.name`` goes on
+    from there. It may be called where an event loop is running, as in a notebook. Raises ``AdaSwitchError``.
+    """
+    should_stop = StopRequest()
+    # In a thread of its own, since the caller's may have an event loop that is running, as a notebook's has.
+    complete = _in_thread(lambda: train_locally(config, should_stop, engine), should_stop.request)
+    run = RunDirectory.open(Path(config.runs_dir) / config.name)
+    marks = _main_marks(run)
+    return LocalResult(
+        path=run.path,
+        complete=complete,
+        checkpoint=run.checkpoint(run.checkpoint_steps()[-1]),
+        before=marks[0] if marks else None,
+        after=marks[-1] if marks else None,
+    )
+
+
+def _main_marks(run: RunDirectory) -> list[float | None]:
+    """The main metric of each evaluation: its first record, by rising step."""
+    marks: dict[int, float | None] = {}
+    for record in read_records(run.evals, {"step": NUMBER, "value": NUMBER_OR_NONE}):
+        marks.setdefault(record["step"], record.get("value"))
+    return list(marks.values())
+
+
+def _in_thread(work: Callable[[], Result], stop: Callable[[], None]) -> Result:
+    """The result of ``work``, done in a thread. An interrupt calls ``stop`` and waits for the end of the work."""
+    with ThreadPoolExecutor(1, thread_name_prefix="local-run") as threads:
+        future = threads.submit(work)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            stop()
+            return future.result()

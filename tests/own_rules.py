@@ -1,0 +1,246 @@
+"""Policies, switch rules, losses and tasks as a user writes them, right and wrong; named in tests by import path."""
+
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from adaswitch import (
+    DivergenceLoss,
+    Example,
+    FixedThreshold,
+    GeneratedTask,
+    Policy,
+    RecordTask,
+    Settings,
+)
+
+
+class Good(Policy):
+    turns: int = Field(default=1, ge=1)
+
+    async def roll_out(self, stages):
+        await stages.guide()
+
+
+class Silent(Policy):
+    turns: int = 1
+
+
+class Sync(Policy):
+    def roll_out(self, stages):
+        pass
+
+
+class Thirsty(Policy):
+    async def roll_out(self, stages, more):
+        pass
+
+
+class Lazy(Policy):
+    async def roll_out(self, stages):
+        await stages.guide(2)
+
+
+class Raising(Policy):
+    async def roll_out(self, stages):
+        return {}["tau"]
+
+
+class Wants(Policy):
+    async def roll_out(self, stages):
+        await stages.guide()
+
+    @property
+    def accepted_candidates(self):
+        return 1000
+
+
+class OnlyStudent(Policy):
+    async def roll_out(self, stages):
+        await stages.explore(FixedThreshold(1e9))
+
+    @property
+    def writers(self):
+        return {"student"}
+
+
+class Plain:
+    """No settings class: it takes its settings by keyword."""
+
+    def __init__(self, turns=1):
+        if turns > 3:
+            raise ValueError("turns must be 3 at most")
+        self.turns = turns
+
+    async def roll_out(self, stages):
+        await stages.guide()
+
+
+class Rule(Settings):
+    tau: float = Field(default=1.0, ge=0)
+
+    def threshold(self, earlier):
+        return self.tau
+
+
+@dataclass(frozen=True)
+class DataRule:
+    tau: float = 1.0
+    limit: int = 5
+
+    def threshold(self, earlier):
+        return self.tau
+
+
+class Judge(Settings):
+    def accepts(self, token_ids, scores):
+        return [token % 2 == 0 for token in token_ids]
+
+
+class Both(Settings):
+    def threshold(self, earlier):
+        return 1.0
+
+    def accepts(self, token_ids, scores):
+        return []
+
+
+class Neither(Settings):
+    pass
+
+
+class NaN(Settings):
+    def threshold(self, earlier):
+        return float("nan")
+
+
+class Nothing(Settings):
+    def threshold(self, earlier):
+        return None
+
+
+class Short(Settings):
+    def accepts(self, token_ids, scores):
+        return []
+
+
+class Squared(DivergenceLoss):
+    scale: float = Field(default=1.0, gt=0)
+
+    def divergence(self, p_logprobs, q_logprobs):
+        return self.scale * (p_logprobs.exp() - q_logprobs.exp()).pow(2).sum(-1)
+
+
+class PlainLoss:
+    def token_losses(self, batch, completion_logits):
+        return batch.cross_entropy(completion_logits)
+
+
+class OneNumber(PlainLoss):
+    def token_losses(self, batch, completion_logits):
+        return batch.cross_entropy(completion_logits).sum()
+
+
+class Detached(PlainLoss):
+    def token_losses(self, batch, completion_logits):
+        return batch.cross_entropy(completion_logits).detach()
+
+
+class Broken(PlainLoss):
+    def token_losses(self, batch, completion_logits):
+        return batch.no_such_thing
+
+
+class NoLoss(DivergenceLoss):
+    pass
+
+
+class Made(GeneratedTask):
+    num: int = Field(default=2, ge=1)
+
+    def examples(self, split):
+        return [Example(f"{n}+{n}=", f"#{2 * n}", n + 1, split) for n in range(self.num)]
+
+    def mark(self, completion, example):
+        return {"exact_match": completion == example.reference}
+
+
+class Empty(Made):
+    def examples(self, split):
+        return []
+
+
+class Strings(Made):
+    def examples(self, split):
+        return ["1+1="]
+
+
+class Crashing(Made):
+    def examples(self, split):
+        raise OSError("no network")
+
+
+class Unmarkable(Made):
+    def mark(self, completion, example):
+        raise KeyError("mark")
+
+
+class WrongMarks(Made):
+    def mark(self, completion, example):
+        return {"other": 1.0}
+
+
+class LargeMarks(Made):
+    def mark(self, completion, example):
+        return {"exact_match": 2.0}
+
+
+class NoMark(GeneratedTask):
+    def examples(self, split):
+        return []
+
+
+class NoExamples(GeneratedTask):
+    def mark(self, completion, example):
+        return {"exact_match": 1.0}
+
+
+class NoTask:
+    def mark(self, completion, example):
+        return {"exact_match": 1.0}
+
+
+class Records(RecordTask):
+    def example(self, record, number, source):
+        return Example(record["ask"], record["say"], number, source=source)
+
+    def mark(self, completion, example):
+        return {"exact_match": 1.0}
+
+
+def a_function():
+    return None
+
+
+class Greedy(Policy):
+    async def roll_out(self, stages):
+        await stages.guide()
+        await stages.guide()
+
+
+class Helping(Policy):
+    async def roll_out(self, stages):
+        while not stages.ended:
+            if await stages.explore(FixedThreshold(0.0)):
+                await stages.guide(2)
+
+
+class Recital(Policy):
+    async def roll_out(self, stages):
+        await stages.recite()
+
+
+class LateRecital(Policy):
+    async def roll_out(self, stages):
+        await stages.guide(1)
+        await stages.recite()
