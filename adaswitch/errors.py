@@ -1,17 +1,17 @@
-"""The one exception tree.
+"""The exceptions of this project, in one tree.
 
-AdaSwitchError                   anything that this project raises on purpose
-├── UserError                    bad input: one line that names the thing and the fix, exit code 2
+AdaSwitchError                   every error that this project raises on purpose
+├── UserError                    bad input: one line with the cause and the fix, exit code 2
 │   ├── ConfigError              a setting: unknown key, wrong type, out of range
 │   ├── DataError                a data file or record: names the file and the line
 │   ├── ModelError               a model folder, a tokenizer, a length that does not fit
 │   ├── EnvironmentProblem       a missing package, an occupied port, a folder that cannot be written
 │   └── OwnCodeError             a user's own policy, rule, loss or task failed while it ran
 ├── TeacherError                 the teacher service answered badly, or not at all
-│   ├── TeacherUnavailableError  nobody there, overloaded or draining: worth trying again
+│   ├── TeacherUnavailableError  no answer, overloaded or draining: worth trying again
 │   ├── TeacherRejectedError     the request is wrong (4xx): trying again would not help
 │   └── TeacherProtocolError     an answer that breaks the contract
-├── UnmarkedError                a completion that cannot be marked: counted, as neither right nor wrong
+├── UnmarkedError                a completion that cannot be marked: it counts as neither right nor wrong
 ├── NonFiniteError               a NaN or an infinity where a finite number is promised
 └── QueueError                   the rollout queue
     ├── QueueClosedError         the run is over
@@ -20,12 +20,12 @@ AdaSwitchError                   anything that this project raises on purpose
 
 
 class AdaSwitchError(Exception):
-    """Base of everything that this project raises on purpose. All of them cross from process to process."""
+    """The base of all errors that this project raises on purpose. All of them can cross from process to process."""
 
     exit_code = 1
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Python's own way makes them anew from the message alone, which those with more arguments refuse.
+        # By default Python unpickles an error from its message alone, which fails for errors with more arguments.
         return _restored, (type(self), self.args, self.__dict__)
 
 
@@ -38,7 +38,7 @@ def _restored(
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What was raised, of an error that crossed Ray, whose own form says where as well; else the error itself."""
+    """The error that was raised originally, if ``error`` came through Ray, which wraps errors; else ``error``."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, BaseException) else error
 
@@ -57,7 +57,7 @@ class DataError(UserError):
     """A data file, or a record in it, that cannot be used."""
 
     def __init__(self, message: str, *, source: str, line: int | None = None) -> None:
-        """``source`` is the file or data set, ``line`` the record's number counted from 1."""
+        """``source`` is the file or data set; ``line`` is the number of the record, counted from 1."""
         super().__init__(f"{source}, line {line}: {message}" if line is not None else f"{source}: {message}")
         self.source = source
         self.line = line
@@ -68,11 +68,11 @@ class ModelError(UserError):
 
 
 class EnvironmentProblem(UserError):
-    """Something outside: a missing package, an occupied port, a folder that cannot be written."""
+    """A problem of the environment: a missing package, an occupied port, a folder that cannot be written."""
 
 
 class OwnCodeError(UserError):
-    """A policy, switch rule, loss or task of a user's own that raised, or gave what it must not, while it ran."""
+    """A user's own policy, switch rule, loss or task that raised, or gave an invalid result, while it ran."""
 
 
 class TeacherError(AdaSwitchError):
@@ -80,21 +80,21 @@ class TeacherError(AdaSwitchError):
 
 
 class TeacherUnavailableError(TeacherError):
-    """No answer, or 429/503: the same request may succeed later."""
+    """The teacher service did not answer, or answered 429 or 503. The same request may succeed later."""
 
     exit_code = 2
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        """``retry_after_s`` is what the service asked for, if it did."""
+        """``retry_after_s`` is the number of seconds that the service asked to wait, if it did."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
 
 
 class TeacherRejectedError(TeacherError):
-    """The service refused the request (4xx); the same request would be refused again."""
+    """The teacher service refused the request (4xx). The same request would be refused again."""
 
     def __init__(self, message: str, *, status: int, code: str, field: str | None = None) -> None:
-        """``status`` is the HTTP status, ``code`` and ``field`` are the error body's."""
+        """``status`` is the HTTP status; ``code`` and ``field`` come from the error's body."""
         super().__init__(message)
         self.status = status
         self.code = code
@@ -106,7 +106,7 @@ class TeacherProtocolError(TeacherError):
 
 
 class UnmarkedError(AdaSwitchError):
-    """There is nothing to mark a completion by. It is counted as unmarked, never as right or wrong."""
+    """A completion cannot be marked. It is counted as unmarked, and never as right or wrong."""
 
 
 class NonFiniteError(AdaSwitchError):
@@ -118,7 +118,7 @@ class QueueError(AdaSwitchError):
 
 
 class QueueClosedError(QueueError):
-    """The run is over: no more prompts will come, no more rollouts are wanted."""
+    """The run is over: no more prompts will come, and no more rollouts are wanted."""
 
 
 class StaleAttemptError(QueueError):

@@ -54,6 +54,10 @@ class Wants(Policy):
     def accepted_candidates(self):
         return 1000
 
+    @property
+    def hands_back(self):
+        return False
+
 
 class OnlyStudent(Policy):
     async def roll_out(self, stages):

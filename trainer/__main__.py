@@ -1,4 +1,4 @@
-"""``python -m trainer``: the training job, by itself or handed in with ``ray job submit``."""
+"""``python -m trainer``: the training job, started by itself or submitted with ``ray job submit``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ Or on a cluster: ray job submit --working-dir . -- python -m trainer --config co
 
 
 def main(
-    config: Annotated[Path, typer.Option(help="The run's settings, a YAML file.")],
+    config: Annotated[Path, typer.Option(help="A YAML file with the run's settings.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings as key.path=value.")] = None,
 ) -> None:
     """Train the student on what the rollout queue delivers, and publish its weights."""
@@ -27,7 +27,7 @@ def main(
 
 
 def run_job(config: "RunConfig") -> None:
-    """Prepare, train, close."""
+    """Prepare the job, train, and close the run."""
     from adaswitch.cluster import actors
     from adaswitch.config.run import check_rules
     from adaswitch.method.policies.replay import Replay
@@ -41,7 +41,7 @@ def run_job(config: "RunConfig") -> None:
     should_stop = StopRequest()
     if not isinstance(config.policy, Replay):
         actors.connect(config.ray)
-    # Ray puts handlers of its own in place when it connects.
+    # Ray installs its own signal handlers when it connects, so ours are installed again.
     should_stop.install()
     job, start = prepare(
         config,
@@ -49,7 +49,7 @@ def run_job(config: "RunConfig") -> None:
             actors.rollout_queue(config),
             actors.weight_board(config),
             config,
-            # Students need the job's folder only for code that is in it.
+            # Students need the job's folder only if it has a user's own code.
             actors.working_dir_of_job() if config.policy.own_code else "",
         ),
         should_stop,

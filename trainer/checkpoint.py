@@ -1,6 +1,6 @@
-"""Checkpoints: a Hugging Face folder that ``from_pretrained`` loads, with what resuming needs beside it.
+"""Checkpoints: a Hugging Face folder that ``from_pretrained`` loads, together with the state that resuming needs.
 
-``trainer_state.pt`` holds tensors and plain values alone, and is read without unpickling anything else. The
+``trainer_state.pt`` holds only tensors and plain values, and is read without unpickling anything else. The
 learning rate and the data position follow from the step (``adaswitch.method.schedule``).
 """
 
@@ -22,7 +22,7 @@ STATE_FILE = "trainer_state.pt"
 def save_checkpoint(
     run: RunDirectory, step: int, learner: Learner, tokenizer: PreTrainedTokenizerBase, keep: int
 ) -> Path:
-    """Write ``checkpoints/step-<step>``, whole or not at all, and drop all but the newest ``keep``."""
+    """Write ``checkpoints/step-<step>``, either whole or not at all, and remove all but the newest ``keep``."""
     folder = run.checkpoint(step)
     if not folder.is_dir():
         partial = folder.with_name(f".{folder.name}.partial")
@@ -43,7 +43,7 @@ def save_checkpoint(
 
 
 def restore(folder: Path, learner: Learner) -> int:
-    """Put optimizer and random state back; the model is loaded from the same folder. Returns the step."""
+    """Restore the optimizer and the random state. The model is loaded from the same folder. Returns the step."""
     path = folder / STATE_FILE
     try:
         state = torch.load(path, map_location=learner.device, weights_only=True)

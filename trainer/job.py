@@ -1,4 +1,4 @@
-"""From a config to a ``Job``: data, model, where to resume, the connection to the students."""
+"""From a config to a ``Job``: the data, the model, the step to resume from, the connection to the students."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -24,9 +24,9 @@ from trainer.source import RolloutSource
 def prepare(
     config: RunConfig, connect: Callable[[], RolloutSource], should_stop: Callable[[], bool]
 ) -> tuple[Job, int]:
-    """The job, and the step that it starts from. ``connect`` is called last, once all else is right.
+    """The job, and the step that it starts from. ``connect`` is called last, once everything else is right.
 
-    It is not called where rollouts are replayed: then nobody else takes part in the run.
+    If rollouts are replayed, ``connect`` is not called, because nobody else takes part in the run.
     """
     check_rules(config)
     config = resolve_config(config)
@@ -53,7 +53,7 @@ def prepare(
 def schedule_of(
     config: RunConfig, prompts: Sequence[tuple[int, ...]], references: Sequence[tuple[int, ...]] = ()
 ) -> PromptSchedule:
-    """Which prompt comes when in a run."""
+    """The schedule of a run: which prompt comes in which step."""
     trainer = config.trainer
     shares = TeacherShares(config.teacher_budget, trainer.prompts_per_step, trainer.num_steps)
     return PromptSchedule(

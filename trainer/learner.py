@@ -19,22 +19,22 @@ from adaswitch.method.step_loss import loss_share, total_weight
 
 @dataclass(frozen=True)
 class Update:
-    """What one update did. Losses are in nats a token."""
+    """The figures of one update. Losses are in nats per token."""
 
     loss: float
-    """What was minimised: the mean over all tokens, each weighted by who wrote it."""
+    """The loss that was minimised: the mean over all tokens, where each token is weighted by who wrote it."""
     loss_on_student_tokens: float | None
-    """The plain mean over those that the student wrote, whatever their weight; None where there are none."""
+    """The plain mean over the tokens that the student wrote, whatever their weight; None without such tokens."""
     loss_on_teacher_tokens: float | None
-    """The same of all others."""
+    """The plain mean over all tokens that the student did not write; None without such tokens."""
     grad_norm: float
-    """Before clipping."""
+    """The norm of the gradient before clipping."""
     learning_rate: float
     num_tokens: int
 
 
 class Learner:
-    """Weights and optimizer are float32; forward and backward run in the config's dtype."""
+    """Weights and optimizer are float32; the forward and backward passes run in the config's dtype."""
 
     def __init__(self, model: PreTrainedModel, config: TrainerConfig, device: str) -> None:
         self.model = model.to(device).float()  # type: ignore[arg-type]
@@ -56,13 +56,13 @@ class Learner:
         return cls(model, config, device)
 
     def weights(self) -> dict[str, Tensor]:
-        """The parameters by name, each tied one once."""
+        """The parameters by name. Tied parameters appear only once."""
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
 
     def update(self, rollouts: Sequence[Rollout], step: int) -> Update:
-        """One optimizer step on all of ``rollouts``: their loss is the weighted mean over all their tokens.
+        """One optimizer step on all ``rollouts``, whose loss is the weighted mean over all their tokens.
 
-        Raises ``NonFiniteError``, and leaves the weights alone, where loss or gradient is not finite.
+        If loss or gradient is not finite, raises ``NonFiniteError`` and leaves the weights unchanged.
         """
         self.model.train()
         rate = learning_rate(self._config.optimizer, step, self._config.num_steps)
@@ -79,7 +79,7 @@ class Learner:
         return Update(loss, *means, grad_norm, rate, num_tokens=len(losses))
 
     def _backward(self, rollouts: Sequence[Rollout]) -> tuple[float, Tensor, Tensor]:
-        """The step's loss, whose gradient is left in the model; the loss of each token; who wrote each."""
+        """The step's loss, whose gradient is left in the model; the loss of each token; who wrote each token."""
         weight = total_weight(self._config.loss, rollouts)
         shares, losses, by_teacher = [], [], []
         for batch in micro_batches(rollouts, self._config.micro_batch_size):
@@ -116,7 +116,7 @@ def _refuse_non_finite(loss: float, grad_norm: float, step: int) -> None:
 
 
 def _means_by_writer(losses: Tensor, by_teacher: Tensor) -> tuple[float | None, float | None]:
-    """The mean loss on the student's tokens and on all others; None where there are none."""
+    """The mean loss on the student's tokens, and on all other tokens. A mean without tokens is None."""
 
     def mean(values: Tensor) -> float | None:
         return float(values.mean()) if len(values) else None

@@ -23,7 +23,7 @@ from trainer.source import RolloutSource
 
 @dataclass(frozen=True)
 class Job:
-    """All that the loop works with. ``should_stop`` is looked at wherever something takes long."""
+    """All objects that the loop works with. ``should_stop`` is checked wherever something takes long."""
 
     config: RunConfig
     run: RunDirectory
@@ -37,7 +37,7 @@ class Job:
 
 
 def train(job: Job, start: int) -> int:
-    """Train from step ``start`` until it ``is_complete``, or ``should_stop``. Returns how many updates are done."""
+    """Train from step ``start`` until the run ``is_complete``, or ``should_stop``. Returns the number of updates."""
     config = job.config.trainer
     job.source.publish(start, job.learner.weights())
     step, offered = start, deque[list[Prompt]]()
@@ -70,7 +70,7 @@ def train(job: Job, start: int) -> int:
 
 
 def prompts_of(job: Job, step: int) -> list[Prompt]:
-    """The prompts of ``step``, with the scale of the divergences before it where the policy needs one."""
+    """The prompts of ``step``. If the policy needs a divergence scale, they carry the scale from earlier steps."""
     scale_steps = job.config.policy.scale_steps
     if scale_steps is None:
         return job.schedule.step(step)
@@ -79,13 +79,13 @@ def prompts_of(job: Job, step: int) -> list[Prompt]:
 
 
 def is_complete(job: Job, step: int) -> bool:
-    """Whether ``step`` updates are all, by their number or by the time that they took."""
+    """Whether the run is complete after ``step`` updates, by their number or by the time that they took."""
     limit_s = job.config.trainer.time_limit_s
     return step >= job.config.trainer.num_steps or (limit_s is not None and job.recorder.steps_s >= limit_s)
 
 
 def record(job: Job, step: int, rollouts: list[Rollout], update: Update, seconds: dict[str, float]) -> None:
-    """Write down one step: its metrics, and the rollouts themselves."""
+    """Record one step: its metrics, and the rollouts themselves."""
     metrics = rollout_metrics(rollouts, version=step)
     job.recorder.step(step, update, metrics, seconds, queue_depth=job.source.depth())
     if job.config.trainer.save_rollouts:
@@ -93,7 +93,10 @@ def record(job: Job, step: int, rollouts: list[Rollout], update: Update, seconds
 
 
 def evaluate_if_due(job: Job, step: int) -> None:
-    """Marks on held-out prompts every ``eval_every`` steps, before and after; none on record is made again."""
+    """Evaluate on held-out prompts every ``eval_every`` steps, and before the first and after the last step.
+
+    An evaluation that is on record already is not made again.
+    """
     every = job.config.trainer.eval_every
     due = every > 0 and (step % every == 0 or is_complete(job, step))
     if not due or job.eval_prompts is None or job.recorder.has_eval(step):
@@ -105,5 +108,5 @@ def evaluate_if_due(job: Job, step: int) -> None:
 
 
 def checkpoint(job: Job, step: int) -> None:
-    """Save what is needed to go on from ``step``."""
+    """Save all that is needed to go on from ``step``."""
     save_checkpoint(job.run, step, job.learner, job.tokenizer, job.config.trainer.keep_checkpoints)

@@ -1,4 +1,4 @@
-"""``Recorder``: what happened, to ``metrics.jsonl``, ``eval.jsonl``, TensorBoard and one line on the screen."""
+"""``Recorder``: writes what happened to ``metrics.jsonl``, ``eval.jsonl``, TensorBoard and a line on the screen."""
 
 import time
 from collections import deque
@@ -23,14 +23,14 @@ from trainer.learner import Update
 
 MAX_UNMARKED_LINES = 5
 HEALTH_EVERY = 25
-"""Steps between two looks for the failure signatures of switching."""
+"""The number of steps between two checks for the failure signatures of switching."""
 
 STEP_FIELDS: Fields = {"step": NUMBER, "step_s": NUMBER, "mean_divergence": NUMBER_OR_NONE}
-"""What is read of an earlier attempt's steps."""
+"""The fields that are read from the steps of an earlier attempt."""
 
 
 class Recorder:
-    """Writes records of one run; what an earlier attempt left at ``start`` or later is dropped first."""
+    """Writes the records of one run. Records that an earlier attempt left at ``start`` or later are dropped first."""
 
     def __init__(self, run: RunDirectory, config: RunConfig, start: int) -> None:
         run.drop_records_from(start)
@@ -41,11 +41,11 @@ class Recorder:
         self._named: set[str] = set()
         steps = list(read_records(run.metrics, STEP_FIELDS))
         self.steps_s = sum(record["step_s"] for record in steps)
-        """Seconds of all steps on record, those of earlier attempts too; evaluations are left out."""
+        """The seconds of all steps on record, including those of earlier attempts, but without evaluations."""
         self.mean_divergences: dict[int, float | None] = {
             record["step"]: record.get("mean_divergence") for record in steps
         }
-        """In nats by step, those of earlier attempts too; None where no divergence was seen."""
+        """The mean divergence of each step in nats, including earlier attempts; None if no divergence was seen."""
         self._evaluated = {record["step"] for record in read_records(run.evals)}
         self._events = SummaryWriter(str(run.tensorboard), purge_step=start)
         self._last_s = time.perf_counter()
@@ -58,7 +58,7 @@ class Recorder:
         seconds: Mapping[str, float],
         queue_depth: int,
     ) -> None:
-        """One optimizer step."""
+        """Record one optimizer step."""
         now_s = time.perf_counter()
         step_s = now_s - self._last_s
         record = {
@@ -86,7 +86,7 @@ class Recorder:
             self._name_signatures()
 
     def _name_signatures(self) -> None:
-        """Say it once when the switch shows one of the known failure signatures."""
+        """Say it once when the switch shows a known failure signature."""
         for signature in signatures(self._config.policy, list(self._recent)):
             if signature.name not in self._named:
                 self._named.add(signature.name)
@@ -97,7 +97,7 @@ class Recorder:
         return step in self._evaluated
 
     def evaluation(self, step: int, evaluation: Evaluation, seconds: float) -> None:
-        """The marks after ``step`` updates: a record for each split and metric."""
+        """Record the marks after ``step`` updates, with a record for each split and metric."""
         for score in evaluation.scores:
             record = {
                 "step": step,

@@ -1,4 +1,4 @@
-"""``ReplaySource``: a run's recorded rollouts, trained on again. No teacher, no students, no Ray."""
+"""``ReplaySource``: the recorded rollouts of a run, to train on again. It needs no teacher, no students and no Ray."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,17 +13,17 @@ from adaswitch.runs.shards import read_shard
 
 
 class ReplaySource:
-    """A ``RolloutSource`` that reads a step's rollouts when it is taken.
+    """A ``RolloutSource`` that reads the rollouts of a step when they are taken.
 
-    The rollouts come as they were recorded, with their own prompts, versions and costs; a step may have more or
-    fewer of them than ``trainer.prompts_per_step``.
+    The rollouts come as they were recorded, with their own prompts, versions and costs. A step may have more or fewer
+    rollouts than ``trainer.prompts_per_step``.
     """
 
     def __init__(self, path: str, vocab_size: int, max_tokens: int) -> None:
-        """``path`` is the recorded run; ``vocab_size`` and ``max_tokens`` are what the student takes.
+        """``path`` is the recorded run; ``vocab_size`` and ``max_tokens`` are the limits of the student.
 
-        That each step is there is for ``adaswitch.runs.recorded.check_replay`` to see. Raises ``DataError`` if the
-        first step's rollouts cannot be read or do not fit.
+        ``adaswitch.runs.recorded.check_replay`` checks that each step is there. Raises ``DataError`` if the first
+        step's rollouts cannot be read or do not fit.
         """
         self._shards = shards_by_step(RunDirectory.open(path))
         self._vocab_size = vocab_size
@@ -31,21 +31,21 @@ class ReplaySource:
         self._read(0)
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
-        """There is nobody who would write with them."""
+        """Do nothing, because no student needs weights."""
 
     def offer(self, prompts: Sequence[Prompt]) -> None:
-        """There is nobody who would roll them out."""
+        """Do nothing, because no student rolls out prompts."""
 
     def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
         """All rollouts recorded for the step of ``prompts``. Raises ``DataError`` for a damaged shard."""
         return None if should_stop() else self._read(prompts[0].step)
 
     def depth(self) -> int:
-        """Nothing waits."""
+        """Always 0, because no rollouts wait."""
         return 0
 
     def close(self, reason: str) -> None:
-        """There is nobody to tell."""
+        """Do nothing, because there are no students to tell."""
 
     def _read(self, step: int) -> list[Rollout]:
         shard = self._shards[step]

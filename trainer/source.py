@@ -1,4 +1,4 @@
-"""Where rollouts come from and weights go: a Protocol for the loop, and the Ray queue and board behind it."""
+"""The source of rollouts and the destination of weights: a Protocol for the loop, and the Ray queue and board."""
 
 import threading
 import time
@@ -19,33 +19,33 @@ from adaswitch.method.prompt import Prompt
 from adaswitch.method.rollout import Rollout
 
 POLL_S = 1.0
-"""How often a wait for rollouts looks whether it should end."""
+"""The number of seconds after which a wait for rollouts checks again whether it should end."""
 SIGN_EVERY_S = 5.0
 SAY_EVERY_S = 30.0
-"""While rollouts are waited for: how often what is known of them is printed."""
+"""The number of seconds between two printed lines about the wait for rollouts."""
 
 
 class RolloutSource(Protocol):
-    """What the training loop needs of the students' side."""
+    """The students' side, as the training loop needs it."""
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
-        """Make weights available, those of ``version`` updates."""
+        """Make the weights after ``version`` updates available to students."""
 
     def offer(self, prompts: Sequence[Prompt]) -> None:
-        """Let students roll these out."""
+        """Let students roll out ``prompts``."""
 
     def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
-        """The rollouts of ``prompts``, in their order; None if ``should_stop`` said so first."""
+        """The rollouts of ``prompts``, in their order; None if ``should_stop`` ended the wait."""
 
     def depth(self) -> int:
-        """How many rollouts are ready and not taken."""
+        """The number of rollouts that are ready and not taken yet."""
 
     def close(self, reason: str) -> None:
         """Tell the students that the run is over."""
 
 
 class _SignsOfLife:
-    """Calls ``give`` every few seconds on a thread of its own, whatever the trainer is busy with."""
+    """Calls ``give`` every few seconds in a thread of its own, even while the trainer is busy."""
 
     def __init__(self, give: Callable[[], object]) -> None:
         self._stopped = threading.Event()
@@ -57,15 +57,15 @@ class _SignsOfLife:
             self._give()
 
     def stop(self) -> None:
-        """No more of them."""
+        """Give no more signs of life."""
         self._stopped.set()
 
 
 class RaySource:
-    """The queue and the weight board of a run, as one attempt at it.
+    """The queue and the weight board of a run, used by one attempt at the run.
 
-    Both may be lost and restarted at any time: what they ought to hold is offered and published again. As a
-    rollout depends on the seed, the prompt's id and the weights alone, doing it twice changes nothing.
+    Both may be lost and restarted at any time; then prompts are offered and weights are published again. A rollout
+    depends on the seed, the prompt's id and the weights alone, so making it twice changes nothing.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class RaySource:
         self._offered: dict[int, Prompt] = {}
         self._published: tuple[int, Any] = (0, None)
         self._begin()
-        heard = self._queue.trainer_heard.options(max_task_retries=0)  # the next sign counts as well
+        heard = self._queue.trainer_heard.options(max_task_retries=0)  # a lost sign of life does not matter
         self._signs = _SignsOfLife(lambda: heard.remote(self._attempt))
 
     def _begin(self) -> None:
@@ -93,7 +93,7 @@ class RaySource:
         ray.get(self._queue.begin.remote(self._attempt, settings, self._working_dir))
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
-        """See ``RolloutSource``. They travel in the number type that the students turn them into."""
+        """See ``RolloutSource``. The weights travel in the number type that the students use."""
         dtype = getattr(torch, self._config.student.dtype)
         blob = weights_to_blob({name: weight.to(dtype) for name, weight in weights.items()})
         self._published = (version, blob)
@@ -165,9 +165,9 @@ class RaySource:
         return int(ray.get(self._queue.stats.remote()).num_held)
 
     def close(self, reason: str) -> None:
-        """See ``RolloutSource``. Queue and board go: whoever comes next finds a new, empty pair.
+        """See ``RolloutSource``. Queue and board are removed, so the next attempt begins with an empty pair.
 
-        Not if another trainer has taken the run over: then they are its own.
+        If another trainer has taken over the run, queue and board belong to that trainer and stay.
         """
         self._signs.stop()
         try:
@@ -176,6 +176,6 @@ class RaySource:
             return
         except QueueClosedError:
             pass
-        # By the time that this is answered, those who waited have been told.
+        # Once this call is answered, all students that waited at the queue have been told.
         ray.get(self._queue.stats.remote())
         actors.remove_actors(self._config)

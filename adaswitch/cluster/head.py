@@ -21,10 +21,10 @@ POLL_S = 0.2
 def main() -> None:
     """Start Ray, write down its address, wait for a signal, and stop Ray."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE)
-    parser.add_argument("--address-file", type=Path, required=True, help="the file that the cluster's address is written to")
+    parser.add_argument("--address-file", type=Path, required=True, help="file for the cluster's address")
     parser.add_argument("--num-cpus", type=int, required=True, help="number of CPUs that Ray may use")
     parser.add_argument("--object-store-mib", type=int, default=512, help="shared memory for objects, in MiB")
-    parser.add_argument("--dashboard-port", type=int, help="start the dashboard, with its job server, on this port")
+    parser.add_argument("--dashboard-port", type=int, help="port of the dashboard and its job server")
     arguments = parser.parse_args()
     should_stop = StopRequest(patient=True)
     parent = os.getppid()

@@ -20,7 +20,7 @@ Blob = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """``version`` is the number of updates that made the weights; ``stored`` is what ``store`` returned for the blob."""
+    """Weights: ``version`` is the number of updates that made them, ``stored`` what ``store`` returned for the blob."""
 
     attempt: str
     version: int

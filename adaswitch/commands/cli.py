@@ -1,4 +1,4 @@
-"""The command line. It starts services and trainer as processes and imports none of them.
+"""The command line. It starts the services and the trainer as processes, and imports none of them.
 
 Nothing heavy is imported at the top, so that ``--help`` answers at once.
 """
@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key.path=value.")]
-Config = Annotated[Path, typer.Option(help="The run's settings, a YAML file.")]
+Config = Annotated[Path, typer.Option(help="A YAML file with the run's settings.")]
 Run = Annotated[Path, typer.Argument(help="A run directory, as in runs/demo.")]
 
 DEMO_CONFIG = Path("configs/demo.yaml")
@@ -41,12 +41,12 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """What every command shares."""
+    """The options that every command shares."""
 
 
 @app.command(epilog="Example: adaswitch demo trainer.num_steps=50 policy.factor=2")
 def demo(overrides: Overrides = None, config: Config = DEMO_CONFIG) -> None:
-    """Distil a student on this machine in a few minutes, and show that it got better."""
+    """Distil a student on this machine in a few minutes, and show that the student got better."""
     with one_line_errors():
         from adaswitch.commands.launch import unused_name
         from adaswitch.runs.config_files import load_config
@@ -57,7 +57,7 @@ def demo(overrides: Overrides = None, config: Config = DEMO_CONFIG) -> None:
 
 @app.command(epilog="Example: adaswitch run --config configs/gsm8k-smollm2-cpu.yaml name=first-try")
 def run(config: Config, overrides: Overrides = None) -> None:
-    """Teacher, Ray, students and trainer on this machine, by a config. Resumes a run of the same name."""
+    """Run teacher, Ray, students and trainer on this machine, by a config. Resumes a run of the same name."""
     with one_line_errors():
         from adaswitch.runs.config_files import load_config
 
@@ -108,32 +108,32 @@ def evaluate(
     model: Annotated[str, typer.Option(help="A model folder or checkpoint in Hugging Face format.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="Settings as key.path=value: of the run with --config, of the task with --task."),
+        typer.Argument(help="Settings as key.path=value: the run's with --config, the task's with --task."),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A run's settings: its held-out prompts.")] = None,
+    config: Annotated[Path | None, typer.Option(help="The run whose held-out prompts are used.")] = None,
     task: Annotated[
         str | None,
         typer.Option(
-            help="Or a task: chain, gsm8k, gsm_plus, dialogsum, jsonl, or one's own as module:Class."
+            help="Or a task: chain, gsm8k, gsm_plus, dialogsum, jsonl, or your own as module:Class."
         ),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="The file of records, one JSON object a line.")] = None,
+    data: Annotated[str | None, typer.Option(help="A file with one record, a JSON object, per line.")] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="Also the divergence from this model, in nats a token.")
+        str | None, typer.Option(help="Also print the divergence from this model, in nats per token.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Keep results.json and completions.jsonl in this new folder.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many prompts.")] = None,
-    num_samples: Annotated[int, typer.Option(min=1, help="Completions a prompt; the mean counts.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of what is drawn.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only this number of first prompts.")] = None,
+    num_samples: Annotated[int, typer.Option(min=1, help="Completions per prompt; their mean counts.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0.0, help="Sampling temperature; 0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the sampling.")] = 0,
     max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Budget of a completion; by default the run's or the task's.")
+        int | None, typer.Option(min=1, help="Most tokens in a completion; by default as in the run or task.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Completions written together.")] = 16,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Completions that are written together.")] = 16,
+    dtype: Annotated[str, typer.Option(help="Number type: float32 or bfloat16.")] = "float32",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Answer held-out prompts with any model and mark the answers, with 95 % intervals."""
     with one_line_errors():
@@ -166,7 +166,7 @@ def evaluate(
 
 @app.command(epilog="Example: adaswitch report runs/demo")
 def report(run: Run) -> None:
-    """What a run came to: exact match before and after, switching, tokens, time."""
+    """Print the summary of a run: exact match before and after, switching, tokens, time."""
     with one_line_errors():
         from rich.console import Console
 
@@ -184,11 +184,11 @@ def report(run: Run) -> None:
 @app.command(epilog="Example: adaswitch inspect runs/demo --step 150 --num 3")
 def inspect(
     run: Run,
-    step: Annotated[int | None, typer.Option(help="Of this step; by default the last.")] = None,
-    num: Annotated[int, typer.Option(help="How many rollouts.")] = 4,
-    switched: Annotated[bool, typer.Option("--switched", help="Only those that switched.")] = False,
+    step: Annotated[int | None, typer.Option(help="The step to look at; by default the last.")] = None,
+    num: Annotated[int, typer.Option(help="How many rollouts to print.")] = 4,
+    switched: Annotated[bool, typer.Option("--switched", help="Print only rollouts that switched.")] = False,
 ) -> None:
-    """Rollouts in colour: the student's tokens, the switch, the teacher's, divergence and threshold."""
+    """Print rollouts in colour: the student's tokens, the switch, the teacher's tokens, divergence and threshold."""
     with one_line_errors():
         from rich.console import Console
 
@@ -208,7 +208,7 @@ def doctor(
         str | None, typer.Option(help="With --teacher: a folder with the same model, to compare with.")
     ] = None,
 ) -> None:
-    """What is installed, what is missing, and how to get it; or what is wrong with a run, or with a teacher."""
+    """Say what is installed, what is missing and how to get it; or what is wrong with a run, or with a teacher."""
     with one_line_errors():
         from rich.console import Console
 
@@ -234,7 +234,7 @@ def doctor(
     epilog="Example: adaswitch compare --plan experiments/plans/demo-warm.yaml --local --jobs 2",
 )
 def compare(context: typer.Context) -> None:
-    """Run several methods with several seeds, then the table and the pictures: python -m experiments."""
+    """Run several methods with several seeds, and make a table and pictures: the same as python -m experiments."""
     _become("experiments", context.args)
 
 
@@ -263,12 +263,12 @@ def settings(
 
 
 def _become(module: str, arguments: list[str]) -> NoReturn:
-    """Replace this process, so that signals and exit code are the module's own."""
+    """Replace this process by ``module``, so that signals and exit code are the module's own."""
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 
 
 def main() -> None:
-    """Entry point of the ``adaswitch`` command."""
-    # As python -m does it: a metric of one's own is a file in the working directory.
+    """The entry point of the ``adaswitch`` command."""
+    # python -m puts the working directory on the path too. A user's own metric is a file in the working directory.
     sys.path.insert(0, "")
     app()

@@ -1,4 +1,4 @@
-"""``adaswitch inspect``: rollouts in colour, with divergence and threshold along the way."""
+"""``adaswitch inspect``: rollouts in colour, with divergence and threshold at each token."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -20,11 +20,11 @@ STUDENT_STYLE = "cyan"
 TEACHER_STYLE = "green"
 SWITCH_STYLE = "bold black on yellow"
 MAX_ROWS = 48
-"""Tokens whose figures are shown one by one; the rest are in the text alone."""
+"""The largest number of tokens whose figures are shown one by one. Later tokens are shown in the text alone."""
 
 
 def show_rollouts(path: Path, step: int | None, num: int, switched_only: bool, console: Console) -> None:
-    """Print ``num`` rollouts of one step of the run at ``path``, by default of its last step."""
+    """Print ``num`` rollouts of one step of the run at ``path``. Without ``step`` it is the last step."""
     run = RunDirectory.open(path)
     shard = _shard(run, step)
     rollouts = [r for r in read_shard(shard) if r.switch_position is not None or not switched_only]
@@ -61,7 +61,7 @@ def _shard(run: RunDirectory, step: int | None) -> Path:
 
 
 def rollout_panel(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> Panel:
-    """One rollout: its text in colours, then token by token what the switch rule saw."""
+    """One rollout: its text in colours, and then token by token the divergences that the switch rule saw."""
     position = rollout.switch_position
     where = "never switched" if position is None else f"switched at token {position}"
     title = (
@@ -76,7 +76,7 @@ def rollout_panel(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> P
 
 
 def _text(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> Text:
-    """Prompt and completion, each stretch in its writer's colour, with a mark wherever the pen goes to the teacher."""
+    """Prompt and completion, each part in the colour of its writer, with a mark wherever the teacher takes over."""
     text = Text()
     text.append(decode(rollout.prompt.token_ids) + " ", style="dim")
     place = 0
@@ -91,7 +91,7 @@ def _text(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> Text:
 
 
 def _watched(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> Table:
-    """A row a token: the divergence as a number and a bar, and the threshold that it was held against."""
+    """A row for each token: its divergence as a number and a bar, and the threshold that it was compared with."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for header in ("token", "", "divergence", "threshold", ""):
         table.add_column(header, justify="left" if header in ("token", "") else "right")
@@ -122,7 +122,7 @@ def _style(rollout: Rollout, index: int, crossed: bool) -> str:
 
 
 def _bar(share: float) -> str:
-    """A share of 0 to 1 as up to ten cells."""
+    """A share from 0 to 1 as a bar of up to ten cells."""
     eighths = round(share * 80)
     full, rest = divmod(eighths, 8)
     return "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")

@@ -1,6 +1,6 @@
-"""``LocalRun``: teacher, Ray, students and trainer on this machine, each a process of its own.
+"""``LocalRun``: teacher, Ray, students and trainer on this machine, each as a process of its own.
 
-It imports none of the services: it starts them as anyone would, and reads the run directory for progress.
+This module imports none of the services. It starts them as a user would, and reads the run directory for progress.
 """
 
 import os
@@ -25,24 +25,24 @@ from adaswitch.teachers.readiness import is_ready
 POLL_S = 0.25
 RAY_START_TIMEOUT_S = 120.0
 SAVE_GRACE_S = 60.0
-"""How long the trainer is given to finish its step and save."""
+"""The number of seconds that the trainer has to finish its step and save."""
 STOP_GRACE_S = 15.0
 ROOT_CAUSE_WAIT_S = 3.0
-"""After the trainer failed: how long another process's own failure is waited for."""
+"""The number of seconds, after the trainer failed, in which another process may fail as the root cause."""
 
 
 class LocalRun:
-    """One run on this machine. ``say`` gets a line for people at every turn."""
+    """One run on this machine. ``say`` is called with a line for people whenever something happens."""
 
     def __init__(self, config: RunConfig, say: Callable[[str], None]) -> None:
         check_rules(config)
         self.config = resolve_config(config)
         self.run = RunDirectory.create(self.config)
         self.seconds: dict[str, float] = {}
-        """How long each start took."""
+        """The seconds that each start took, by name."""
         self._say = say
         self._logs = self.run.path / "logs"
-        # Ray's ports cannot be bound to loopback alone; without the token nobody gets in.
+        # Ray's ports cannot be bound to loopback alone, so a token keeps others out.
         self._ray_environment = {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -53,9 +53,9 @@ class LocalRun:
         self._started_s = time.monotonic()
 
     def execute(self, should_stop: Callable[[], bool], on_poll: Callable[[], None]) -> bool:
-        """Run to the end; whether it was reached. ``on_poll`` is called a few times a second.
+        """Run to the end. Returns whether the end was reached. ``on_poll`` is called a few times a second.
 
-        Raises ``AdaSwitchError`` with what the process said that failed.
+        Raises ``AdaSwitchError`` with the error message of the process that failed.
         """
         watched: list[ManagedProcess] = []
         environment: dict[str, str] = {}
@@ -69,12 +69,15 @@ class LocalRun:
         return trainer.exit_code == 0
 
     def _start_services(self, should_stop: Callable[[], bool]) -> tuple[list[ManagedProcess], dict[str, str]]:
-        """Teacher, Ray and students: those that must not end before the trainer, and what it finds Ray by."""
+        """Start teacher, Ray and students, as the trainer needs them.
+
+        Returns the processes that must not end before the trainer, and the environment by which it finds Ray.
+        """
         check_model_folder(self.config.student.model, "student.model")
         teacher = self._start_teacher()
         head = self._start_ray()
-        # While both get ready: what is wrong with the data is said before anything waits for it. Imported only now,
-        # for transformers takes seconds to import.
+        # The data is checked while teacher and Ray get ready, so that a mistake in it is reported early. The import
+        # is here because transformers takes seconds to import.
         from adaswitch.data.preflight import load_run_data
 
         load_run_data(self.config)
@@ -89,7 +92,7 @@ class LocalRun:
         should_stop: Callable[[], bool],
         on_poll: Callable[[], None],
     ) -> None:
-        """Wait for the trainer's end, a stop, or another process's failure."""
+        """Wait for the trainer's end, a request to stop, or the failure of another process."""
         while trainer.exit_code is None and not should_stop():
             self._look_for_teacher()
             on_poll()
@@ -114,7 +117,7 @@ class LocalRun:
         return self._start("teacher", "services.teacher", self._arguments(), {})
 
     def _look_for_teacher(self) -> None:
-        """Say once when the teacher answers."""
+        """When the teacher answers for the first time, say so."""
         starts_none = self.config.teacher.serve is None or isinstance(self.config.policy, Replay)
         if "teacher" in self.seconds or starts_none:
             return
@@ -146,7 +149,7 @@ class LocalRun:
         return ["--config", str(self._resolved_config())]
 
     def _resolved_config(self) -> Path:
-        """The config as the services get it: the teacher's address is the one that is started here."""
+        """The config file for the services, in which the teacher's address is that of the teacher started here."""
         teacher = self.config.teacher.model_copy(update={"url": self._teacher_url()})
         resolved = self.config.model_copy(update={"teacher": teacher})
         path = self._logs / "config.yaml"
@@ -168,19 +171,19 @@ class LocalRun:
         try:
             yield
         finally:
-            # The last one started is the trainer: it saves while the others still answer.
+            # The trainer was started last and is stopped first, so that it saves while the others still answer.
             for process in reversed(self._started):
                 process.stop(SAVE_GRACE_S if process.name == "trainer" else STOP_GRACE_S)
 
 
 def _object_store_mib() -> int:
-    """An eighth of the memory that is free. It holds a few copies of the weights; too small, Ray spills to disk."""
+    """An eighth of the free memory. It must hold a few copies of the weights; if they do not fit, Ray uses the disk."""
     free_mib = psutil.virtual_memory().available // 2**20
     return int(min(max(free_mib // 8, 256), 16_384))
 
 
 def _root_cause(trainer: ManagedProcess, others: list[ManagedProcess]) -> ManagedProcess:
-    """Who failed first. A student that gives up tells the trainer, and may still be on its way out."""
+    """The process that failed first. A student that gives up tells the trainer first, and may end a little later."""
     deadline_s = time.monotonic() + ROOT_CAUSE_WAIT_S
     while time.monotonic() < deadline_s:
         for process in others:
@@ -191,7 +194,7 @@ def _root_cause(trainer: ManagedProcess, others: list[ManagedProcess]) -> Manage
 
 
 class _Failed(AdaSwitchError):
-    """A process of the run ended with an error; its own words and exit code are passed on."""
+    """A process of the run ended with an error. Its own message and exit code are passed on."""
 
     def __init__(self, process: ManagedProcess) -> None:
         super().__init__(f"{process.name}: {process.last_error()}")
@@ -199,7 +202,7 @@ class _Failed(AdaSwitchError):
 
 
 def unused_name(config: RunConfig) -> str:
-    """The config's name, or the first of ``name-2``, ``name-3``, .. that no run has yet."""
+    """The config's name, or the first of ``name-2``, ``name-3``, .. that no run has."""
     taken = Path(config.runs_dir)
     number = 1
     name = config.name

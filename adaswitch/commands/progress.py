@@ -1,4 +1,4 @@
-"""A local run with its progress on the screen, and the figures at its end."""
+"""Shows the progress of a local run on the screen, and its figures at the end."""
 
 import time
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from adaswitch.tasks.scores import describe
 
 STEP_FIELDS: Fields = dict.fromkeys(("step", "loss", "switch_rate", "step_s"), NUMBER)
 PLAIN_EVERY_S = 5.0
-"""Where there is no terminal: how often a line is printed."""
+"""The seconds between two printed lines if there is no terminal."""
 
 
 def follow_local_run(config: RunConfig, should_stop: Callable[[], bool]) -> bool:
-    """Execute ``config`` on this machine; whether it came to its end."""
+    """Execute ``config`` on this machine. Returns whether the run came to its end."""
     console = Console()
     started_s = time.monotonic()
     local = LocalRun(config, lambda line: console.print(line, highlight=False))
@@ -57,7 +57,7 @@ def _progress(console: Console) -> Progress:
 
 
 class _Display:
-    """Follows a run directory: a bar in a terminal, lines elsewhere, and every evaluation as a line."""
+    """Shows what a run directory records: a bar in a terminal, lines elsewhere, and a line for every evaluation."""
 
     def __init__(self, run: RunDirectory, num_steps: int, progress: Progress, console: Console) -> None:
         self._run = run
@@ -70,7 +70,7 @@ class _Display:
         self._printed_s = 0.0
 
     def refresh(self) -> None:
-        """Show what is new."""
+        """Show the records that are new since the last call."""
         evals = list(read_records(self._run.evals, EVAL_FIELDS))
         for record in evals[self._num_evals :]:
             words = describe(

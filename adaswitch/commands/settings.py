@@ -21,7 +21,7 @@ every run has it. Editors that know JSON schemas check a file whose first line n
 
 
 def settings_below(path: str) -> list[Setting]:
-    """The settings at ``path`` and below, all of them for an empty one. Raises ``ConfigError`` where there are none."""
+    """The settings at ``path`` and below; all if ``path`` is empty. Raises ``ConfigError`` if there are none."""
     known = settings_of(RunConfig)
     found = [setting for setting in known if not path or f"{setting.path}.".startswith(f"{path}.")]
     if not found:
@@ -31,7 +31,7 @@ def settings_below(path: str) -> list[Setting]:
 
 
 def print_settings(settings: Sequence[Setting], console: Console) -> None:
-    """For people: each setting with its type and default in one line, and its meaning below."""
+    """Print each setting for people: its type and default in one line, and its meaning below."""
     for setting in settings:
         line = Text(setting.path, style="bold cyan")
         line.append(f"  {setting.type}", style="default not bold")

@@ -67,7 +67,7 @@ def _walk(model: type[Settings], prefix: str, of_kind: str) -> Iterator[Setting]
             default = field.get_default(call_default_factory=True)
             chosen = kind_of(type(default)) if isinstance(default, Settings) else ""
             yield Setting(
-                f"{path}.kind", of_kinds, " | ".join(kinds), chosen or REQUIRED, "Which one of these it is."
+                f"{path}.kind", of_kinds, " | ".join(kinds), chosen or REQUIRED, "The kind of this group, which decides its other settings."
             )
         for group in groups:
             yield from _walk(group, path, kind_of(group) or of_kind)

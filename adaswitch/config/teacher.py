@@ -25,8 +25,8 @@ class TeacherServiceConfig(Settings):
     max_top_k: int = Field(default=256, ge=0)
     """The largest number of log-probabilities in a row, or the vocabulary's size if that is smaller."""
     max_request_tokens: int = Field(default=65_536, ge=1)
-    """The largest number of tokens in one request. When scoring, all tokens of the sequences count; when generating,
-    the prompts and ``max_tokens`` count together."""
+    """The largest number of tokens in one request. In a request to score, all tokens of its sequences count. In a
+    request to generate, the tokens of its prompts and their ``max_tokens`` count together."""
     max_request_sequences: int = Field(default=256, ge=1)
     """The largest number of sequences or prompts in one request."""
     max_body_bytes: int = Field(default=16 * 2**20, ge=1)
@@ -50,8 +50,9 @@ class TeacherServiceConfig(Settings):
     """The largest number of requests that are waiting or being answered. A request beyond this limit is answered with
     429."""
     logprob_memory_gib: float = Field(default=2.0, gt=0)
-    """The memory, in GiB, for the log-probabilities of all requests under way, as their rows and ``top_k`` predict it.
-    A request that does not fit at the moment is answered with 429, and a request that can never fit with 422."""
+    """The memory, in GiB, for the log-probabilities of all requests under way. The memory that a request needs follows
+    from its rows and its ``top_k``. A request that does not fit at the moment is answered with 429, and a request that
+    can never fit with 422."""
     slow_start_s: float = Field(default=240.0, gt=0)
     """The number of seconds after which a service that is not ready reports that its start is slow. The service goes on
     starting, but the program that started it may give up."""

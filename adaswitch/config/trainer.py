@@ -23,8 +23,8 @@ class TrainerConfig(Settings):
     micro_batch_size: int = Field(default=32, ge=1)
     """The number of rollouts in one forward and backward pass. It changes memory and speed, but never the loss."""
     max_staleness: int = Field(default=0, ge=0)
-    """How many updates older the weights that wrote a rollout may be than the weights that the rollout trains. With 0
-    the run is strictly synchronous."""
+    """The largest number of updates by which the weights that wrote a rollout may be older than the weights that the
+    rollout trains. With 0 the run is strictly synchronous."""
     loss: AnyLoss = ForwardKL()
     """The loss of each completion token. The loss of a step is the mean over its tokens, weighted by who wrote each
     token."""

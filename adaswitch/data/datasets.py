@@ -128,7 +128,7 @@ def _read_hub(source: DataSource) -> list[tuple[int, Record]]:
         ) from None
     try:
         data = datasets.load_dataset(source.hub, source.subset, split=source.split)
-    except Exception as error:  # The package's loaders pass on all errors of their readers and of the network.
+    except Exception as error:  # The loaders pass on all errors of readers and network.
         reason = str(error).strip().partition("\n")[0]
         raise DataError(
             f"cannot be loaded from the hub: {reason}: check the name, subset and split, or download it and "

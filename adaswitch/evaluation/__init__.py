@@ -1,1 +1,1 @@
-"""Held-out prompts answered and marked: by the trainer on its way, and by ``adaswitch eval``."""
+"""The evaluation on held-out prompts, by the trainer during a run and by ``adaswitch eval``."""

@@ -1,4 +1,4 @@
-"""``adaswitch eval``: any model folder or checkpoint, evaluated as the trainer does it."""
+"""``adaswitch eval``: evaluates any model folder or checkpoint in the same way as the trainer."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,10 +20,10 @@ from adaswitch.evaluation.request import EvalRequest
 
 
 def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], bool] = lambda: False) -> bool:
-    """Carry out ``request``, print and keep the results; False if ``should_stop`` said so midway.
+    """Carry out ``request``, print the results and keep them; False if ``should_stop`` stopped it midway.
 
-    Everything that can be known to be wrong is looked for before anything is loaded. Raises ``UserError``, also
-    where no completion at all could be marked.
+    All that can be checked is checked before anything is loaded. Raises ``UserError`` for what is wrong, and also if
+    no completion at all could be marked.
     """
     if request.output is not None:
         prepare_output(request.output)
@@ -51,7 +51,7 @@ def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], b
 
 
 def load_prompts(request: EvalRequest) -> EvalPrompts:
-    """The prompts of ``request`` in the model's tokens. Raises ``UserError`` for what does not fit."""
+    """The prompts of ``request`` in the model's tokens. Raises ``UserError`` if something does not fit."""
     request.task.check(request.max_new_tokens)
     task, tokenizer = request.task.ready(), load_tokenizer(request.model, "--model")
     examples = eval_examples(request.task, request.limit)
@@ -81,7 +81,7 @@ def _check_lengths(prompts: EvalPrompts, longest: int, whose: str) -> None:
 def _check_same_tokenizer(
     request: EvalRequest, tokenizer: PreTrainedTokenizerBase, prompts: EvalPrompts
 ) -> None:
-    """Raises ``ModelError`` unless the teacher has the model's tokenizer, and room for its texts."""
+    """Raises ``ModelError`` unless the teacher has the model's tokenizer, and takes texts of its length."""
     assert request.teacher is not None
     other = load_tokenizer(request.teacher, "--teacher")
     own_sha, other_sha = (tokenizer_sha256(side.get_vocab()) for side in (tokenizer, other))
@@ -113,7 +113,7 @@ def _compared(
     evaluation: Evaluation,
     progress: Progress,
 ) -> dict[str, Sequence[MeanDivergence]]:
-    """Divergences from the teacher over the model's own completions and over the references, if asked for."""
+    """The divergences from the teacher over the model's completions and over the references, if they are wanted."""
     if request.teacher is None:
         return {}
     teacher = _load_model(request.teacher, "--teacher", request)
@@ -129,7 +129,7 @@ def _compared(
 
 
 def own_texts(evaluation: Evaluation) -> list[Text]:
-    """The model's completions, with the token that ended each."""
+    """The model's completions, each with the token that ended it."""
     return [
         Text((done.example.split, done.example.number), done.prompt_token_ids, done.token_ids)
         for done in evaluation.completions
@@ -137,7 +137,7 @@ def own_texts(evaluation: Evaluation) -> list[Text]:
 
 
 def reference_texts(prompts: EvalPrompts) -> list[Text]:
-    """The data set's own completions up to the budget; records without one are passed over."""
+    """The data set's own completions, cut to the largest length. Records without a completion are skipped."""
     return [
         Text(
             (example.split, example.number),

@@ -1,6 +1,6 @@
 """How far a student is from its teacher: mean divergences over given completions, on the full vocabulary.
 
-Shapes: n completion tokens of a sequence, V tokens in the vocabulary. Nats a token.
+Shapes: n completion tokens of a sequence, V tokens in the vocabulary. Divergences are in nats per token.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,39 +15,39 @@ from adaswitch.tasks.scores import Interval, mean_per_token
 
 METRICS = ("forward_kl", "reverse_kl")
 MAX_LOGITS = 2**25
-"""Of one model's forward pass, 128 MiB in float32; a longer sequence is a pass of its own."""
+"""The largest number of logits in a model's forward pass: 128 MiB in float32. A longer sequence has its own pass."""
 MAX_ROWS = 64
-"""Positions that are compared at once: what a divergence needs between stays small."""
+"""The number of positions that are compared at once, which keeps the intermediate arrays of a divergence small."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A prompt and a completion of it, whoever wrote it, in tokens; neither is empty."""
+    """A prompt and a completion of the prompt in tokens, no matter who wrote them. Neither is empty."""
 
     prompt: object
-    """What tells its prompt from others: completions of one prompt count together."""
+    """The identity of the prompt. Completions with the same prompt count together."""
     prompt_token_ids: Sequence[int]
     token_ids: Sequence[int]
 
     @property
     def num_tokens(self) -> int:
-        """Of prompt and completion."""
+        """The number of tokens in prompt and completion together."""
         return len(self.prompt_token_ids) + len(self.token_ids)
 
 
 @dataclass(frozen=True)
 class MeanDivergence:
-    """A divergence of student and teacher, in nats a token."""
+    """The mean of one divergence between student and teacher, in nats per token."""
 
     metric: str
     value: float
     interval: Interval | None
-    """95 %, over prompts; None for fewer than two."""
+    """The 95 % confidence interval over prompts; None for fewer than two prompts."""
     n: int
-    """Prompts."""
+    """The number of prompts."""
     num_tokens: int
     totals: tuple[float, ...]
-    """Of each text, in nats: its sum over the completion's tokens."""
+    """The sum of the divergence over the completion's tokens, in nats, for each text."""
 
 
 def mean_divergences(
@@ -57,10 +57,10 @@ def mean_divergences(
     vocab_size: int,
     advance: Callable[[int], None] = lambda count: None,
 ) -> list[MeanDivergence]:
-    """The mean over all completion tokens of each of ``METRICS``, the teacher's distribution being p.
+    """The mean of each of ``METRICS`` over all completion tokens, where p is the teacher's distribution.
 
-    Logits beyond ``vocab_size`` are padding of the embedding and ignored. Memory goes with ``MAX_LOGITS``, not
-    with the number of texts. Raises ``ValueError`` without a completion token.
+    Logits beyond ``vocab_size`` are padding of the embedding and are ignored. The memory depends on ``MAX_LOGITS``,
+    not on the number of texts. Raises ``ValueError`` if there are no completion tokens.
     """
     totals: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for group in _groups(texts, vocab_size):
@@ -73,7 +73,7 @@ def mean_divergences(
 
 
 def _mean(metric: str, texts: Sequence[Text], totals: Sequence[float]) -> MeanDivergence:
-    """The completions of one prompt count together."""
+    """The mean from the texts' ``totals``. The completions of one prompt count together."""
     sums: dict[object, tuple[float, int]] = {}
     for text, total in zip(texts, totals, strict=True):
         before, count = sums.get(text.prompt, (0.0, 0))
@@ -97,9 +97,9 @@ def _groups(texts: Sequence[Text], vocab_size: int) -> Iterator[list[Text]]:
 
 @torch.inference_mode()
 def _logits(model: PreTrainedModel, group: Sequence[Text]) -> list[Tensor]:
-    """The logits ``[n, V']`` that each text's completion tokens are predicted by."""
+    """For each text the logits ``[n, V']`` that predict its completion tokens."""
     width = max(text.num_tokens for text in group)
-    # Padding on the right needs no mask: a causal model never looks ahead.
+    # Padding on the right needs no mask, because a causal model never looks ahead.
     rows = [[*text.prompt_token_ids, *text.token_ids] for text in group]
     input_ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
     first = min(len(text.prompt_token_ids) for text in group) - 1
@@ -112,7 +112,7 @@ def _logits(model: PreTrainedModel, group: Sequence[Text]) -> list[Tensor]:
 
 @torch.inference_mode()
 def _totals(teacher_logits: Tensor, student_logits: Tensor, vocab_size: int) -> dict[str, float]:
-    """The sum over positions of each divergence."""
+    """The sum of each divergence over all positions."""
     totals = dict.fromkeys(METRICS, 0.0)
     for start in range(0, len(student_logits), MAX_ROWS):
         p, q = (

@@ -1,4 +1,4 @@
-"""Held-out prompts answered by a model and marked: the trainer's evaluation and ``adaswitch eval`` alike.
+"""A model answers held-out prompts and is marked. Both the trainer and ``adaswitch eval`` evaluate in this way.
 
 Shapes: b completions that are written together, n new tokens, V tokens in the vocabulary.
 """
@@ -27,7 +27,7 @@ from adaswitch.tasks.scores import Outcome, Score, scores
 
 @dataclass(frozen=True)
 class EvalPrompts:
-    """Held-out examples with their prompts in tokens, and how they are answered and marked."""
+    """Held-out examples with their prompts in tokens, and the rules by which they are answered and marked."""
 
     task: Task
     examples: Sequence[Example]
@@ -40,7 +40,7 @@ class EvalPrompts:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How completions are drawn; temperature 0 is greedy."""
+    """How completions are drawn. Temperature 0 decodes greedily."""
 
     num_samples: int = 1
     temperature: float = 0.0
@@ -52,37 +52,37 @@ GREEDY = Sampling()
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer. ``marks`` is None where it could not be marked, and ``cause`` says why."""
+    """One completion. If it could not be marked, ``marks`` is None and ``cause`` says why."""
 
     example: Example
     sample: int
-    """Which of a prompt's completions it is, from 0."""
+    """The number of the completion among those of its prompt, counted from 0."""
     prompt_token_ids: Sequence[int]
     token_ids: list[int]
-    """With the token that ended it, if one did."""
+    """The tokens of the completion, including the token that ended it, if there was one."""
     text: str
     stopped: bool
-    """Whether it came to its end within the budget."""
+    """Whether the completion ended by itself within the largest number of tokens."""
     marks: Marks | None
     cause: str | None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All completions of held-out prompts, and what they come to."""
+    """All completions of held-out prompts, and their scores."""
 
     task: str
     scores: list[Score]
-    """The first is the one to look at: the main metric over the whole."""
+    """All scores. The first score is the main metric over all held-out prompts."""
     completions: list[Completion]
 
     @property
     def main(self) -> Score:
-        """The main metric over the whole."""
+        """The score of the main metric over all held-out prompts."""
         return self.scores[0]
 
     def unmarked_lines(self, limit: int) -> list[str]:
-        """The first ``limit`` completions that could not be marked, by record and cause, and how many more."""
+        """A line with record and cause for the first ``limit`` unmarked completions each, and a count of the rest."""
         unmarked = [done for done in self.completions if done.cause is not None]
         lines = [
             f"unmarked: {done.example.split}, record {done.example.number}: {done.cause}"
@@ -99,10 +99,10 @@ def evaluate(
     should_stop: Callable[[], bool] = lambda: False,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Evaluation | None:
-    """The model's completions of ``prompts``, marked; None if ``should_stop`` said so midway.
+    """The model's completions of ``prompts`` with their marks; None if ``should_stop`` stopped the evaluation midway.
 
-    ``advance(count)`` is told of every ``count`` more. What is drawn depends on the seed, the record and the
-    sample alone: not on the batch size, nor on how many prompts or samples there are.
+    ``advance(count)`` is called after every ``count`` more completions. Which tokens are drawn depends on the seed,
+    the record and the sample alone, and not on the batch size or on the number of prompts or samples.
     """
     places = [(i, sample) for i in range(len(prompts.examples)) for sample in range(sampling.num_samples)]
     completions: list[Completion] = []
@@ -123,7 +123,7 @@ def evaluate(
 
 @contextmanager
 def _as_it_is(model: PreTrainedModel) -> Iterator[None]:
-    """Without dropout, and without the repetition penalty and the like of its folder's generation settings."""
+    """Switch off dropout, and the generation settings of the model's folder, such as a repetition penalty."""
     was_training, own_settings = model.training, model.generation_config
     model.eval()
     model.generation_config = GenerationConfig()
@@ -138,7 +138,7 @@ def _as_it_is(model: PreTrainedModel) -> Iterator[None]:
 def _write(
     model: PreTrainedModel, prompts: EvalPrompts, sampling: Sampling, batch: Sequence[tuple[int, int]]
 ) -> list[list[int]]:
-    """The completions of ``batch``, up to and with the token that ends each."""
+    """The completions of ``batch``, each up to and including the token that ends it."""
     rows = [prompts.prompt_token_ids[i] for i, _ in batch]
     width = max(map(len, rows))
     pad = prompts.stop_token_ids[0]
@@ -163,17 +163,17 @@ def _write(
 
 
 class DrawByPosition(LogitsProcessor):
-    """Lets ``generate`` take the token that belongs to a position's uniform number, whatever its own rule."""
+    """Makes ``generate`` take the token that a position's uniform number draws, whatever its own sampling rule is."""
 
     def __init__(self, uniforms: Tensor, width: int, temperature: float, vocab_size: int) -> None:
-        """``uniforms [b, n]``; prompts are padded to ``width``; rows beyond ``vocab_size`` are padding."""
+        """``uniforms [b, n]``. Prompts are padded to ``width``; tokens beyond ``vocab_size`` are padding."""
         self._uniforms = uniforms
         self._width = width
         self._temperature = temperature
         self._vocab_size = vocab_size
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """``scores [b, V]`` with all but the chosen token impossible."""
+        """``scores [b, V]`` in which all tokens but the chosen token are impossible."""
         uniforms = self._uniforms[:, input_ids.shape[1] - self._width].to(scores.device)
         chosen = draw(scores[:, : self._vocab_size], uniforms, self._temperature)
         return torch.full_like(scores, -torch.inf).scatter(-1, chosen.unsqueeze(-1), 0.0)

@@ -1,4 +1,4 @@
-"""What ``adaswitch eval`` shows and keeps: a table, ``results.json`` and ``completions.jsonl``."""
+"""The output of ``adaswitch eval``: a table, ``results.json`` and ``completions.jsonl``."""
 
 import json
 import tempfile
@@ -24,17 +24,17 @@ MAX_UNMARKED_LINES = 10
 
 @dataclass(frozen=True)
 class Report:
-    """All that one call of the command came to."""
+    """All results of one call of the command."""
 
     request: EvalRequest
     evaluation: Evaluation
     divergences: Mapping[str, Sequence[MeanDivergence]]
-    """By what they were taken over: ``OWN``, the model's completions, and ``REFERENCES``."""
+    """The divergences by the texts that they were taken over: ``OWN``, the model's completions, and ``REFERENCES``."""
     seconds: float
 
 
 def prepare_output(folder: Path) -> None:
-    """Make ``folder``. Raises ``EnvironmentProblem`` where it cannot be, or holds results already."""
+    """Make ``folder``. Raises ``EnvironmentProblem`` if it cannot be made, or has results already."""
     if (folder / RESULTS).exists():
         raise EnvironmentProblem(f"--output: {folder} already holds {RESULTS}: name another folder")
     try:
@@ -46,7 +46,7 @@ def prepare_output(folder: Path) -> None:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write both files into ``folder``; the results come last, so that where they are all is there."""
+    """Write both files into ``folder``. The results are written last, so a folder with results is complete."""
     own = report.divergences.get(OWN, ())
     lines = [
         json.dumps(_row(done, {mean.metric: mean.totals[i] for mean in own}), ensure_ascii=False)
@@ -58,7 +58,7 @@ def write_report(folder: Path, report: Report) -> None:
 
 
 def _row(done: Completion, nats: Mapping[str, float]) -> dict[str, object]:
-    """``nats`` are sums over the completion's tokens."""
+    """The row of a completion in ``completions.jsonl``. ``nats`` are sums over the completion's tokens."""
     return {
         "record": done.example.number,
         "split": done.example.split,
@@ -152,7 +152,7 @@ def _divergences(divergences: Mapping[str, Sequence[MeanDivergence]]) -> Table:
 
 
 def _methods(report: Report) -> list[str]:
-    """How the intervals were made, each once."""
+    """The names of the methods that computed the intervals, each once."""
     scores = [score.interval for score in report.evaluation.scores]
     divergences = [mean.interval for means in report.divergences.values() for mean in means]
     methods = [interval.method for interval in (*scores, *divergences) if interval is not None]

@@ -1,4 +1,4 @@
-"""What ``adaswitch eval`` was asked for, from its options: which model, which prompts, how answered."""
+"""The request to ``adaswitch eval``, from its options: the model, the prompts, and how they are answered."""
 
 import math
 import sys
@@ -18,12 +18,12 @@ DTYPES, DEVICES = ("float32", "bfloat16", "float16"), ("auto", "cpu", "cuda")
 
 @dataclass(frozen=True)
 class EvalRequest:
-    """A model, the prompts that it is to answer, and how."""
+    """A model, the prompts that the model answers, and how it answers them."""
 
     model: str
     task: Task
     limit: int
-    """Of prompts; for chain arithmetic of each split."""
+    """The largest number of prompts. For chain arithmetic it is the number of prompts of each split."""
     max_new_tokens: int
     batch_size: int = 16
     num_samples: int = 1
@@ -32,9 +32,9 @@ class EvalRequest:
     dtype: str = "float32"
     device: str = "auto"
     teacher: str | None = None
-    """To be compared with on the model's own completions and on the references."""
+    """The teacher with which the model is compared, on the model's own completions and on the references."""
     output: Path | None = None
-    """Where results and completions are kept."""
+    """The folder in which results and completions are kept."""
 
     def __post_init__(self) -> None:
         if self.num_samples > 1 and self.temperature == 0:
@@ -51,7 +51,10 @@ class EvalRequest:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Which prompts: of a run's config, or of a task and a file. The rest of a run's config counts too."""
+    """The choice of prompts: those of a run's config, or those of a task and a file.
+
+    The other settings of a run's config are used too.
+    """
 
     task: Task
     limit: int
@@ -61,7 +64,7 @@ class Prompts:
 def choose_prompts(
     config: Path | None, kind: str | None, data: str | None, overrides: Sequence[str]
 ) -> Prompts:
-    """The prompts by ``--config`` or by ``--task``. Raises ``ConfigError`` unless it is exactly one of them."""
+    """The prompts by ``--config`` or by ``--task``. Raises ``ConfigError`` unless exactly one of them is given."""
     if (config is None) == (kind is None):
         raise ConfigError("give exactly one of --config (a run's settings) and --task (with --data)")
     if config is not None:
@@ -71,9 +74,9 @@ def choose_prompts(
 
 
 def prompts_of_config(config: Path, data: str | None, overrides: Sequence[str]) -> Prompts:
-    """The held-out prompts of a run's config: as many, and answered as long, as its trainer would.
+    """The held-out prompts of a run's config, with the same numbers of prompts and of tokens as the trainer uses.
 
-    ``data`` is a file to take them from instead. Raises ``ConfigError`` where there are none.
+    If ``data`` is given, the prompts come from this file instead. Raises ``ConfigError`` if there are no prompts.
     """
     changes = [parse_override(text) for text in overrides]
     if data is not None:
@@ -85,9 +88,10 @@ def prompts_of_config(config: Path, data: str | None, overrides: Sequence[str]) 
 
 
 def prompts_of_task(kind: str, data: str | None, overrides: Sequence[str]) -> Prompts:
-    """The prompts of the task ``kind``, or of one's own as ``module:Class``; from the file ``data`` where it needs one.
+    """The prompts of the task ``kind``, which may be a user's own task as ``module:Class``.
 
-    ``overrides`` are the task's own settings, as in ``prompt_field=question``. Raises ``ConfigError``.
+    If the task needs a file, ``data`` is that file. ``overrides`` are the task's own settings, as in
+    ``prompt_field=question``. Raises ``ConfigError``.
     """
     path, known = (kind if ":" in kind else None), {task.model_fields["kind"].default: task for task in TASKS}
     document: dict[str, object] = {"kind": "custom", "path": path} if path else {"kind": kind}
@@ -110,5 +114,5 @@ def prompts_of_task(kind: str, data: str | None, overrides: Sequence[str]) -> Pr
 
 
 def _run_of_task(task: dict[str, object]) -> RunConfig:
-    """``task`` within the smallest run there is, so that mistakes in it are named as in a run's config."""
+    """The smallest run with ``task``, so that mistakes in the task are named as in a run's config."""
     return parse_config({"name": "eval", "task": task, "teacher": {}, "student": {"model": "none"}})

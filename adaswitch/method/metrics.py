@@ -9,15 +9,15 @@ from adaswitch.method.rollout import Ending, Rollout
 
 
 def rollout_metrics(rollouts: Sequence[Rollout], version: int) -> dict[str, float | int | None]:
-    """Metrics of one step's rollouts, which train weights of ``version``.
+    """The metrics of one step's rollouts, which train weights of ``version``.
 
-    ``switch_rate`` counts rollouts with a token that is not the student's; ``mean_switch_position`` is that of
-    the first such token over those, in tokens, and None where there are none. ``budget_cut_rate`` counts those
-    that the teacher's budget cut short, ``budget_spent_rate`` those that used theirs up. Seconds are means over
-    the rollouts of what each waited for. Of rollouts that are replayed, tokens, seconds and ``staleness`` are
-    those of the run that recorded them.
-    The teacher's entropy at each stage, in nats a token over the k + 1 outcomes, is that of rollouts which have
-    both stages.
+    ``switch_rate`` is the share of rollouts with a token that the student did not write. ``mean_switch_position`` is
+    the mean position of the first such token over these rollouts, in tokens, and None if there are no such rollouts.
+    ``budget_cut_rate`` is the share of rollouts that the teacher's budget cut short, and ``budget_spent_rate`` the
+    share that used its budget up. Seconds are means over the rollouts of the time that each rollout waited. For
+    replayed rollouts, tokens, seconds and ``staleness`` are those of the run that recorded them.
+    The teacher's entropy at each stage, in nats per token over the k + 1 outcomes, is taken over the rollouts that
+    have both stages.
     """
     positions = [r.switch_position for r in rollouts if r.switch_position is not None]
     divergences = [d for r in rollouts for d in r.divergences]

@@ -1,1 +1,1 @@
-"""Child processes, and what every program of this project does at its start and end."""
+"""Child processes, and the steps that every program of this project takes at its start and at its end."""

@@ -1,4 +1,4 @@
-"""What every command line entry shares: errors as one line with an exit code, and a polite end on a signal."""
+"""What all command line programs share: errors as one line with an exit code, and an orderly end on a signal."""
 
 import os
 import signal
@@ -10,14 +10,14 @@ from types import FrameType
 from adaswitch.errors import AdaSwitchError, cause_of
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C or SIGTERM, by the shell's convention."""
+"""The exit code after Ctrl-C or SIGTERM, by the shell's convention."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn this project's errors into ``error: ...`` on stderr and the exit code that belongs to them.
+    """Turn this project's errors into ``error: ...`` on stderr and the exit code of the error.
 
-    With ADASWITCH_TRACEBACK set the whole trace is shown, for whoever looks for the cause.
+    If ADASWITCH_TRACEBACK is set, the whole traceback is shown, which helps to find the cause.
     """
     try:
         yield
@@ -31,16 +31,16 @@ def one_line_errors() -> Iterator[None]:
 
 
 class StopRequest:
-    """Whether SIGINT or SIGTERM came. A second one ends the process at once, unless it is ``patient``."""
+    """Whether SIGINT or SIGTERM came. A second signal ends the process at once, unless the request is ``patient``."""
 
     def __init__(self, *, patient: bool = False) -> None:
-        """Patient is who has started others, and must see to their end."""
-        # A plain flag: an event's lock may be held by the very code that a signal interrupts.
+        """``patient`` is for programs that have started other processes, and must end these first."""
+        # A plain flag has no lock. The lock of an event may be held by the code that the signal interrupts.
         self._asked = False
         self._patient = patient
 
     def install(self) -> "StopRequest":
-        """Take over both signals; for the main thread."""
+        """Take over both signals. Only the main thread may call this."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         return self
@@ -51,9 +51,9 @@ class StopRequest:
         self._asked = True
 
     def request(self) -> None:
-        """Ask for the end without a signal."""
+        """Ask for the end of the program without a signal."""
         self._asked = True
 
     def __call__(self) -> bool:
-        """Whether the end was asked for."""
+        """Whether the end of the program was asked for."""
         return self._asked

@@ -1,4 +1,4 @@
-"""Child processes: each in a session of its own with its output in a log file, and ended whatever happens."""
+"""Child processes: each has its own session and writes to its own log file, and is ended whatever happens."""
 
 import contextlib
 import os
@@ -21,8 +21,8 @@ _ERROR_LINE = re.compile(r"^error: (.*)$", re.MULTILINE)
 class ManagedProcess:
     """``python -m module arguments``, under a name for people.
 
-    A session of its own keeps Ctrl-C in the terminal from reaching it before its turn, and lets everything that
-    it started be ended with it.
+    The process has a session of its own. So Ctrl-C in the terminal does not reach it before its turn, and all
+    processes that it started can be ended with it.
     """
 
     def __init__(
@@ -49,20 +49,20 @@ class ManagedProcess:
 
     @property
     def pid(self) -> int:
-        """The process's id, which is its session's too."""
+        """The id of the process, which is also the id of its session."""
         return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """The exit code; None while the process runs."""
         return self._process.poll()
 
     def wait(self, timeout_s: float) -> int:
-        """The exit code, once it has ended. Raises ``subprocess.TimeoutExpired``."""
+        """Wait for the end of the process, and return its exit code. Raises ``subprocess.TimeoutExpired``."""
         return self._process.wait(timeout_s)
 
     def last_error(self) -> str:
-        """The last ``error: ...`` line of its log, else the last line, with where to read more."""
+        """The last ``error: ...`` line of the log, or else its last line, with the place to read more."""
         text = self.log.read_text(encoding="utf-8", errors="replace")
         errors = _ERROR_LINE.findall(text)
         lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -70,13 +70,13 @@ class ManagedProcess:
         return f"{message} (log: {self.log})"
 
     def terminate(self) -> None:
-        """SIGTERM, without waiting; once, for a second one would cut short what the first has it save."""
+        """Send SIGTERM without waiting. It is sent only once, because a second SIGTERM would end the saving early."""
         if self.exit_code is None and not self._told_to_end:
             self._told_to_end = True
             self._process.terminate()
 
     def stop(self, grace_s: float) -> None:
-        """SIGTERM, then SIGKILL for whatever is left of its session after ``grace_s``."""
+        """Send SIGTERM, and after ``grace_s`` SIGKILL to all processes that are left of its session."""
         if self.exit_code is None:
             self.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -90,7 +90,7 @@ class ManagedProcess:
 
 
 def _session_members(session: int) -> list[int]:
-    """Every process of a session: those in process groups of their own, as Ray's workers, belong to it too."""
+    """All processes of a session, including those with their own process group, such as Ray's workers."""
     members = []
     for pid in psutil.pids():
         try:
@@ -102,7 +102,7 @@ def _session_members(session: int) -> list[int]:
 
 
 def require_free_port(port: int, setting: str, host: str = "127.0.0.1") -> None:
-    """Raises ``EnvironmentProblem`` if somebody listens on ``port`` already."""
+    """Raises ``EnvironmentProblem`` if a process listens on ``port`` already."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -116,7 +116,7 @@ def require_free_port(port: int, setting: str, host: str = "127.0.0.1") -> None:
 def wait_for_file(
     path: Path, process: ManagedProcess, timeout_s: float, should_stop: Callable[[], bool] = lambda: False
 ) -> str:
-    """The content of a file that ``process`` writes when it is ready. ``should_stop`` interrupts."""
+    """Wait for a file that ``process`` writes when it is ready. Returns its content; ``should_stop`` interrupts."""
     deadline_s = time.monotonic() + timeout_s
     while not path.is_file():
         if should_stop():

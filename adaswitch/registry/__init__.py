@@ -1,1 +1,1 @@
-"""How a rule is found: by its ``kind`` in a folder of this repository, or by its import path anywhere else."""
+"""How rules are found: by their ``kind`` in a folder of this repository, or by their import path anywhere else."""

@@ -1,4 +1,4 @@
-"""A folder in which each file holds one rule: its settings, and the code that they are the settings of."""
+"""Folders in which each file holds one rule: its settings together with its code."""
 
 from importlib import import_module
 from inspect import isabstract
@@ -11,10 +11,10 @@ Rule = TypeVar("Rule", bound=Settings)
 
 
 def rules_in(package: str, base: type[Rule]) -> tuple[type[Rule], ...]:
-    """Every class below ``base`` that a module of ``package`` defines and that has a ``kind``, in the modules' order.
+    """All subclasses of ``base`` with a ``kind`` that modules of ``package`` define, in the modules' order.
 
-    A new file in the folder is found without being named anywhere. Raises ``TypeError`` where two classes have
-    the same ``kind``.
+    A new file in the folder is found without being named anywhere. Raises ``TypeError`` if two classes have the
+    same ``kind``.
     """
     found: dict[str, type[Rule]] = {}
     for module in iter_modules(import_module(package).__path__, f"{package}."):
@@ -31,7 +31,7 @@ def rules_in(package: str, base: type[Rule]) -> tuple[type[Rule], ...]:
 
 
 def _is_rule(value: Any, base: type[Settings], module: str) -> bool:  # noqa: ANN401 - whatever a module holds
-    """Whether ``value`` is a class that ``module`` itself defines, and that a config can name."""
+    """Whether ``value`` is a class that ``module`` itself defines and that a config can name."""
     return (
         isinstance(value, type)
         and issubclass(value, base)

@@ -35,11 +35,11 @@ class OwnCode(Settings):
 
 
 def load_name(path: str, setting: str) -> object:
-    """What ``path`` names. Raises ``ConfigError`` where the module cannot be imported or has no such name."""
+    """The object that ``path`` names. Raises ``ConfigError`` if the module cannot be imported or lacks the name."""
     module_name, _, name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # A module runs anything at import.
+    except (Exception, SystemExit) as error:  # Importing a module may run any code.
         raise ConfigError(
             f"{setting}: cannot import {module_name!r}: {reason(error)}; it must be a module that Python finds, "
             "such as a file in the working directory"
@@ -53,7 +53,7 @@ def load_name(path: str, setting: str) -> object:
 
 
 def load_class(path: str, setting: str, methods: Sequence[str]) -> type[Any]:
-    """The class that ``path`` names, which has all ``methods``. Raises ``ConfigError`` otherwise."""
+    """The class that ``path`` names. Raises ``ConfigError`` unless it is a class with all ``methods``."""
     found = load_name(path, setting)
     if not isinstance(found, type):
         raise ConfigError(
@@ -72,23 +72,23 @@ def load_class(path: str, setting: str, methods: Sequence[str]) -> type[Any]:
 
 
 def make(cls: type[Any], path: str, settings: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
-    """``cls`` with ``settings``: a class of settings, a dataclass, or any class that takes them by keyword.
+    """An object of ``cls`` with ``settings``. ``cls`` is a class of settings, a dataclass, or takes keywords.
 
-    Types are checked for the first two. Raises ``ConfigError`` that names the setting and the class.
+    Types are checked for classes of settings and dataclasses. Raises ``ConfigError`` with the setting and the class.
     """
     try:
         if not issubclass(cls, BaseModel) and not is_dataclass(cls):
             return cls(**settings)
         if is_dataclass(cls):
             _refuse_unknown(settings, [field.name for field in fields(cls) if field.init])
-        # As JSON, in which a list may become a tuple, and a text a date or a path.
-        strict = None if issubclass(cls, BaseModel) else True  # a class of settings says that for itself
+        # The settings are validated as JSON, because then a list may become a tuple, and a text a date or a path.
+        strict = None if issubclass(cls, BaseModel) else True  # a class of settings has its own strictness
         return TypeAdapter(cls).validate_json(json.dumps(settings, default=str), strict=strict)
     except ValidationError as error:
         raise ConfigError(f"{where}.settings{_first_finding(error)}; see the settings of {path}") from None
     except AdaSwitchError:
         raise
-    except (Exception, SystemExit) as error:  # A constructor runs anything.
+    except (Exception, SystemExit) as error:  # A constructor may run any code.
         raise ConfigError(
             f"{where}.settings: {path} refuses them: {reason(error)}: correct the settings"
         ) from None
@@ -109,7 +109,7 @@ def _first_finding(error: ValidationError) -> str:
 
 @contextmanager
 def running(path: str, where: str) -> Iterator[None]:
-    """Around a call of somebody else's code: what that raises becomes an ``OwnCodeError`` with path and line."""
+    """Turn all errors of the user's code that runs inside into an ``OwnCodeError`` with path and line."""
     try:
         yield
     except AdaSwitchError:
@@ -119,7 +119,7 @@ def running(path: str, where: str) -> Iterator[None]:
 
 
 def _line_of(error: BaseException) -> str:
-    """Where ``error`` was raised, as ``, my_rules.py line 12``."""
+    """The place where ``error`` was raised, as ``, my_rules.py line 12``."""
     trace = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
     return f" ({trace[-1].filename.rpartition('/')[2]}, line {trace[-1].lineno})" if trace else ""
 
@@ -133,15 +133,15 @@ def require_parameters(function: Callable[..., object], num: int, path: str, set
         raise ConfigError(
             f"{setting}: {path}.{name} must take {num} argument{'s' * (num != 1)} after self: see docs/extending.md"
         ) from None
-    except ValueError:  # a function written in C says nothing of its arguments
+    except ValueError:  # the arguments of a function written in C are unknown
         return
 
 
 def reason(error: BaseException) -> str:
-    """The kind of an error and the first line of what it says."""
+    """The type of an error and the first line of its message."""
     return writable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": "))
 
 
 def writable(text: str) -> str:
-    """``text`` with halves of surrogate pairs escaped, which no file and no terminal takes."""
+    """``text`` with lone halves of surrogate pairs escaped, because no file or terminal takes them."""
     return text.encode("utf-8", "backslashreplace").decode()

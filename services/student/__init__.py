@@ -1,1 +1,1 @@
-"""The student service: actors that roll prompts out by the policy, and put the rollouts on the queue."""
+"""The student service: actors that roll out prompts by the policy, and put the rollouts on the queue."""

@@ -1,4 +1,4 @@
-"""``python -m services.student``: starts rollout actors on a Ray cluster, for one run or for whichever there is."""
+"""``python -m services.student``: starts rollout actors on a Ray cluster, for one run or for every run there."""
 
 import time
 from pathlib import Path
@@ -17,17 +17,17 @@ LOOK_EVERY_S = 1.0
 def main(
     config: Annotated[
         Path | None,
-        typer.Option(help="One run's settings, a YAML file. Without: serve every run that is begun."),
+        typer.Option(help="A YAML file with one run's settings. Without it, every run is served."),
     ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings as key.path=value.")] = None,
     here: Annotated[
-        bool, typer.Option("--here", help="Actors on this node only, student.num_actors of each run.")
+        bool, typer.Option("--here", help="Start student.num_actors actors per run on this node only.")
     ] = False,
     ready_file: Annotated[
-        Path | None, typer.Option(help="Written once the cluster is joined, for a health check.")
+        Path | None, typer.Option(help="A file that is written once the cluster is joined.")
     ] = None,
 ) -> None:
-    """Roll prompts out with the student by the run's policy, until the run is over, or until stopped."""
+    """Roll out prompts with the student by the run's policy, until the run is over or the service is stopped."""
     with one_line_errors():
         if config is None:
             _serve_all_runs(overrides or [], here, ready_file)
@@ -61,7 +61,7 @@ def _serve_one_run(config: Path, overrides: list[str], here: bool) -> None:
 
 
 def _serve_all_runs(overrides: list[str], here: bool, ready_file: Path | None) -> None:
-    """Until a signal, which ends it well: there is nothing that it would have to complete."""
+    """Serve all runs until a signal. The signal ends the service without an error, as it has nothing to complete."""
     from adaswitch.cluster import actors
     from adaswitch.config.cluster import RayConfig
     from adaswitch.errors import ConfigError, EnvironmentProblem

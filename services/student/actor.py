@@ -1,7 +1,7 @@
-"""The edge to Ray: a student worker as an actor, its queue and weight board behind it.
+"""The edge to Ray: a student worker as an actor, with the run's queue and weight board.
 
 torch and transformers, which take seconds to import, are imported in the actor's process alone. The service that
-starts actors has no use for them, and the actor is ready that much sooner.
+starts actors does not need them, and without these imports it starts actors sooner.
 """
 
 import asyncio
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 SIGN_EVERY_S = 1.0
 WEIGHTS_WAIT_S = 60.0
-"""How long published weights are waited for before the lease is given up."""
+"""The number of seconds that an actor waits for published weights before it gives the lease up."""
 
 
 class RayWeights:
-    """Weights on the board, in Ray's object store."""
+    """The weights on the board, which are in Ray's object store."""
 
     def __init__(self, published: PublishedWeights) -> None:
         self._published = published
 
     @property
     def version(self) -> int:
-        """The number of updates that made them."""
+        """The number of updates that made the weights."""
         return self._published.version
 
     async def fetch(self) -> dict[str, "Tensor"]:
@@ -41,7 +41,7 @@ class RayWeights:
         from adaswitch.cluster.weight_blob import blob_to_weights
 
         try:
-            # Off the loop, on which signs of life are given.
+            # A thread copies the weights, because the event loop must go on giving signs of life.
             return await asyncio.to_thread(blob_to_weights, await self._published.stored)
         except ray.exceptions.ObjectLostError as error:
             raise StaleAttemptError("the weight board was lost with the weights") from error
@@ -51,7 +51,7 @@ class RaySource:
     """A ``Source`` over the run's queue and weight board."""
 
     def __init__(self, queue: Any, board: Any, student: str, terms: str | None) -> None:  # noqa: ANN401
-        """Ray's handles, the student's name, and the terms of the run (``OpenRun.terms``) if it was found."""
+        """``queue`` and ``board`` are Ray's handles. ``terms`` are the run's (``OpenRun.terms``) if it was found."""
         self._queue = queue
         self._board = board
         self._student = student
@@ -61,7 +61,7 @@ class RaySource:
         """Give signs of life until cancelled, or until the run is over."""
         with contextlib.suppress(QueueClosedError):
             while True:
-                # A queue that does not answer is asked again: the next sign counts as well as this one.
+                # If the queue does not answer, this sign may be lost, because the next sign is as good.
                 with contextlib.suppress(RayError):
                     heard = self._queue.heard.options(max_task_retries=0)
                     await _unless_gone(heard.remote(self._student))
@@ -84,7 +84,7 @@ class RaySource:
 
 
 async def _unless_gone(call: Any) -> Any:  # noqa: ANN401 - Ray's references
-    """The result of ``call``. Queue and board restart if they die; gone for good they are when the run is over."""
+    """The result of ``call``. Queue and board restart if they die, so they are gone only after the run is over."""
     try:
         return await call
     except ActorDiedError:
@@ -94,15 +94,15 @@ async def _unless_gone(call: Any) -> Any:  # noqa: ANN401 - Ray's references
 
 
 class StudentActor:
-    """Rolls out in a process of its own. Undecorated: ``start_actor`` makes it an actor."""
+    """Rolls out prompts in a process of its own. The class is undecorated; ``start_actor`` makes it an actor."""
 
     def __init__(self, config: RunConfig, source: RaySource) -> None:
-        """``source`` has the service's handles: looked up by name here, they might be a later run's."""
+        """``source`` has the service's handles. Handles looked up by name here might belong to a later run."""
         self._config = config
         self._source = source
 
     async def run(self) -> str:
-        """Work until the run is over. Returns why it is."""
+        """Work until the run is over. Returns why the run is over."""
         from services.student.roll_out import roll_out
 
         return await roll_out(self._config, self._source)
@@ -114,10 +114,10 @@ def start_actor(
     node: str | None,
     working_dir: str = "",
 ) -> Any:  # noqa: ANN401 - a Ray handle
-    """One actor, on ``node``, or on whichever has most room.
+    """Start one actor on ``node``, or without ``node`` where Ray finds most room.
 
-    With ``working_dir`` the actor works in the folder that the trainer's job was handed in with: so the file of a
-    user's own policy travels to it.
+    With ``working_dir`` the actor works in the folder that was submitted with the trainer's job. So the file of a
+    user's own policy travels to the actor.
     """
     options: dict[str, object] = {
         "num_cpus": config.student.num_threads,

@@ -1,4 +1,4 @@
-"""``Group``: the prompts of one lease, rolled out together. To each rollout it is both ``Student`` and ``Teacher``."""
+"""``Group``: rolls out the prompts of one lease together. It is the ``Student`` and the ``Teacher`` of each rollout."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,24 +14,25 @@ from services.student.lockstep import Kind, Lockstep
 from services.student.teacher_calls import TeacherCalls, TeacherRequest
 
 Write = Callable[[Sequence[WriteRequest]], Awaitable[list[Chunk]]]
-"""The student's engine, off the event loop."""
+"""A call of the student's engine that does not block the event loop."""
 
 
 class Group:
-    """One use: ``await Group(...).roll_out(prompts)``."""
+    """A group is used once: ``await Group(...).roll_out(prompts)``."""
 
     def __init__(self, write: Write, teacher: TeacherCalls, policy: Policy, budget: Budget) -> None:
         self._write = Kind("write", write)
         self._score = Kind("score", teacher.score)
-        # Guidance that ends a rollout need not be waited for. If the student goes on after it, the others wait:
-        # else it would be a matter of timing with whom it writes on, and so would be the last bits of its numbers.
+        # If guidance ends a rollout, the group need not wait for it. If the student goes on after guidance, the other
+        # rollouts wait. Otherwise timing would decide which rollouts are in one batch, and with the batch the last
+        # bits of the numbers.
         self._generate = Kind("generate", teacher.generate, holds_up=policy.hands_back)
         self._policy = policy
         self._budget = budget
         self._lockstep = Lockstep(0)
 
     async def roll_out(self, prompts: Sequence[Prompt]) -> list[Rollout]:
-        """One rollout a prompt, in their order. The first error ends the group."""
+        """One rollout for each prompt, in the order of ``prompts``. The first error ends the group."""
         self._lockstep = Lockstep(len(prompts))
         rollouts = [asyncio.create_task(self._one(prompt)) for prompt in prompts]
         try:

@@ -1,4 +1,4 @@
-"""Students for whatever runs there are on a cluster: none has to be told of a run before it begins."""
+"""Students for all runs on a cluster. They find a run when it begins, and need no settings of it beforehand."""
 
 import contextlib
 import json
@@ -17,22 +17,22 @@ from adaswitch.errors import AdaSwitchError, ConfigError
 from services.student.service import ANSWER_WAIT_S, OVER, StudentService
 
 MAX_RUNS = 64
-"""Served at the same time; more wait for one to end."""
+"""The largest number of runs that are served at the same time. More runs wait until another run ends."""
 
 
 class Runs(Protocol):
-    """The cluster, as far as its runs go."""
+    """The runs of a cluster."""
 
     def open(self) -> Iterator[tuple[str, OpenRun]]:
-        """The runs that rollouts are wanted for, by name."""
+        """The names of the runs that want rollouts, and the runs."""
 
     def serve(self, name: str, run: OpenRun, should_stop: Callable[[], bool]) -> str:
-        """Roll out for one until it is over. Returns why it ended; raises ``AdaSwitchError`` if it cannot."""
+        """Roll out for ``run`` until it is over, and return why. Raises ``AdaSwitchError`` if it cannot be served."""
 
 
 @dataclass
 class _Serving:
-    """A run under way. ``stopped`` asks its thread to end."""
+    """A run that is being served. ``stopped`` asks its thread to end."""
 
     run: OpenRun
     result: Future[str] = field(default_factory=Future)
@@ -40,24 +40,24 @@ class _Serving:
 
 
 class StudentHost:
-    """Serves each open run in a thread of its own. ``say`` gets a line when one is begun and when it ends."""
+    """Serves each open run in a thread of its own. ``say`` gets a line when a run begins and when it ends."""
 
     def __init__(self, runs: Runs, say: Callable[[str], None]) -> None:
         self._runs = runs
         self._say = say
         self._threads = ThreadPoolExecutor(MAX_RUNS, thread_name_prefix="run")
         self._serving: dict[str, _Serving] = {}
-        self._ended: dict[str, str] = {}  # a run's attempt that was served to its end, or in vain
+        self._ended: dict[str, str] = {}  # for each run the attempt that ended or failed
 
     def look(self) -> None:
-        """Note what has ended, begin what is new. Raises what no run is to blame for."""
+        """Note the runs that have ended, and begin to serve new runs. Raises errors that are not caused by a run."""
         for name, serving in list(self._serving.items()):
             if serving.result.done():
                 self._end(name, serving)
         for name, run in self._runs.open():
             serving_now = self._serving.get(name)
             if serving_now is not None:
-                # A trainer that was started again goes on with the same students, unless it wants others.
+                # A restarted trainer goes on with the same students, unless the terms of the run have changed.
                 serving_now.stopped |= run.terms != serving_now.run.terms
             elif self._ended.get(name) != run.attempt:
                 self._begin(name, run)
@@ -77,7 +77,7 @@ class StudentHost:
             self._ended[name] = serving.run.attempt
 
     def close(self) -> None:
-        """Have all runs' students give back what they have, and end."""
+        """Make the students of all runs give back their leases and end."""
         for serving in self._serving.values():
             serving.stopped = True
         self._threads.shutdown()
@@ -86,7 +86,7 @@ class StudentHost:
 
 
 class RayRuns:
-    """The runs of the cluster that this process joined; students on ``node`` alone, or anywhere."""
+    """The runs of the cluster that this process joined. Students start on ``node`` alone, or anywhere without it."""
 
     def __init__(self, node: str | None) -> None:
         self._node = node
@@ -100,8 +100,8 @@ class RayRuns:
             try:
                 run: OpenRun | None = ray.get(handles[0].open_run.remote(), timeout=ANSWER_WAIT_S)
             except (RayError, AttributeError):
-                # It ended just now or is being restarted, which the next look will tell; or it is a queue of other
-                # code, which knows no open_run: that run needs students of its own.
+                # The run has just ended, or its queue is being restarted; the next look will tell. Or the queue was
+                # started by other code, without open_run, and its run needs students of its own.
                 continue
             if run is not None:
                 yield name, run

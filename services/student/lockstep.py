@@ -1,11 +1,11 @@
-"""``Lockstep``: many rollouts of a group ask one by one; they are answered in batches.
+"""``Lockstep``: the rollouts of a group ask one by one, and are answered in batches.
 
-Every rollout is a coroutine that awaits one thing at a time. Once all of a group's rollouts wait, what they wait
-for is done in one batch a kind; the next such round begins when all of these are answered. So the composition of
-a batch follows from the rollouts alone, never from timing, and with an engine whose answers depend only on the
-batch, neither do the numbers.
+Every rollout is a coroutine that awaits one answer at a time. Once all rollouts of a group wait, all requests of one
+kind are answered in one batch. The next round begins when all these batches are answered. So the composition of a
+batch follows from the rollouts alone, and never from timing. If the engine's answers depend only on the batch, the
+numbers do not depend on timing either.
 
-A rollout that waits for the teacher to write its end has left the group for the time: the others go on without
+A rollout that waits for the teacher to write its end leaves the group in the meantime, and the others go on without
 it.
 """
 
@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 BatchCall = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
-"""Answers requests of one kind, in their order."""
+"""A call that answers requests of one kind, in their order."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of request. ``holds_up``: whether the group waits for its answers before it goes on."""
+    """One kind of request. ``holds_up`` says whether the group waits for the answers before it goes on."""
 
     name: str
     answer: BatchCall
@@ -28,14 +28,14 @@ class Kind:
 
 
 Requests = list[tuple[Any, "asyncio.Future[Any]"]]
-"""What is asked, and where the answer goes."""
+"""The requests, each with the future that gets its answer."""
 Part = tuple[Kind, Requests]
 """The requests of one kind."""
 
 
 @dataclass
 class Lockstep:
-    """One group of ``num_members`` rollouts. Each calls ``ask`` as it goes, and ``leave`` when it ends."""
+    """One group of ``num_members`` rollouts. Each rollout calls ``ask`` for its requests, and ``leave`` at its end."""
 
     num_members: int
     _num_waiting: int = 0
@@ -43,7 +43,7 @@ class Lockstep:
     _batches: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def ask(self, kind: Kind, request: object) -> Any:  # noqa: ANN401 - as the kind answers
-        """The answer to ``request``, once the whole group has asked for something."""
+        """The answer to ``request``, which comes once the whole group has asked for something."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending.setdefault(kind.name, (kind, []))[1].append((request, future))
         self._num_waiting += 1
@@ -74,7 +74,7 @@ class Lockstep:
         batches.add_done_callback(self._batches.discard)
 
     async def _answer(self, parts: list[Part]) -> None:
-        """Answer a batch a kind. All are waited for, so that rollouts go on in the same order every time."""
+        """Answer one batch for each kind. All are awaited first, so that rollouts always go on in the same order."""
         outcomes = await asyncio.gather(*(_outcome(kind, requests) for kind, requests in parts))
         for (kind, requests), outcome in zip(parts, outcomes, strict=True):
             if kind.holds_up:
@@ -90,13 +90,13 @@ class Lockstep:
                     future.set_result(outcome[i])
 
     def cancel(self) -> None:
-        """Give up on everything that is under way."""
+        """Cancel all requests that are under way."""
         for batch in self._batches:
             batch.cancel()
 
 
 async def _outcome(kind: Kind, requests: Requests) -> Sequence[Any] | Exception:
-    """An answer a request; or the error, which is every request's."""
+    """One answer for each request; or the error, which is then the answer to every request."""
     try:
         answers = await kind.answer([request for request, _ in requests])
         if len(answers) != len(requests):

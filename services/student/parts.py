@@ -1,4 +1,4 @@
-"""What a student works with, built from a run's settings: its engine, its calls to the teacher, its limits."""
+"""The parts of a student, built from a run's settings: its engine, its calls to the teacher, its limits."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ from services.student.teacher_calls import Client, TeacherCalls
 
 @dataclass(frozen=True)
 class StudentParts:
-    """All of it, on the teacher that ``info`` describes."""
+    """All parts of a student, for the teacher that ``info`` describes."""
 
     engine: TransformersEngine
     teacher: TeacherCalls
     stop_token_ids: list[int]
     max_tokens: int
-    """The longest sequence that both sides take."""
+    """The longest sequence, in tokens, that both student and teacher take."""
 
 
 def build_student(config: RunConfig, client: Client, info: ModelInfo) -> StudentParts:
-    """Raises ``ModelError`` for a model that cannot be loaded, and unless the teacher has its tokenizer."""
+    """The student's parts. Raises ``ModelError`` if its model cannot be loaded, or the teacher's tokenizer differs."""
     student = config.student
     tokenizer = load_tokenizer(student.model)
     check_teacher(info, tokenizer, student.model)

@@ -1,4 +1,4 @@
-"""What a student actor does: waits for the teacher, builds its worker, and works until the run is over."""
+"""The work of a student actor: it waits for the teacher, builds its worker, and works until the run is over."""
 
 import asyncio
 from typing import Protocol
@@ -14,14 +14,14 @@ from services.student.worker import Source, StudentWorker
 
 
 class LivingSource(Source, Protocol):
-    """A ``Source`` that has to hear that the student is alive."""
+    """A ``Source`` that needs signs of life from the student."""
 
     async def stay_known(self) -> None:
         """Give signs of life until cancelled, or until the run is over."""
 
 
 async def roll_out(config: RunConfig, source: LivingSource) -> str:
-    """Work until the run is over. Returns why it is."""
+    """Work until the run is over. Returns why the run is over."""
     torch.set_num_threads(config.student.num_threads)
     client = connect_teacher(config, say=print)
     signs = asyncio.create_task(source.stay_known())

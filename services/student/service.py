@@ -1,4 +1,4 @@
-"""Keeps a run's student actors going: one that dies is replaced, and what it had leased goes back."""
+"""Keeps a run's student actors going: an actor that dies is replaced, and the prompts that it had leased go back."""
 
 import contextlib
 import uuid
@@ -21,13 +21,13 @@ from services.student.actor import RaySource, start_actor
 OVER = "the run is over"
 POLL_S = 0.5
 ANSWER_WAIT_S = 10.0
-"""How long a run's queue is waited for where its answer changes nothing."""
+"""The number of seconds to wait for a run's queue in calls whose answer changes nothing."""
 MAX_REPLACEMENTS = 20
-"""An actor that keeps dying is a fault that starting it again does not mend."""
+"""The largest number of replaced actors. If actors keep dying, starting new ones does not mend the fault."""
 
 
 class StudentService:
-    """``student.num_actors`` actors of one run, from the process that connected to Ray."""
+    """Runs ``student.num_actors`` actors of one run, in the process that connected to Ray."""
 
     def __init__(
         self,
@@ -39,10 +39,11 @@ class StudentService:
         terms: str | None = None,
         working_dir: str = "",
     ) -> None:
-        """``node`` is the only one that actors may be on, Ray's id of it; None spreads them over the cluster.
+        """``node`` is Ray's id of the only node for actors; None spreads the actors over the cluster.
 
-        ``terms`` are the run's, if it was found (``OpenRun.terms``): actors take no prompts of one with others.
-        ``working_dir`` is where actors find a user's own policy, if it is not where this process looks for it.
+        ``terms`` are the run's terms (``OpenRun.terms``) if the run was found by its queue. Actors take no prompts of
+        a run with other terms. ``working_dir`` is where actors find a user's own policy, if this process's own path
+        does not have it.
         """
         self._config = config
         self._queue = queue
@@ -56,9 +57,9 @@ class StudentService:
         self._actors: dict[str, Any] = {}
 
     def run(self) -> str:
-        """Work until the run is over, or until a stop is asked for. Returns why.
+        """Work until the run is over, or until a stop is asked for. Returns why the work ended.
 
-        Raises what an actor raised on purpose, after telling the trainer.
+        If an actor raised an error on purpose, the error is told to the trainer and raised here.
         """
         for _ in range(self._config.student.num_actors):
             self._start()
@@ -72,7 +73,7 @@ class StudentService:
         return reason
 
     def _start(self) -> None:
-        # A name is one student's life: none is ever used again, by whoever serves the run next.
+        # A name stands for one student's life, so no name is ever used again, even by the next service of this run.
         name = f"{self._config.name}-{uuid.uuid4().hex[:8]}"
         self._num_started += 1
         source = RaySource(self._queue, self._board, name, self._terms)
@@ -81,7 +82,7 @@ class StudentService:
         self._names[actor.run.remote()] = name
 
     def _settle(self, call: Any, name: str) -> str | None:  # noqa: ANN401 - Ray's reference
-        """Why the actor's work ended; None if it died and another took its place."""
+        """Why the actor's work ended; None if the actor died and another actor took its place."""
         try:
             reason: str = ray.get(call)
             return reason
@@ -97,7 +98,7 @@ class StudentService:
             return None
         except ActorUnschedulableError as error:
             self._end_actors()
-            # Others may roll out on their nodes: no reason to end the run.
+            # Students on other nodes may still roll out, so this is no reason to end the run.
             raise EnvironmentProblem(f"the node takes no student: {error}") from None
         except RayError as error:
             cause = cause_of(error)
@@ -116,17 +117,17 @@ class StudentService:
     def _end_actors(self) -> None:
         for name, actor in self._actors.items():
             ray.kill(actor)
-            # A queue that does not answer takes the prompts back once the student has been silent for a while.
+            # If the queue does not answer, it takes the prompts back later, when the student has been silent for long.
             with contextlib.suppress(RayActorError, GetTimeoutError):
-                # Once, since a run that is over has no queue that would come back.
+                # The call is made only once, because the queue of a run that is over never comes back.
                 release = self._queue.release.options(max_task_retries=0)
                 ray.get(release.remote(name), timeout=ANSWER_WAIT_S)
         self._actors.clear()
 
     def _release(self, name: str) -> int | None:
-        """Give back what the student had leased; how many prompts that was. None if the queue is gone.
+        """Give back the prompts that the student had leased. Returns how many; None if the queue is gone.
 
-        It goes with the run. A student that was just starting then dies of it: Ray cannot give it the handle.
+        The queue ends with the run. A student that is just starting then dies, as Ray cannot give it the handle.
         """
         try:
             return int(ray.get(self._queue.release.remote(name)))

@@ -1,4 +1,4 @@
-"""What a group asks of the teacher, as REST requests: sequences of many rollouts in one, within its limits."""
+"""A group's questions to the teacher as REST requests. A request has sequences of many rollouts, within the limits."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from adaswitch.teachers.request_parts import generate_parts, score_parts
 
 
 class Client(Protocol):
-    """What is needed of ``adaswitch.teachers.native.TeacherClient``."""
+    """The part of ``adaswitch.teachers.native.TeacherClient`` that is needed here."""
 
     async def score(self, sequences: list[ScoreSequence], top_k: int) -> list[SequenceAnswer]:
         """``POST /v1/score``."""
@@ -27,7 +27,7 @@ class Client(Protocol):
 
 @dataclass(frozen=True)
 class TeacherRequest:
-    """Score ``completion[start:]``, or continue it by up to ``num_tokens``."""
+    """A request to score ``completion[start:]``, or to continue ``completion`` by up to ``num_tokens``."""
 
     prompt: Prompt
     completion: tuple[int, ...]
@@ -36,7 +36,7 @@ class TeacherRequest:
 
 
 class TeacherCalls:
-    """Scores and generates for many rollouts at once. ``vocab_size`` is the tokenizer's."""
+    """Scores and generates for many rollouts at once. ``vocab_size`` is the size of the tokenizer's vocabulary."""
 
     def __init__(
         self,
@@ -60,9 +60,9 @@ class TeacherCalls:
         self._stop_token_ids = list(stop_token_ids)
 
     async def score(self, requests: Sequence[TeacherRequest]) -> list[TopK]:
-        """p_i of every position from ``start`` on, for each request.
+        """The distributions p_i at every position from ``start`` on, for each request.
 
-        The last token is not sent: nothing follows it that would need a distribution.
+        The last token is not sent, because no token follows it that would need a distribution.
         """
         sequences = [
             ScoreSequence(

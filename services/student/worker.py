@@ -1,7 +1,7 @@
-"""``StudentWorker``: lease prompts, pull weights, roll out, put. A plain class, which knows nothing of Ray.
+"""``StudentWorker``: leases prompts, pulls weights, rolls out, puts rollouts. A plain class that knows nothing of Ray.
 
-Several groups are under way at once: while one waits for the teacher, another writes. Weights change only
-between groups, so that a rollout is of one version throughout.
+Several groups are under way at once: while one group waits for the teacher, another group writes. Weights change only
+when no group is under way, so that a rollout is written by one version throughout.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from services.student.group import Group
 from services.student.teacher_calls import TeacherCalls
 
 LEASE_WAIT_S = 10.0
-"""How long one call waits for prompts before it is made again."""
+"""The number of seconds that one call waits for prompts before the call is made again."""
 
 
 Argument = TypeVar("Argument")
@@ -33,18 +33,18 @@ Result = TypeVar("Result")
 
 
 class Weights(Protocol):
-    """Published weights, not fetched yet."""
+    """Published weights that are not fetched yet."""
 
     @property
     def version(self) -> int:
-        """The number of updates that made them."""
+        """The number of updates that made the weights."""
 
     async def fetch(self) -> dict[str, Tensor]:
         """The tensors, by parameter name."""
 
 
 class Source(Protocol):
-    """Where prompts and weights come from and rollouts go: the queue and the weight board."""
+    """The queue and the weight board: prompts and weights come from them, and rollouts go to them."""
 
     async def lease(self, max_prompts: int, wait_s: float) -> Lease | None:
         """See ``RolloutQueue.lease``."""
@@ -85,7 +85,7 @@ class StudentWorker:
         self._idle.set()
 
     async def run(self) -> str:
-        """Roll out until the run is over. Returns why it is."""
+        """Roll out until the run is over. Returns why the run is over."""
         groups = [asyncio.create_task(self._serve()) for _ in range(self._config.num_groups)]
         try:
             reasons = await asyncio.gather(*groups)
@@ -97,7 +97,7 @@ class StudentWorker:
         return reasons[0]
 
     async def _serve(self) -> str:
-        """One group after the other."""
+        """Roll out one group after the other."""
         while True:
             try:
                 lease = await self._source.lease(self._config.group_size, LEASE_WAIT_S)
@@ -106,7 +106,7 @@ class StudentWorker:
             except QueueClosedError as closed:
                 return str(closed)
             except StaleAttemptError:
-                # The trainer was started again: what was leased from its predecessor is void.
+                # The trainer was started again, so the prompts leased from the earlier attempt are void.
                 continue
 
     async def _roll_out(self, lease: Lease) -> None:
@@ -125,9 +125,10 @@ class StudentWorker:
         await self._source.put(lease.attempt, blobs)
 
     async def _enter(self, attempt: str, min_version: int) -> int:
-        """Start a group: with the newest weights if none is under way, else with those that the others have.
+        """Start a group with the newest weights if no group is under way, and otherwise with the loaded weights.
 
-        Weights that are too old for this one are changed as soon as the others have ended. Returns the version.
+        If the loaded weights are too old for this group, it waits until the other groups have ended, and the weights
+        are changed. Returns the version of the weights.
         """
         async with self._gate:
             if self._num_active and self._loaded is not None:

@@ -40,7 +40,7 @@ class StageWeights(Loss):
     exploration_weight: float = Field(default=1.0, ge=0, le=1000)
     """The weight of each token that the student wrote. 0 leaves the student's own tokens out of the loss."""
     guidance_weight: float = Field(default=1.0, ge=0, le=1000)
-    """The weight of each token that the student did not write, but the teacher or the data set."""
+    """The weight of each token that the teacher wrote, or that comes from the data set."""
 
     def stage_weights(self) -> tuple[float, float]:
         """See ``Loss``."""
@@ -70,8 +70,8 @@ class DivergenceLoss(StageWeights):
     """
 
     temperature: float = Field(default=1.0, ge=0.01, le=100)
-    """The temperature T, which softens the probabilities p of teacher and student alike, to p^(1/T) up to
-    normalisation. The loss is not multiplied by T^2."""
+    """The temperature T. The probabilities p of both teacher and student are softened to p^(1/T) and normalised. The
+    loss is not multiplied by T^2."""
     cross_entropy_weight: float = Field(default=0.0, ge=0, le=1)
     """The weight w of cross entropy: the loss is (1 - w) times the divergence plus w times the token's cross entropy at
     temperature 1. The student's own tokens get cross entropy too, unless ``exploration_weight`` is 0."""

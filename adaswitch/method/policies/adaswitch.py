@@ -21,11 +21,11 @@ class AdaSwitch(Policy):
 
     kind: Literal["adaswitch"] = "adaswitch"
     window: int = Field(default=10, ge=1)
-    """The paper's L: the number of last divergences whose mean the threshold is made from."""
+    """The paper's L: the threshold uses the mean of this number of latest divergences."""
     factor: float = Field(default=3.0, gt=0)
     """The paper's K: the threshold is this factor times the mean of the last ``window`` divergences."""
     floor: float = Field(default=0.0, ge=0)
-    """The smallest threshold, in nats. 0 is the paper's rule."""
+    """The smallest threshold, in nats. With 0 the rule is exactly the paper's."""
     metric: DivergenceName = "forward_kl"
     """The divergence between the teacher's and the student's next-token distributions."""
     chunk_size: int = Field(default=16, ge=1)

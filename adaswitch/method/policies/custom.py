@@ -54,8 +54,10 @@ class CustomPolicy(OwnCode, Policy):
 
     @property
     def hands_back(self) -> bool:
-        """See ``Policy``. True if the loaded policy does not say, because True is safe for either case."""
-        return bool(getattr(self.load(), "hands_back", True))
+        """See ``Policy``. A class that does not say so is taken to hand back, which is right for either."""
+        loaded = self.load()
+        said = getattr(type(loaded), "hands_back", Policy.hands_back) is not Policy.hands_back
+        return bool(loaded.hands_back) if said else True
 
     @property
     def accepted_candidates(self) -> int | None:

@@ -24,8 +24,8 @@ class Relay(Policy):
     tau: float | None = Field(default=None, ge=0)
     """The threshold of judge ``divergence``, in nats: the teacher takes over where the forward KL is larger."""
     accept_top_k: int | None = Field(default=None, ge=1)
-    """The number of candidates of judge ``top_k``: the teacher takes over at a token that is not among so many tokens
-    that are most likely to the teacher."""
+    """The setting of judge ``top_k``: the teacher takes over at a token that is not among this number of tokens that
+    are most likely to the teacher."""
     min_probability: float | None = Field(default=None, gt=0, le=1)
     """The smallest probability of judge ``probability``: the teacher takes over at a token that has a smaller
     probability under the teacher. A token that is not among the ``teacher.top_k`` candidates always counts as less

@@ -16,7 +16,7 @@ class SKD(Policy):
 
     kind: Literal["skd"] = "skd"
     accept_top_k: int = Field(default=25, ge=1)
-    """The number of the teacher's most likely tokens among which a student's token must be to be kept."""
+    """A student's token is kept if it is among this number of tokens that are most likely to the teacher."""
     chunk_size: int = Field(default=16, ge=1)
     """The number of tokens that the student proposes before the teacher scores them. It changes the cost, but never the
     result."""

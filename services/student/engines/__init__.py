@@ -1,1 +1,1 @@
-"""What writes with the student model."""
+"""The engines that write with the student model."""

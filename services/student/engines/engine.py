@@ -1,4 +1,4 @@
-"""What the worker needs of an engine that writes with the student model."""
+"""The interface of an engine that writes with the student model, as the worker needs it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from adaswitch.method.roles import Chunk
 
 @dataclass(frozen=True)
 class WriteRequest:
-    """Write up to ``num_tokens`` tokens after ``prompt`` and ``completion``."""
+    """A request to write up to ``num_tokens`` tokens after ``prompt`` and ``completion``."""
 
     prompt: Prompt
     completion: tuple[int, ...]
@@ -20,13 +20,13 @@ class WriteRequest:
 
 
 class StudentEngine(Protocol):
-    """Writes for many prompts at once. Not thread-safe: one call at a time."""
+    """Writes for many prompts at once. It is not thread-safe, so only one call may run at a time."""
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
-        """One chunk a request, by the random numbers that belong to the prompt and the position."""
+        """One chunk for each request, drawn with the random numbers that belong to the prompt and the position."""
 
     def forget(self, prompt_ids: Sequence[int]) -> None:
-        """Drop what is cached for these prompts: they are done, or the weights change."""
+        """Drop the caches of these prompts, because the prompts are done or the weights change."""
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over new weights, by parameter name. Raises ``ModelError`` if they are not this model's."""
+        """Load new weights by parameter name. Raises ``ModelError`` if the weights do not fit this model."""

@@ -1,4 +1,4 @@
-"""The student on transformers: batched decoding with a key-value cache. Best for small models, and on CPU."""
+"""The student on transformers: batched decoding with a key-value cache. It is best for small models, and on CPU."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from services.student.engines.engine import WriteRequest
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the student writes: the run's seed, the temperature, and what ends a completion."""
+    """How the student writes: the run's seed, the temperature, and the limits that end a completion."""
 
     seed: int
     temperature: float
@@ -28,7 +28,7 @@ class TransformersEngine:
     """A ``StudentEngine``. Each prompt keeps its cache from chunk to chunk."""
 
     def __init__(self, model: PreTrainedModel, vocab_size: int, sampling: Sampling, device: str) -> None:
-        """``vocab_size`` is the tokenizer's: padding rows of the embedding can never be drawn."""
+        """``vocab_size`` is that of the tokenizer, so padding rows of the embedding can never be drawn."""
         self._model = model.to(device).eval()  # type: ignore[arg-type]
         self._decoder = Decoder(self._model, DynamicCache, vocab_size, device)
         self._sampling = sampling
@@ -57,7 +57,7 @@ class TransformersEngine:
         return [Chunk(new.token_ids, new.logprobs) for new in written]
 
     def _draft(self, request: WriteRequest) -> Draft:
-        """The prompt's draft, whose cache is used as far as it holds the same tokens."""
+        """The prompt's draft. Its cache is reused as far as it holds the same tokens."""
         token_ids = [*request.prompt.token_ids, *request.completion]
         draft = Draft(token_ids)
         earlier = self._drafts.get(request.prompt.id)
@@ -69,7 +69,7 @@ class TransformersEngine:
         return draft
 
     def _uniforms(self, request: WriteRequest) -> Tensor:
-        """Of the positions that may be written, padded to the whole budget."""
+        """The uniform numbers of the positions that may be written, padded to ``max_new_tokens``."""
         budget = self._sampling.max_new_tokens
         numbers = position_uniforms(self._sampling.seed, request.prompt.id, 2 * budget)
         return torch.from_numpy(numbers[len(request.completion) : len(request.completion) + budget])
@@ -80,7 +80,7 @@ class TransformersEngine:
             self._drafts.pop(prompt_id, None)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """See ``StudentEngine``. Tied parameters come once, under their first name."""
+        """See ``StudentEngine``. Tied parameters appear only once, under their first name."""
         own = dict(self._model.named_parameters())
         if own.keys() != weights.keys():
             different = sorted(own.keys() ^ weights.keys())
@@ -94,6 +94,6 @@ class TransformersEngine:
 
 
 def _num_same(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens both begin with."""
+    """The number of equal tokens with which both sequences begin."""
     pairs = zip(one, other, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

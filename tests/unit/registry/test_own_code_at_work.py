@@ -52,7 +52,9 @@ def test_a_policy_says_what_others_have_to_know_of_it() -> None:
     assert (plain.name, plain.needs_reference, plain.hands_back) == ("tests.own_rules:Plain", False, True)
     assert (plain.accepted_candidates, plain.threshold_settings, plain.scale_steps) == (None, None, None)
     assert (plain.writers, plain.first_place) == ({"student", "other"}, 0)
-    assert policy("Good").hands_back is False
+    # What a class does not say is taken to be so, which costs time and is never wrong.
+    assert policy("Good").hands_back is True
+    assert policy("Wants").hands_back is False
 
 
 def test_a_policy_that_raises_is_named_with_its_line() -> None:
