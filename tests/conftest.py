@@ -25,6 +25,15 @@ settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """With ``--dist loadgroup`` a file's tests run in one process: they share what they start.
+
+    Files that start Ray name a group of their own, for two of its clusters on one machine would be in each other's way.
+    """
+    if item.get_closest_marker("xdist_group") is None:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A light install has no vLLM: what needs it is skipped there, and says so."""
     if find_spec("vllm") is not None:
