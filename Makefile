@@ -18,7 +18,7 @@ demo: setup  ## distil a small student on this machine in minutes, and look at t
 	@$(BIN)/adaswitch demo
 
 test: setup test-unit  ## run the unit, the integration and the chaos tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/integration tests/chaos
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/integration tests/chaos
 
 test-unit: setup  ## run the unit tests: seconds, no Ray, no vLLM
 	$(BIN)/python -m pytest -n logical --dist loadfile tests/unit

@@ -25,13 +25,11 @@ settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """With ``--dist loadgroup`` a file's tests run in one process: they share what they start.
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Tests that share what they start run in one process."""
+    from tests.sharing import make_scheduler
 
-    Files that start Ray name a group of their own, for two of its clusters on one machine would be in each other's way.
-    """
-    if item.get_closest_marker("xdist_group") is None:
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    return make_scheduler(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ from tests.service_fixtures import (
 )
 from tests.teacher_process import TeacherProcess
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 
 def test_a_killed_student_costs_no_prompt(short_config: ConfigWriter, cluster: Cluster) -> None:

@@ -12,7 +12,7 @@ from tests.service_fixtures import (
     students,
 )
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 def trained(write: ConfigWriter, cluster: Cluster, **settings: object) -> RunDirectory:

@@ -23,7 +23,7 @@ from tests.service_fixtures import (
     wait_for_records,
 )
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 def weights(run: RunDirectory, step: int) -> dict[str, torch.Tensor]:

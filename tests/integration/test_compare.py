@@ -17,7 +17,7 @@ from adaswitch.runs.directory import RunDirectory, read_records
 from experiments.__main__ import main
 from tests.service_fixtures import command, inside, wait_for_records
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 app = typer.Typer()
 app.command()(main)

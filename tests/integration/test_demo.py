@@ -9,7 +9,6 @@ from adaswitch.runs.shards import read_shard
 from tests.service_fixtures import command
 
 pytestmark = [
-    pytest.mark.xdist_group("ray"),
     pytest.mark.integration,
     pytest.mark.needs_vllm,
     pytest.mark.timeout(400),

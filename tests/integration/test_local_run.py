@@ -18,7 +18,7 @@ from adaswitch.runs.directory import RunDirectory, read_records
 from adaswitch.runs.shards import read_shard
 from tests.service_fixtures import assert_nothing_left, command, inside, wait_for_records
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 
 def run_of(config: Path, name: str = "demo") -> RunDirectory:

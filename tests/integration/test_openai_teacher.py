@@ -23,7 +23,6 @@ from trainer.job import prepare
 from trainer.loop import train
 
 pytestmark = [
-    pytest.mark.xdist_group("demo_teacher"),
     pytest.mark.integration,
     pytest.mark.needs_vllm,
     pytest.mark.timeout(400),

@@ -6,7 +6,7 @@ import pytest
 
 from bench.scaling_crowd import Tempo, a_cluster, hold, travel
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.integration, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
 
 
 def test_a_small_crowd_and_small_weights() -> None:

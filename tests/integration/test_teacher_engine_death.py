@@ -10,9 +10,8 @@ from tests.integration.test_teacher_vllm import engine_of, long_work
 from tests.teacher_process import TeacherProcess, wait_until_gone
 from tests.waiting import wait_until
 
-# With the tests that are done with the service when it is this one's turn.
+# Behind the tests that use the service too: it is killed here.
 pytestmark = [
-    pytest.mark.xdist_group("demo_teacher"),
     pytest.mark.integration,
     pytest.mark.needs_vllm,
     pytest.mark.timeout(240),

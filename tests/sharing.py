@@ -1,0 +1,41 @@
+"""Which tests run one after the other in one process where ``pytest -n`` has several: a file's share what they start."""
+
+from pathlib import PurePosixPath
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+GROUPS = {
+    # Two Ray clusters that start and end at the same time would be in each other's way, and kills hit all of Ray.
+    "ray": (
+        "test_cluster_policies.py",
+        "test_cluster_run.py",
+        "test_compare.py",
+        "test_demo.py",
+        "test_kills.py",
+        "test_local_run.py",
+        "test_scaling.py",
+    ),
+    # The second ends the service that the first has used.
+    "demo_teacher": ("test_openai_teacher.py", "test_teacher_engine_death.py"),
+}
+"""Files that are one group; any other file is a group of its own."""
+
+
+def group_of(test: str) -> str:
+    """The group of a test by its id."""
+    file = test.partition("::")[0]
+    name = PurePosixPath(file).name
+    return next((group for group, files in GROUPS.items() if name in files), file)
+
+
+class SharedScheduling(LoadScopeScheduling):
+    """Hands out groups, the largest first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+def make_scheduler(config: pytest.Config, log: object) -> SharedScheduling | None:
+    """In place of ``--dist loadfile``."""
+    return SharedScheduling(config, log) if config.getvalue("dist") == "loadfile" else None

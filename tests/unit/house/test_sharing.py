@@ -1,0 +1,26 @@
+"""The table of tests that run in one process names what is there, and all that starts Ray."""
+
+from pathlib import Path
+
+from tests.sharing import GROUPS, group_of
+
+TESTS = Path(__file__).parents[2]
+STARTS_RAY = ("service_fixtures import", "bench.scaling_crowd", "ray.init(")
+
+
+def test_every_file_of_the_table_is_there_once():
+    named = [name for files in GROUPS.values() for name in files]
+    assert len(set(named)) == len(named)
+    for name in named:
+        assert len(list(TESTS.rglob(name))) == 1
+
+
+def test_whatever_starts_ray_is_in_its_group():
+    files = [path for folder in ("integration", "chaos") for path in (TESTS / folder).glob("test_*.py")]
+    found = {path.name for path in files if any(words in path.read_text() for words in STARTS_RAY)}
+    assert found == set(GROUPS["ray"])
+
+
+def test_groups():
+    assert group_of("tests/chaos/test_kills.py::test_a[1]") == "ray"
+    assert group_of("tests/unit/house/test_style.py::test_b") == "tests/unit/house/test_style.py"
