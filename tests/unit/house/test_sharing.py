@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.sharing import GROUPS, group_of
+from tests.sharing import FIRST, GROUPS, group_of, is_late
 
 TESTS = Path(__file__).parents[2]
 STARTS_RAY = ("service_fixtures import", "bench.scaling_crowd", "ray.init(")
@@ -19,6 +19,12 @@ def test_whatever_starts_ray_is_in_its_group():
     files = [path for folder in ("integration", "chaos") for path in (TESTS / folder).glob("test_*.py")]
     found = {path.name for path in files if any(words in path.read_text() for words in STARTS_RAY)}
     assert found == set(GROUPS["ray"])
+
+
+def test_what_comes_first_is_there():
+    assert all(group in GROUPS or (TESTS.parent / group).is_file() for group in FIRST)
+    assert not is_late("tests/chaos/test_kills.py::test_a")
+    assert is_late("tests/unit/house/test_style.py::test_b")
 
 
 def test_groups():
