@@ -10,7 +10,7 @@ GROUPS = {
     "ray": (
         "test_cluster_policies.py",
         "test_cluster_run.py",
-        "test_compare.py",
+        "test_compare_served.py",
         "test_demo.py",
         "test_kills.py",
         "test_local_run.py",

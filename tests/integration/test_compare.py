@@ -1,16 +1,13 @@
-"""The comparison as a command: interrupted, resumed, its table; served cells; bad input in one line."""
+"""The comparison as a command, without Ray: interrupted, resumed, its table; bad input in one line."""
 
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 import typer
-import yaml
 
 from adaswitch.processes.managed import ManagedProcess
 from adaswitch.runs.directory import RunDirectory, read_records
@@ -21,35 +18,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 app = typer.Typer()
 app.command()(main)
-
-
-@pytest.fixture
-def write_plan(tmp_path: Path, free_port: int) -> Callable[..., Path]:
-    """Writes a plan of two methods and one seed; keywords replace its settings."""
-
-    def write(**changes: object) -> Path:
-        plan = {
-            "name": "two",
-            "runs_dir": str(tmp_path / "runs"),
-            "base": "configs/demo.yaml",
-            "seeds": [7],
-            "settings": {
-                "task.seed": "{seed}",
-                "teacher.serve.engine": "transformers",
-                "teacher.serve.port": free_port,
-                "teacher.url": f"http://127.0.0.1:{free_port}",
-                "trainer.num_steps": 24,
-                "trainer.prompts_per_step": 8,
-                "trainer.eval_every": 12,
-                "trainer.eval_prompts": 20,
-            },
-            "methods": {"adaswitch": {}, "on_policy": {"policy": {"kind": "on_policy"}}},
-        }
-        path = tmp_path / "plan.yaml"
-        path.write_text(yaml.safe_dump({**plan, **changes}))
-        return path
-
-    return write
 
 
 def test_an_interrupted_comparison_goes_on_where_it_was(write_plan, tmp_path: Path) -> None:
@@ -81,23 +49,6 @@ def test_an_interrupted_comparison_goes_on_where_it_was(write_plan, tmp_path: Pa
     assert [row["metric"] for row in evaluations[::2]] == ["exact_match", "forward_kl", "reverse_kl"]
     assert all(row["mean"]["n"] == 6 for row in evaluations)
     assert (folder / "eval-exact_match.svg").is_file()
-
-
-def test_served_cells_end_as_local_ones_do(write_plan, tmp_path: Path) -> None:
-    settings = yaml.safe_load(write_plan().read_text())["settings"]
-    few = {**settings, "trainer.num_steps": 3, "trainer.eval_every": 3}
-    found = []
-    for name, run, options in (
-        ("served", partial(command, "experiments"), []),
-        ("local", partial(inside, app), ["--local"]),
-    ):
-        plan = write_plan(name=name, settings=few, methods={"adaswitch": {}})
-        result = run("--plan", str(plan), *options)
-        assert result.returncode == 0, result.stdout
-        (row,) = json.loads((tmp_path / "runs" / name / "results.json").read_text())["rows"]
-        steps = read_records(tmp_path / "runs" / name / "adaswitch-seed7" / "metrics.jsonl")
-        found.append((row["by_seed"], [record["loss"] for record in steps]))
-    assert found[0] == found[1]
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], message: str) -> None:
