@@ -4,6 +4,10 @@
 EXTRAS ?= vllm,dev
 BIN := .venv/bin
 
+# Python shall keep what it has compiled, whatever the environment says: the tests start hundreds of processes, and
+# compiling torch and transformers again in each takes longer than all that is tested.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-unit test-containers lint format setup setup-light models smollm2 env images clean
 
@@ -14,7 +18,7 @@ demo: setup  ## distil a small student on this machine in minutes, and look at t
 	@$(BIN)/adaswitch demo
 
 test: setup test-unit  ## run the unit, the integration and the chaos tests
-	$(BIN)/python -m pytest tests/integration tests/chaos
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/integration tests/chaos
 
 test-unit: setup  ## run the unit tests: seconds, no Ray, no vLLM
 	$(BIN)/python -m pytest -n logical --dist loadfile tests/unit

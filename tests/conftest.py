@@ -6,6 +6,8 @@ from importlib.util import find_spec
 import pytest
 from hypothesis import settings
 
+from tests.sharing import is_late, make_scheduler
+
 pytest_plugins = ["tests.service_fixtures"]
 
 # Set before anything imports the libraries that read them; child processes inherit them.
@@ -25,8 +27,15 @@ settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Tests that share what they start run in one process."""
+    return make_scheduler(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A light install has no vLLM: what needs it is skipped there, and says so."""
+    """What takes longest comes first. A light install has no vLLM: what needs it is skipped there, and says so."""
+    items.sort(key=lambda item: is_late(item.nodeid))
     if find_spec("vllm") is not None:
         return
     for item in items:

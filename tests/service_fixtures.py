@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -10,8 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
+import typer
 import yaml
+from typer.testing import CliRunner
 
 from adaswitch.processes.managed import ManagedProcess, wait_for_file
 from adaswitch.runs.config_files import read_yaml
@@ -126,6 +130,17 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
+def inside(app: typer.Typer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same command in this process, which has imported already what takes a new one seconds."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.output)
+
+
 def num_lines(path: Path) -> int:
     """None of a file that is not there."""
     return len(path.read_text().splitlines()) if path.is_file() else 0
@@ -168,6 +183,15 @@ def trainer(config: Path, cluster: Cluster, *overrides: str) -> ManagedProcess:
     return ManagedProcess(
         "trainer", "trainer", ["--config", str(config), *overrides], log, cluster.environment
     )
+
+
+def assert_nothing_left(folder: Path) -> None:
+    """No process that was started for a run under ``folder`` is alive."""
+    left = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(folder) in argument for argument in process.info["cmdline"] or []):
+            left.append(process.info["cmdline"])
+    assert left == []
 
 
 def ids_trained_on(run: RunDirectory) -> list[int]:

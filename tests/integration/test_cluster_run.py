@@ -112,7 +112,7 @@ def test_jobs_are_served_by_students_that_know_of_none_and_one_that_is_stopped_g
 
         wait_for_file(address, younger, 120)
         stopped = RunDirectory(folder / "runs" / "stopped")
-        again = [*overrides, "name=stopped", "trainer.num_steps=30"]
+        again = [*overrides, "name=stopped", "trainer.num_steps=20", "trainer.prompts_per_step=16"]
         options = ["--no-wait", "--submission-id", "to-be-stopped"]
         begun = submit(cluster, *again, options=options)
         assert begun.returncode == 0, begun.stdout
@@ -120,10 +120,10 @@ def test_jobs_are_served_by_students_that_know_of_none_and_one_that_is_stopped_g
         ended = job(cluster, "stop", "to-be-stopped")
         assert "was stopped" in ended.stdout, ended.stdout
         (saved,) = stopped.checkpoint_steps()
-        assert 2 <= saved < 30
+        assert 2 <= saved < 20
         done = submit(cluster, *again)
         assert done.returncode == 0, done.stdout
-        assert ids_trained_on(stopped) == list(range(30 * 32))
+        assert ids_trained_on(stopped) == list(range(20 * 16))
     finally:
         service.stop(20)
         younger.stop(15)

@@ -1,47 +1,23 @@
-"""The comparison as a command: interrupted, resumed, its table; served cells; bad input in one line."""
+"""The comparison as a command, without Ray: interrupted, resumed, its table; bad input in one line."""
 
 import json
 import os
 import signal
-from collections.abc import Callable
+import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
+import typer
 
 from adaswitch.processes.managed import ManagedProcess
 from adaswitch.runs.directory import RunDirectory, read_records
-from tests.service_fixtures import command, wait_for_records
+from experiments.__main__ import main
+from tests.service_fixtures import command, inside, wait_for_records
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-
-@pytest.fixture
-def write_plan(tmp_path: Path, free_port: int) -> Callable[..., Path]:
-    """Writes a plan of two methods and one seed; keywords replace its settings."""
-
-    def write(**changes: object) -> Path:
-        plan = {
-            "name": "two",
-            "runs_dir": str(tmp_path / "runs"),
-            "base": "configs/demo.yaml",
-            "seeds": [7],
-            "settings": {
-                "task.seed": "{seed}",
-                "teacher.serve.engine": "transformers",
-                "teacher.serve.port": free_port,
-                "teacher.url": f"http://127.0.0.1:{free_port}",
-                "trainer.num_steps": 24,
-                "trainer.eval_every": 12,
-                "trainer.eval_prompts": 20,
-            },
-            "methods": {"adaswitch": {}, "on_policy": {"policy": {"kind": "on_policy"}}},
-        }
-        path = tmp_path / "plan.yaml"
-        path.write_text(yaml.safe_dump({**plan, **changes}))
-        return path
-
-    return write
+app = typer.Typer()
+app.command()(main)
 
 
 def test_an_interrupted_comparison_goes_on_where_it_was(write_plan, tmp_path: Path) -> None:
@@ -60,7 +36,7 @@ def test_an_interrupted_comparison_goes_on_where_it_was(write_plan, tmp_path: Pa
     assert saved[-1] < 24
     before = list(read_records(folder / "on_policy-seed7" / "metrics.jsonl"))
 
-    result = command("experiments", *arguments)
+    result = inside(app, *arguments)
     assert result.returncode == 0, result.stdout
     after = list(read_records(folder / "on_policy-seed7" / "metrics.jsonl"))
     assert [record["step"] for record in after] == list(range(24))
@@ -75,24 +51,20 @@ def test_an_interrupted_comparison_goes_on_where_it_was(write_plan, tmp_path: Pa
     assert (folder / "eval-exact_match.svg").is_file()
 
 
-def test_served_cells_end_as_local_ones_do(write_plan, tmp_path: Path) -> None:
-    settings = yaml.safe_load(write_plan().read_text())["settings"]
-    few = {**settings, "trainer.num_steps": 3, "trainer.prompts_per_step": 8, "trainer.eval_every": 3}
-    found = []
-    for name, options in (("served", []), ("local", ["--local"])):
-        plan = write_plan(name=name, settings=few, methods={"adaswitch": {}})
-        result = command("experiments", "--plan", str(plan), *options)
-        assert result.returncode == 0, result.stdout
-        (row,) = json.loads((tmp_path / "runs" / name / "results.json").read_text())["rows"]
-        steps = read_records(tmp_path / "runs" / name / "adaswitch-seed7" / "metrics.jsonl")
-        found.append((row["by_seed"], [record["loss"] for record in steps]))
-    assert found[0] == found[1]
+def assert_one_line(result: subprocess.CompletedProcess[str], message: str) -> None:
+    assert result.returncode == 2
+    assert result.stdout.startswith("error: ")
+    assert message in result.stdout
+    assert len(result.stdout.strip().splitlines()) == 1
+
+
+TOO_MANY = "--jobs: served runs use the whole machine"
 
 
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({}, ["--jobs", "2"], "--jobs: served runs use the whole machine"),
+        ({}, ["--jobs", "2"], TOO_MANY),
         ({}, ["--local", "--methods", "skd"], "--methods: 'skd' is not in the plan"),
         ({"base": "configs/nobody.yaml"}, ["--local"], "nobody.yaml"),
         (
@@ -103,8 +75,8 @@ def test_served_cells_end_as_local_ones_do(write_plan, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(write_plan, changes, options, message: str) -> None:
-    result = command("experiments", "--plan", str(write_plan(**changes)), *options)
-    assert result.returncode == 2
-    assert result.stdout.startswith("error: ")
-    assert message in result.stdout
-    assert len(result.stdout.strip().splitlines()) == 1
+    assert_one_line(inside(app, "--plan", str(write_plan(**changes)), *options), message)
+
+
+def test_bad_input_is_one_line_of_a_process_too(write_plan) -> None:
+    assert_one_line(command("experiments", "--plan", str(write_plan()), "--jobs", "2"), TOO_MANY)

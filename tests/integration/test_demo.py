@@ -8,7 +8,11 @@ from adaswitch.runs.directory import RunDirectory, read_records
 from adaswitch.runs.shards import read_shard
 from tests.service_fixtures import command
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs_vllm, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.needs_vllm,
+    pytest.mark.timeout(400),
+]
 
 
 def test_the_demo_end_to_end(tmp_path: Path, free_port: int) -> None:

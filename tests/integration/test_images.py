@@ -47,13 +47,24 @@ def stage(name: str) -> str:
     return re.split(r"^FROM ", DOCKERFILE.partition(f" AS {name}\n")[2], flags=re.MULTILINE)[0]
 
 
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where each image's Python is, one after the other: what one has compiled, the next need not compile again."""
+    folder = tmp_path_factory.mktemp("environment")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPYCACHEPREFIX", str(folder / "compiled"))
+        yield folder / "venv"
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(
     scope="module",
     params=[pytest.param("teacher", marks=pytest.mark.needs_vllm), "student", "trainer"],
 )
-def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    folder = tmp_path_factory.mktemp(request.param)
-    app, environment = folder / "app", folder / "venv"
+def image(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, environment: Path
+) -> Image:
+    app = tmp_path_factory.mktemp(request.param) / "app"
     for source, target in re.findall(r"^COPY (?!--)(\S+) /app/(\S*)$", stage(request.param), re.MULTILINE):
         copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
         place = app / target / Path(source).name if target.endswith("/") else app / target
@@ -61,7 +72,7 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         copy(ROOT / source, place)
     extras = [e for e in re.findall(r"--extra (\S+)", stage(f"{request.param}-packages")) if "$" not in e]
     extras += ["vllm"] * ('--extra "$vllm"' in stage(f"{request.param}-packages"))
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--clear", environment], check=True)
     arguments = ["-r", "pyproject.toml", *(word for extra in extras for word in ("--extra", extra))]
     subprocess.run(
         ["scripts/install.sh", environment, *arguments],
@@ -69,8 +80,7 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         env={**os.environ, "INSTALLER": sys.prefix},
         check=True,
     )
-    yield Image(app, tuple(extras), environment / "bin/python")
-    shutil.rmtree(folder)
+    return Image(app, tuple(extras), environment / "bin/python")
 
 
 def run(image: Image, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -2,33 +2,27 @@
 
 import json
 import os
+import shutil
 import signal
+import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 from transformers import AutoModelForCausalLM
 
+from adaswitch.commands.cli import app
 from adaswitch.processes.managed import ManagedProcess
 from adaswitch.runs.directory import RunDirectory, read_records
 from adaswitch.runs.shards import read_shard
-from tests.service_fixtures import command, wait_for_records
+from tests.service_fixtures import assert_nothing_left, command, inside, wait_for_records
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 
 def run_of(config: Path, name: str = "demo") -> RunDirectory:
     return RunDirectory(config.parent / "runs" / name)
-
-
-def assert_nothing_left(folder: Path) -> None:
-    """No process that was started for a run under ``folder`` is alive."""
-    left = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any(str(folder) in argument for argument in process.info["cmdline"] or []):
-            left.append(process.info["cmdline"])
-    assert left == []
 
 
 def test_a_run_completes_and_can_be_looked_at(short_config: Callable[..., Path]) -> None:
@@ -48,49 +42,13 @@ def test_a_run_completes_and_can_be_looked_at(short_config: Callable[..., Path])
     assert str(run.path) in result.stdout
     assert_nothing_left(config.parent)
 
-    inspected = command("adaswitch", "inspect", str(run.path), "--num", "2")
+    inspected = inside(app, "inspect", str(run.path), "--num", "2")
     assert inspected.returncode == 0, inspected.stdout
     assert "prompt 16" in inspected.stdout
     assert "divergence" in inspected.stdout
-    reported = command("adaswitch", "report", str(run.path))
+    reported = inside(app, "report", str(run.path))
+    assert reported.returncode == 0, reported.stdout
     assert "written by the student" in reported.stdout
-
-
-def test_what_a_policy_needs_reaches_the_students_and_a_recorded_run_is_replayed(
-    short_config: Callable[..., Path],
-) -> None:
-    config = short_config(
-        policy={"kind": "mixed", "other": "dataset"}, teacher_budget={"tokens_per_step": 20}
-    )
-    result = command("adaswitch", "run", "--config", str(config))
-    assert result.returncode == 0, result.stdout
-    run = run_of(config)
-    rollouts = [rollout for shard in run.shards() for rollout in read_shard(shard)]
-    for rollout in rollouts:
-        own = rollout.prompt.coin < 0.5
-        assert own == (not rollout.by_teacher.any())
-        assert own or rollout.completion_token_ids == rollout.prompt.reference_token_ids
-        assert rollout.prompt.max_teacher_tokens in (2, 3)
-    assert len({rollout.prompt.coin < 0.5 for rollout in rollouts}) == 2
-
-    config = short_config(name="again", policy={"kind": "replay", "run": str(run.path)})
-    result = command("adaswitch", "run", "--config", str(config))
-    assert result.returncode == 0, result.stdout
-    again = run_of(config, "again")
-    assert {path.name for path in (again.path / "logs").iterdir()} == {"config.yaml", "trainer.log"}
-    old, new = ([record["loss"] for record in read_records(one.metrics)] for one in (run, again))
-    assert old == new
-    assert_nothing_left(config.parent)
-
-
-def test_speculative_kd_under_a_budget_over_the_wire(short_config: Callable[..., Path]) -> None:
-    config = short_config(policy={"kind": "skd", "accept_top_k": 1}, teacher_budget={"tokens_per_step": 24})
-    result = command("adaswitch", "run", "--config", str(config))
-    assert result.returncode == 0, result.stdout
-    for record in read_records(run_of(config).metrics):
-        assert 0 < record["teacher_tokens"] <= 24
-        assert record["budget_cut_rate"] == 0
-    assert_nothing_left(config.parent)
 
 
 def test_ctrl_c_stops_everything_and_saves_what_was_trained(short_config: Callable[..., Path]) -> None:
@@ -109,10 +67,22 @@ def test_ctrl_c_stops_everything_and_saves_what_was_trained(short_config: Callab
     assert_nothing_left(config.parent)
 
 
+def assert_one_line(result: subprocess.CompletedProcess[str], message: str) -> None:
+    """One error, with the exit code of what its user can mend."""
+    errors = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
+    assert result.returncode == 2, result.stdout
+    assert len(errors) == 1, result.stdout
+    assert message in errors[0]
+    assert "Traceback" not in result.stdout
+
+
+UNKNOWN = ({"trainer.num_stepz": 3}, "trainer.num_stepz: unknown setting; did you mean num_steps?")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"trainer.num_stepz": 3}, "trainer.num_stepz: unknown setting; did you mean num_steps?"),
+        UNKNOWN,
         ({"student.model": "models/nobody"}, "student.model: there is no folder 'models/nobody'"),
         ({"teacher.serve.model": "models/nobody"}, "teacher.serve.model: there is no folder 'models/nobody'"),
         (
@@ -125,43 +95,24 @@ def test_bad_input_is_one_line_and_exit_code_2(
     short_config: Callable[..., Path], settings: dict[str, object], message: str
 ) -> None:
     config = short_config(**settings)
-    result = command("adaswitch", "run", "--config", str(config))
-    errors = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
-    assert result.returncode == 2, result.stdout
-    assert len(errors) == 1, result.stdout
-    assert message in errors[0]
-    assert "Traceback" not in result.stdout
+    assert_one_line(inside(app, "run", "--config", str(config)), message)
     assert_nothing_left(config.parent)
 
 
-def test_a_teacher_that_is_not_there_is_one_line(short_config: Callable[..., Path], free_port: int) -> None:
-    config = short_config(
-        **{
-            "teacher.serve": None,
-            "teacher.url": f"http://127.0.0.1:{free_port}",
-            "teacher.max_wait_s": 2.0,
-        }
-    )
-    result = command("adaswitch", "run", "--config", str(config))
-    assert result.returncode == 2, result.stdout
-    assert f"no teacher answers at http://127.0.0.1:{free_port}" in result.stdout
-    assert "Traceback" not in result.stdout
+def test_bad_input_is_one_line_of_a_process_too(short_config: Callable[..., Path]) -> None:
+    settings, message = UNKNOWN
+    assert_one_line(command("adaswitch", "run", "--config", str(short_config(**settings))), message)
 
 
 def test_an_occupied_port_is_one_line(short_config: Callable[..., Path], free_port: int) -> None:
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", free_port))
         taken.listen()
-        result = command("adaswitch", "run", "--config", str(short_config()))
-    assert result.returncode == 2
-    assert f"port {free_port} is taken" in result.stdout
+        result = inside(app, "run", "--config", str(short_config()))
+    assert_one_line(result, f"port {free_port} is taken")
 
 
 def test_another_tokenizer_is_one_line(short_config: Callable[..., Path], tmp_path: Path) -> None:
-    import shutil
-
     other = tmp_path / "other-student"
     shutil.copytree("models/chain-student", other)
     tokenizer = json.loads((other / "tokenizer.json").read_text())
@@ -169,16 +120,12 @@ def test_another_tokenizer_is_one_line(short_config: Callable[..., Path], tmp_pa
     vocabulary["+"], vocabulary["-"] = vocabulary["-"], vocabulary["+"]
     (other / "tokenizer.json").write_text(json.dumps(tokenizer))
     result = command("adaswitch", "run", "--config", str(short_config(**{"student.model": str(other)})))
-    assert result.returncode == 2, result.stdout
-    assert "different tokenizers" in result.stdout
-    assert "Traceback" not in result.stdout
+    assert_one_line(result, "different tokenizers")
 
 
 def test_a_broken_data_file_is_named_with_its_line(short_config: Callable[..., Path], tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text('{"question": "1+1?", "answer": "#### 2"}\n{"question": \n')
     config = short_config(task={"kind": "gsm8k", "train": {"path": str(data)}})
-    result = command("adaswitch", "run", "--config", str(config))
-    assert result.returncode == 2, result.stdout
-    assert "data.jsonl, line 2" in result.stdout
-    assert "Traceback" not in result.stdout
+    assert_one_line(inside(app, "run", "--config", str(config)), "data.jsonl, line 2")
+    assert_nothing_left(config.parent)

@@ -16,13 +16,18 @@ from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import read_records
 from adaswitch.teachers.native import TeacherClient
 from adaswitch.teachers.openai import OpenAIClient
-from bench.servers import Server, our_service, vllm_server
+from bench.servers import Server, vllm_server
 from experiments.local import LocalSource
 from tests.teacher_models import Reference, assert_rows, assert_token_logprobs
+from tests.teacher_process import TeacherProcess
 from trainer.job import prepare
 from trainer.loop import train
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs_vllm, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.needs_vllm,
+    pytest.mark.timeout(400),
+]
 
 MODEL = "models/chain-teacher"
 VOCAB_SIZE = 19
@@ -127,21 +132,22 @@ def losses(config: RunConfig, make: Callable[[], Client], info: ModelInfo) -> li
     return [record["loss"] for record in read_records(job.run.metrics)]
 
 
-def test_a_run_with_it_trains_to_the_numbers_of_our_own_service(stock: Server, tmp_path: Path) -> None:
+def test_a_run_with_it_trains_to_the_numbers_of_our_own_service(
+    stock: Server, demo_teacher: TeacherProcess, tmp_path: Path
+) -> None:
     changes = {
-        "trainer.num_steps": 20,
+        "trainer.num_steps": 10,
         "trainer.prompts_per_step": 8,
         "trainer.eval_every": 0,
         "runs_dir": tmp_path,
     }
-    with our_service(Path(MODEL), tmp_path, "--dtype", "float32", max_model_len=128) as ours:
-        found = []
-        for name, make in (
-            ("stock", lambda: client_of(stock.url)),
-            ("ours", lambda: TeacherClient.from_config(TeacherConfig(url=ours.url))),
-        ):
-            overrides = [f"{key}={value}" for key, value in {**changes, "name": name}.items()]
-            config = load_config("configs/demo.yaml", overrides)
-            found.append(losses(config, make, asyncio.run(info_of(make()))))
-    assert len(found[0]) == 20
+    found = []
+    for name, make in (
+        ("stock", lambda: client_of(stock.url)),
+        ("ours", lambda: TeacherClient.from_config(TeacherConfig(url=demo_teacher.url))),
+    ):
+        overrides = [f"{key}={value}" for key, value in {**changes, "name": name}.items()]
+        config = load_config("configs/demo.yaml", overrides)
+        found.append(losses(config, make, asyncio.run(info_of(make()))))
+    assert len(found[0]) == 10
     np.testing.assert_allclose(found[0], found[1], rtol=1e-3)

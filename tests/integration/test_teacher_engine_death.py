@@ -1,31 +1,23 @@
 """The teacher service on real vLLM whose engine is killed: it says so at once, to all that ask or wait."""
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.integration.test_teacher_vllm import PEAKED_VOCAB_SIZE, engine_of, long_work
-from tests.teacher_models import make_model
+from tests.integration.test_teacher_vllm import engine_of, long_work
 from tests.teacher_process import TeacherProcess, wait_until_gone
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.needs_vllm, pytest.mark.timeout(240)]
+# Behind the tests that use the service too: it is killed here.
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.needs_vllm,
+    pytest.mark.timeout(240),
+]
 
 SHORT_WORK = {"sequences": [{"token_ids": [1], "start": 1}], "top_k": 4}
-
-
-@pytest.fixture
-def doomed(tmp_path: Path) -> Iterator[TeacherProcess]:
-    """A service of its own, with an engine to be killed."""
-    process = TeacherProcess(tmp_path / "log", make_model(tmp_path / "model", PEAKED_VOCAB_SIZE))
-    try:
-        yield process.wait_until_ready(200.0)
-    finally:
-        process.end()
 
 
 def is_ready(process: TeacherProcess) -> bool:
@@ -36,8 +28,9 @@ def is_ready(process: TeacherProcess) -> bool:
         return False
 
 
-def test_a_killed_engine_shows_at_once_and_every_waiting_request_is_told(doomed):
-    bodies = [("/v1/generate", long_work(3)), ("/v1/score", SHORT_WORK)]
+def test_a_killed_engine_shows_at_once_and_every_waiting_request_is_told(demo_teacher):
+    doomed = demo_teacher
+    bodies = [("/v1/generate", long_work(3, max_tokens=100, top_k=8)), ("/v1/score", SHORT_WORK)]
     engine = engine_of(doomed)
     engine.suspend()  # so that none of them is answered before
     with ThreadPoolExecutor(6) as pool:

@@ -292,8 +292,8 @@ def test_the_extremes_that_are_allowed_work(padded):
         assert (len(short.token_ids), len(long.token_ids)) == (1, 255)
 
 
-def long_work(num_prompts: int) -> dict[str, object]:
-    return {"prompts": [prompt_of([1], 250, seed) for seed in range(num_prompts)], "top_k": 64}
+def long_work(num_prompts: int, max_tokens: int = 250, top_k: int = 64) -> dict[str, object]:
+    return {"prompts": [prompt_of([1], max_tokens, seed) for seed in range(num_prompts)], "top_k": top_k}
 
 
 def engine_of(process: TeacherProcess) -> psutil.Process:
