@@ -14,6 +14,7 @@ GROUPS = {
         "test_demo.py",
         "test_kills.py",
         "test_local_run.py",
+        "test_own_rules.py",
         "test_scaling.py",
     ),
     # The second ends the service that the first has used.

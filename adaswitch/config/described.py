@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from adaswitch.config.base import Settings
 
 REQUIRED = "required"
+KIND_MEANING = "The kind of this group, which decides its other settings."
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,11 @@ def _walk(model: type[Settings], prefix: str, of_kind: str) -> Iterator[Setting]
             default = field.get_default(call_default_factory=True)
             chosen = kind_of(type(default)) if isinstance(default, Settings) else ""
             yield Setting(
-                f"{path}.kind", of_kinds, " | ".join(kinds), chosen or REQUIRED, "The kind of this group, which decides its other settings."
+                f"{path}.kind",
+                of_kinds,
+                " | ".join(kinds),
+                chosen or REQUIRED,
+                KIND_MEANING,
             )
         for group in groups:
             yield from _walk(group, path, kind_of(group) or of_kind)
