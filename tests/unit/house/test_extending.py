@@ -6,12 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from rich.console import Console
 
+from adaswitch.commands.cli import run as run_all
 from adaswitch.config.parsing import parse_config
 from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError
@@ -23,7 +25,9 @@ from adaswitch.runs.shards import read_shard
 from experiments.local import train_locally
 from experiments.plan import cells, load_plan
 from experiments.preflight import require_data
+from services.student.__main__ import main as run_students
 from tests.extending import ROOT, examples, write_examples
+from trainer.__main__ import main as run_trainer
 
 STUDENT = "models/chain-student"
 SMALL = {
@@ -133,31 +137,43 @@ def test_the_rules_of_the_page_are_compared(tmp_path: Path) -> None:
         require_data(load_plan(plan), cells(load_plan(plan)), None)
 
 
-def test_a_mistake_is_one_line_and_exit_code_2_before_anything_starts(tmp_path: Path) -> None:
+MISTAKES = {
+    "trainer": (run_trainer, "policy={kind: custom, path: gone:A}", "policy.path: cannot import 'gone'"),
+    "students": (run_students, "policy={kind: custom, path: gone:A}", "policy.path: cannot import 'gone'"),
+    "launcher": (
+        run_all,
+        "trainer.loss={kind: custom, path: gone:A}",
+        "trainer.loss.path: cannot import 'gone'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("program", "setting", "cause"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2_before_anything_starts(
+    program: Callable[..., None], setting: str, cause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program(config=ROOT / "configs/demo.yaml", overrides=[f"runs_dir={tmp_path / 'runs'}", setting])
+    assert ended.value.code == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(f"error: {cause}: ModuleNotFoundError: No module named")
+    assert complaint.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_mistake_is_one_line_of_a_real_process(tmp_path: Path) -> None:
     (tmp_path / "broken_rules.py").write_text("import nowhere\n", encoding="utf-8")
+    setting = "policy={kind: custom, path: broken_rules:A}"
+    command = [sys.executable, "-m", "adaswitch", "run", "--config", str(ROOT / "configs/demo.yaml"), setting]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    for module, settings, cause in (
-        (
-            "trainer",
-            ["policy={kind: custom, path: broken_rules:A}"],
-            "policy.path: cannot import 'broken_rules'",
-        ),
-        ("services.student", ["policy={kind: custom, path: gone:A}"], "policy.path: cannot import 'gone'"),
-        (
-            "adaswitch",
-            ["trainer.loss={kind: custom, path: gone:A}"],
-            "trainer.loss.path: cannot import 'gone'",
-        ),
-    ):
-        command = [sys.executable, "-m", module, *(["run"] if module == "adaswitch" else [])]
-        options = ["--config", str(ROOT / "configs/demo.yaml"), f"runs_dir={tmp_path / 'runs'}", *settings]
-        done = subprocess.run(
-            [*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.startswith(f"error: {cause}: ModuleNotFoundError: No module named")
-        assert done.stderr.count("\n") == 1
-        assert not (tmp_path / "runs").exists()
+    options = [f"runs_dir={tmp_path / 'runs'}"]
+    done = subprocess.run(
+        [*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: policy.path: cannot import 'broken_rules': ModuleNotFoundError")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 NEW_FILES = {
