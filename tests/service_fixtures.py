@@ -47,6 +47,12 @@ class Cluster:
     environment: dict[str, str]
     dashboard_url: str
     teacher_url: str
+    head_pid: int
+
+    def workers(self, name: str) -> list[psutil.Process]:
+        """This cluster's own actors of a class, whose name Ray gives their processes."""
+        processes = psutil.Process(self.head_pid).children(recursive=True)
+        return [process for process in processes if process.name().startswith(f"ray::{name}")]
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +87,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             {**token, "RAY_ADDRESS": address},
             f"http://127.0.0.1:{dashboard}",
             f"http://127.0.0.1:{teacher}",
+            processes[0].pid,
         )
     finally:
         for process in processes:

@@ -6,15 +6,18 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 GROUPS = {
-    # Two Ray clusters that start and end at the same time would be in each other's way, and kills hit all of Ray.
-    "ray": (
+    # One cluster, which is started once.
+    "shared_cluster": (
         "test_cluster_policies.py",
         "test_cluster_run.py",
+        "test_kills.py",
+        "test_own_rules.py",
+    ),
+    # Each of their runs starts a cluster of its own: one after the other, for several would be slow together.
+    "own_clusters": (
         "test_compare_served.py",
         "test_demo.py",
-        "test_kills.py",
         "test_local_run.py",
-        "test_own_rules.py",
         "test_scaling.py",
     ),
     # The second ends the service that the first has used.
@@ -22,7 +25,7 @@ GROUPS = {
 }
 """Files that are one group; any other file is a group of its own."""
 
-FIRST = ("ray", "tests/unit/services/teacher/http/test_teacher_attacks.py")
+FIRST = ("shared_cluster", "own_clusters")
 """The groups that take longest: whatever else there is fits in beside them."""
 
 

@@ -3,7 +3,6 @@
 import signal
 from pathlib import Path
 
-import psutil
 import pytest
 
 from adaswitch.runs.directory import RunDirectory
@@ -36,7 +35,7 @@ def test_a_killed_student_costs_no_prompt(short_config: ConfigWriter, cluster: C
     with students(config, cluster) as service:
         training = trainer(config, cluster)
         wait_for_records(run.metrics, 3, training)
-        actors = [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::StudentAct")]
+        actors = cluster.workers("StudentAct")
         assert len(actors) == 2
         actors[0].kill()
         assert training.wait(120) == 0, training.last_error()
@@ -56,12 +55,10 @@ def test_a_killed_queue_and_weight_board_are_filled_again(
     with students(config, cluster) as service:
         training = trainer(config, cluster)
         wait_for_records(run.metrics, 3, training)
-        killed = 0
-        for process in psutil.process_iter(["name"]):
-            if process.info["name"].startswith(("ray::RolloutQueu", "ray::WeightBoard")):
-                process.kill()
-                killed += 1
-        assert killed >= 2
+        killed = [*cluster.workers("RolloutQueu"), *cluster.workers("WeightBoard")]
+        for process in killed:
+            process.kill()
+        assert len(killed) >= 2
         assert training.wait(200) == 0, training.last_error()
         assert service.wait(60) == 0, service.last_error()
     assert ids_trained_on(run) == list(range(96))

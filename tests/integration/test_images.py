@@ -113,7 +113,9 @@ def imported(app: Path, entry: str) -> tuple[set[str], set[str]]:
         ours.add(module)
         waiting.append(module.rpartition(".")[0] or module)
         if module == MARKING:
-            waiting += [f"adaswitch.tasks.{task.stem}" for task in (app / "adaswitch/tasks").glob("[a-z]*.py")]
+            waiting += [
+                f"adaswitch.tasks.{task.stem}" for task in (app / "adaswitch/tasks").glob("[a-z]*.py")
+            ]
         for node in ast.walk(ast.parse(file.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.module:

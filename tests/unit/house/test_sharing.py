@@ -20,7 +20,7 @@ def test_every_file_of_the_table_is_there_once():
 def test_whatever_starts_ray_is_in_its_group():
     files = [path for folder in ("integration", "chaos") for path in (TESTS / folder).glob("test_*.py")]
     found = {path.name for path in files if any(words in path.read_text() for words in STARTS_RAY)}
-    assert found == set(GROUPS["ray"]) | WITHOUT_RAY
+    assert found == {*GROUPS["shared_cluster"], *GROUPS["own_clusters"]} | WITHOUT_RAY
 
 
 def test_what_comes_first_is_there():
@@ -30,5 +30,5 @@ def test_what_comes_first_is_there():
 
 
 def test_groups():
-    assert group_of("tests/chaos/test_kills.py::test_a[1]") == "ray"
+    assert group_of("tests/chaos/test_kills.py::test_a[1]") == "shared_cluster"
     assert group_of("tests/unit/house/test_style.py::test_b") == "tests/unit/house/test_style.py"
