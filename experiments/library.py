@@ -4,10 +4,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from adaswitch.config.run import RunConfig
-from adaswitch.errors import DataError
+from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.rollout import Rollout
 from adaswitch.processes.entry import StopRequest
 from adaswitch.runs.directory import NUMBER, NUMBER_OR_NONE, RunDirectory, read_records
@@ -54,6 +54,12 @@ def run_locally(config: RunConfig, engine: LocalEngine = "transformers") -> Loca
     run is complete. A keyboard interrupt saves a checkpoint first; the next call with the same ``config.name`` goes on
     from there. It may be called where an event loop is running, as in a notebook. Raises ``AdaSwitchError``.
     """
+    if not isinstance(config, RunConfig):
+        raise ConfigError(
+            f"config is a {type(config).__name__}: make it with adaswitch.load_config or parse_config"
+        )
+    if engine not in get_args(LocalEngine):
+        raise ConfigError(f"engine {engine!r} is none of {', '.join(get_args(LocalEngine))}")
     should_stop = StopRequest()
     # In a thread of its own, since the caller's may have an event loop that is running, as a notebook's has.
     complete = _in_thread(lambda: train_locally(config, should_stop, engine), should_stop.request)

@@ -11,7 +11,7 @@ def require_one_process(config: RunConfig) -> None:
     """Raises ``ConfigError`` for a run that needs several processes, or does not say which model the teacher is."""
     if config.trainer.max_staleness:
         raise ConfigError(
-            "trainer.max_staleness: in one process nothing runs ahead; set it to 0, or leave out --local"
+            "trainer.max_staleness: in one process nothing runs ahead; set it to 0, or run it served"
         )
     if not isinstance(config.policy, Replay):
         _serve(config)
@@ -25,7 +25,6 @@ def local_teacher(config: RunConfig, engine: LocalEngine) -> TeacherServiceConfi
 def _serve(config: RunConfig) -> TeacherServiceConfig:
     if config.teacher.serve is None:
         raise ConfigError(
-            "teacher.serve: needed to run without services: say which model the teacher is, "
-            "or leave out --local"
+            "teacher.serve: needed to run without services: say which model the teacher is, or run it served"
         )
     return config.teacher.serve

@@ -248,3 +248,113 @@ class LateRecital(Policy):
     async def roll_out(self, stages):
         await stages.guide(1)
         await stages.recite()
+
+
+class Checking(Policy):
+    tau: float = 1.0
+
+    def check(self):
+        if self.tau > 1:
+            raise ValueError("tau too much")
+
+    async def roll_out(self, stages):
+        await stages.guide()
+
+
+class WrongHands(Policy):
+    async def roll_out(self, stages):
+        await stages.guide()
+
+    @property
+    def hands_back(self):
+        return {}["hands"]
+
+
+class Method(Policy):
+    async def roll_out(self, stages):
+        await stages.guide()
+
+    def needs_reference(self):
+        return False
+
+
+class WrongWriters(Policy):
+    async def roll_out(self, stages):
+        await stages.guide()
+
+    @property
+    def writers(self):
+        return None
+
+
+class Meddling(Policy):
+    async def roll_out(self, stages):
+        await stages.guide()
+        stages.draft.token_ids.append(0)
+
+
+class Misusing(Policy):
+    what: str
+
+    async def roll_out(self, stages):
+        if self.what == "rule":
+            await stages.explore(1.0)
+        elif self.what == "metric":
+            await stages.explore(FixedThreshold(1.0), "nonsense")
+        elif self.what == "chunk":
+            await stages.explore(FixedThreshold(1.0), chunk_size=2.5)
+        else:
+            await stages.guide(0)
+
+
+class NoWeights(PlainLoss):
+    def stage_weights(self):
+        return [0, 0]
+
+
+class CheckingLoss(PlainLoss):
+    def check(self):
+        raise ValueError("no good")
+
+
+class AList(PlainLoss):
+    def token_losses(self, batch, completion_logits):
+        return [0.0]
+
+
+class NotFinite(PlainLoss):
+    def token_losses(self, batch, completion_logits):
+        return batch.cross_entropy(completion_logits) * float("inf")
+
+
+class NoMetrics(Made):
+    @property
+    def metrics(self):
+        return ()
+
+
+class WrongTokens(Made):
+    @property
+    def default_new_tokens(self):
+        return "x"
+
+
+class NoName(Made):
+    @property
+    def name(self):
+        raise KeyError("name")
+
+
+class OldCheck(Made):
+    def check(self):
+        pass
+
+
+class SameNumbers(Made):
+    def examples(self, split):
+        return [Example("1+1=", "#2", 1, split), Example("2+2=", "#4", 1, split)]
+
+
+class NumberPrompt(Made):
+    def examples(self, split):
+        return [Example(3, "#2", 1, split)]

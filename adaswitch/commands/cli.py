@@ -4,13 +4,18 @@ Nothing heavy is imported at the top, so that ``--help`` answers at once.
 """
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from adaswitch.processes.entry import INTERRUPTED, StopRequest, one_line_errors
+from adaswitch.processes.entry import (
+    INTERRUPTED,
+    StopRequest,
+    one_line_errors,
+    program,
+    program_environment,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -263,12 +268,11 @@ def settings(
 
 
 def _become(module: str, arguments: list[str]) -> NoReturn:
-    """Replace this process by ``module``, so that signals and exit code are the module's own."""
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+    """Replace this process, so that signals and exit code are the module's own."""
+    command = program(module, arguments)
+    os.execve(command[0], command, program_environment())
 
 
 def main() -> None:
-    """The entry point of the ``adaswitch`` command."""
-    # python -m puts the working directory on the path too. A user's own metric is a file in the working directory.
-    sys.path.insert(0, "")
+    """Entry point of the ``adaswitch`` command."""
     app()

@@ -22,7 +22,7 @@ def parse_config(document: Mapping[str, object]) -> RunConfig:
 
 
 def with_overrides(
-    document: Mapping[str, object], overrides: Sequence[tuple[str, object]]
+    document: Mapping[str, object], overrides: Sequence[tuple[str, object]], within: str = ""
 ) -> dict[str, object]:
     """A copy of ``document`` in which every override such as ``("trainer.num_steps", 10)`` is set or added."""
     result = dict(document)
@@ -33,8 +33,8 @@ def with_overrides(
         if rest:
             inner = result.get(head) or {}
             if not isinstance(inner, Mapping):
-                raise ConfigError(f"{path}: {head} is a single value and has no keys of its own")
-            result[head] = with_overrides(inner, [(rest, value)])
+                raise ConfigError(f"{within}{path}: {head} is a single value and has no keys of its own")
+            result[head] = with_overrides(inner, [(rest, value)], f"{within}{head}.")
         else:
             result[head] = value
     return result
@@ -50,6 +50,9 @@ def describe(error: ValidationError, model: type[Settings]) -> str:
 def _one_line(finding: ErrorDetails, model: type[Settings]) -> str:
     path = _path(finding, model)
     if finding["type"] == "extra_forbidden":
+        if finding["loc"][-2:-1] == ("custom",):
+            parent, _, key = path.rpartition(".")
+            return f"{path}: unknown setting; those of your own class stand under settings: {parent}.settings.{key}"
         return f"{path}: unknown setting{_hint(path, settings_of(model))}"
     if finding["type"] == "missing":
         return f"{path}: this setting is required"

@@ -45,6 +45,11 @@ class RolloutDraft:
         return self.num_left == 0 or self._stopped
 
     @property
+    def num_recorded(self) -> int:
+        """The number of tokens whose writer is on record, which is that of ``token_ids``."""
+        return len(self._by_teacher)
+
+    @property
     def complete(self) -> bool:
         """Whether the rollout can be finished: it has ended, was recited, or was cut short by the teacher's budget."""
         return self.ended or self._recited or (bool(self.token_ids) and self.num_left_for_teacher == 0)

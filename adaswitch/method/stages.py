@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from adaswitch.errors import DataError
-from adaswitch.method.divergence import divergences
+from adaswitch.method.divergence import DIVERGENCES, divergences
 from adaswitch.method.draft import RolloutDraft
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Student, Teacher
@@ -48,6 +48,11 @@ class Stages:
         teacher had been asked after every token.
         """
         draft = self.draft
+        _require_count(chunk_size, "chunk_size")
+        if metric not in DIVERGENCES:
+            raise ValueError(f"metric {metric!r} is none of {', '.join(DIVERGENCES)}")
+        if not (hasattr(rule, "threshold") or hasattr(rule, "accepts")):
+            raise ValueError(f"rule {rule!r} has neither a method threshold nor a method accepts")
         if draft.num_left_for_teacher == 0:
             # The teacher may write no more tokens, so a switch is no longer possible.
             rule = NeverSwitch()
@@ -71,6 +76,7 @@ class Stages:
         draft = self.draft
         num_tokens = draft.num_left_for_teacher
         if max_tokens is not None:
+            _require_count(max_tokens, "max_tokens")
             num_tokens = min(num_tokens, max_tokens)
         if num_tokens < 1:
             why = "has ended" if draft.ended else "has had all the teacher's tokens that it may"
@@ -109,3 +115,9 @@ class Stages:
                 await self.explore(NeverSwitch(), "forward_kl", self.draft.num_left)
             elif await self.explore(rule, "forward_kl", chunk_size):
                 await self.guide(guide_tokens)
+
+
+def _require_count(value: object, name: str) -> None:
+    """Raises ``ValueError`` unless ``value`` is a whole number from 1 on."""
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} is {value!r}, and must be a whole number from 1 on")

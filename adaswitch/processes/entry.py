@@ -3,8 +3,9 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from adaswitch.errors import AdaSwitchError, cause_of
@@ -13,12 +14,34 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C or SIGTERM, by the shell's convention."""
 
 
+def program(module: str, arguments: Sequence[str]) -> list[str]:
+    """The command line of one of this project's programs.
+
+    Python looks for its modules in the working directory last: a user's own ``trainer.py`` there is not ours.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def program_environment() -> dict[str, str]:
+    """The environment of ``program``: this process's own, in which the project is found wherever it stands."""
+    root = str(Path(__file__).parents[2])
+    places = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*places, root])}
+
+
+def find_own_code() -> None:
+    """Let modules of a user's own be found in the working directory, behind all others."""
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append("")
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn this project's errors into ``error: ...`` on stderr and the exit code of the error.
 
     If ADASWITCH_TRACEBACK is set, the whole traceback is shown, which helps to find the cause.
     """
+    find_own_code()
     try:
         yield
     except AdaSwitchError as error:

@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from adaswitch.errors import EnvironmentProblem
+from adaswitch.processes.entry import program, program_environment
 
 _ERROR_LINE = re.compile(r"^error: (.*)$", re.MULTILINE)
 
@@ -39,12 +39,12 @@ class ManagedProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                program(module, arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
+                env={**program_environment(), **(environment or {}), "PYTHONUNBUFFERED": "1"},
             )
 
     @property

@@ -7,17 +7,55 @@ places where Python looks for modules, and the working directory is one of these
 import importlib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from datetime import date
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from adaswitch.config.base import Settings
 from adaswitch.errors import AdaSwitchError, ConfigError, OwnCodeError
 
-ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+
+def _like_a_path(path: str) -> str:
+    module, colon, name = path.partition(":")
+    if not (colon and name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise ValueError(f"{path!r} is no import path: write module:Class, as in my_rules:Hesitant")
+    return path
+
+
+def _writable_down(settings: Any) -> Any:  # noqa: ANN401 - whatever a document holds
+    """``settings`` if every process that reads the config can get the same ones; none at all for a blank."""
+    if settings is None:
+        return {}
+    try:
+        json.dumps(settings, default=_date_as_text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"cannot be written into a config: {error}; use numbers, texts, lists and mappings"
+        ) from None
+    return settings
+
+
+def _date_as_text(value: object) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{value!r:.40} is a {type(value).__name__}")
+
+
+ImportPath = Annotated[
+    str, AfterValidator(_like_a_path), Field(json_schema_extra={"pattern": r"^[^:\s]+:[^:\s]+$"})
+]
 """``module:name``, as in ``my_rules:Hesitant``."""
 
 
@@ -26,7 +64,7 @@ class OwnCode(Settings):
 
     path: ImportPath
     """Your own class, as ``module:Class``. The module is a file in the working directory, or an installed package."""
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: Annotated[dict[str, Any], BeforeValidator(_writable_down)] = Field(default_factory=dict)
     """The settings of your own class. The class checks them before the run starts."""
 
     def build(self, where: str, methods: Sequence[str]) -> Any:  # noqa: ANN401 - somebody else's class
@@ -40,9 +78,11 @@ def load_name(path: str, setting: str) -> object:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # Importing a module may run any code.
+        # The module itself is not there; else something in it is wrong.
+        lacks = isinstance(error, ModuleNotFoundError) and module_name.startswith(str(error.name))
+        fix = "it must be a module that Python finds, such as a file in the working directory"
         raise ConfigError(
-            f"{setting}: cannot import {module_name!r}: {reason(error)}; it must be a module that Python finds, "
-            "such as a file in the working directory"
+            f"{setting}: cannot import {module_name!r}: {reason(error)}; {fix if lacks else 'correct the module'}"
         ) from None
     if not hasattr(module, name):
         raise ConfigError(
@@ -83,7 +123,7 @@ def make(cls: type[Any], path: str, settings: Mapping[str, Any], where: str) -> 
             _refuse_unknown(settings, [field.name for field in fields(cls) if field.init])
         # The settings are validated as JSON, because then a list may become a tuple, and a text a date or a path.
         strict = None if issubclass(cls, BaseModel) else True  # a class of settings has its own strictness
-        return TypeAdapter(cls).validate_json(json.dumps(settings, default=str), strict=strict)
+        return TypeAdapter(cls).validate_json(json.dumps(settings, default=_date_as_text), strict=strict)
     except ValidationError as error:
         raise ConfigError(f"{where}.settings{_first_finding(error)}; see the settings of {path}") from None
     except AdaSwitchError:
@@ -104,6 +144,8 @@ def _first_finding(error: ValidationError) -> str:
     finding = error.errors(include_url=False)[0]
     place = "".join(f".{part}" for part in finding["loc"])
     words = {"extra_forbidden": "unknown setting", "missing": "this setting is required"}
+    if finding["type"] == "missing" and isinstance(finding["loc"][-1], int):
+        words["missing"] = "too few values"
     return f"{place}: {words.get(finding['type'], finding['msg'].removeprefix('Value error, '))}"
 
 
@@ -115,13 +157,15 @@ def running(path: str, where: str) -> Iterator[None]:
     except AdaSwitchError:
         raise
     except (Exception, SystemExit) as error:
-        raise OwnCodeError(f"{where}: {path} raised {reason(error)}{_line_of(error)}") from error
+        raise OwnCodeError(f"{where}: {path} raised {reason(error)}{_line_of(error, path)}") from error
 
 
-def _line_of(error: BaseException) -> str:
-    """The place where ``error`` was raised, as ``, my_rules.py line 12``."""
+def _line_of(error: BaseException, path: str) -> str:
+    """The last place in the user's own module that led to ``error``, as in ``, my_rules.py line 12``."""
+    module = sys.modules.get(path.partition(":")[0])
     trace = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
-    return f" ({trace[-1].filename.rpartition('/')[2]}, line {trace[-1].lineno})" if trace else ""
+    own = [frame for frame in trace if frame.filename == getattr(module, "__file__", None)]
+    return f" ({own[-1].filename.rpartition('/')[2]}, line {own[-1].lineno})" if own else ""
 
 
 def require_parameters(function: Callable[..., object], num: int, path: str, setting: str) -> None:
@@ -138,8 +182,9 @@ def require_parameters(function: Callable[..., object], num: int, path: str, set
 
 
 def reason(error: BaseException) -> str:
-    """The type of an error and the first line of its message."""
-    return writable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": "))
+    """The kind of an error and the first line of what it says; of a check of settings the first finding."""
+    said = _first_finding(error).removeprefix(".") if isinstance(error, ValidationError) else str(error)
+    return writable(f"{type(error).__name__}: {said.partition(chr(10))[0]}".removesuffix(": "))
 
 
 def writable(text: str) -> str:

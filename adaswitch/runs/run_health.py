@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from adaswitch.errors import DataError
+from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.health import Signature, not_judged, signatures
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import NUMBER_OR_NONE, Fields, RunDirectory, read_records
@@ -34,7 +34,10 @@ def check_run(path: Path) -> tuple[list[Signature], str | None]:
     if not steps:
         raise DataError("this run has not done a step yet", source=str(path))
     policy = load_config(run.path / "config.yaml").policy
-    return signatures(policy, steps), not_judged(policy, steps)
+    try:
+        return signatures(policy, steps), not_judged(policy, steps)
+    except ConfigError as error:  # a user's own policy, which is not here
+        return [], f"{error}"
 
 
 def render(found: list[Signature], unknown: str | None, console: Console) -> None:

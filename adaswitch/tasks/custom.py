@@ -4,11 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from adaswitch.errors import AdaSwitchError, ConfigError, DataError, OwnCodeError, UnmarkedError
+from adaswitch.registry.facts import Check, are_names, fact, is_bool, is_count
 from adaswitch.registry.own_code import OwnCode, load_class, make, reason, require_parameters, running
 from adaswitch.tasks.base import Example, GeneratedTask, Marks, RecordTask, Split, Task
 from adaswitch.tasks.functions import as_mark
 
 WHERE = "task"
+FACTS: dict[str, tuple[Check, str]] = {
+    "name": (lambda value: isinstance(value, str) and bool(value), "text"),
+    "metrics": (are_names, "a tuple of different names, with at least one"),
+    "wraps_prompts": (is_bool, "true or false"),
+    "default_new_tokens": (is_count, "a whole number from 1 on"),
+    "has_held_out": (is_bool, "true or false"),
+}
+"""What a task says of itself, and what that may be."""
 
 
 class CustomTask(OwnCode, Task):
@@ -67,25 +76,32 @@ class _OwnTask(Task):
 
     @property
     def name(self) -> str:
-        return str(self.own.name)
+        return str(self._said("name"))
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        return tuple(self.own.metrics)
+        return tuple(self._said("metrics"))
 
     @property
     def wraps_prompts(self) -> bool:
-        return bool(self.own.wraps_prompts)
+        return bool(self._said("wraps_prompts"))
 
     @property
     def default_new_tokens(self) -> int:
-        return int(self.own.default_new_tokens)
+        return int(self._said("default_new_tokens"))
 
     @property
     def has_held_out(self) -> bool:
-        return bool(self.own.has_held_out)
+        return bool(self._said("has_held_out"))
+
+    def _said(self, name: str) -> Any:  # noqa: ANN401 - as FACTS say
+        check, what = FACTS[name]
+        return fact(self.own, name, None, check, what, self.path, WHERE)
 
     def check(self, max_new_tokens: int | None = None) -> None:
+        for name in FACTS:
+            self._said(name)
+        require_parameters(self.own.check, 1, self.path, f"{WHERE}.path")
         with running(f"{self.path}.check", f"{WHERE}.path"):
             self.own.check(max_new_tokens)
 
@@ -136,8 +152,21 @@ class _OwnRecordTask(_OwnTask, RecordTask):
 
 
 def _require_examples(examples: Sequence[object], path: str) -> None:
+    """Raises ``OwnCodeError`` for the first of ``examples`` that cannot be worked with, or that is there twice."""
+    seen: set[tuple[str, int]] = set()
     for example in examples:
         if not isinstance(example, Example):
             raise OwnCodeError(
                 f"{WHERE}.path: {path} gave {example!r:.60}, a {type(example).__name__}: give an adaswitch.Example"
             )
+        for field, kind in (("prompt", str), ("reference", str), ("split", str), ("number", int)):
+            value = getattr(example, field)
+            if not isinstance(value, kind) or (field in ("prompt", "split", "number") and not value):
+                raise OwnCodeError(f"{WHERE}.path: {path} gave an example whose {field} is {value!r:.60}")
+        place = (example.split, example.number)
+        if place in seen:
+            raise OwnCodeError(
+                f"{WHERE}.path: {path} gave two examples with the number {example.number} in the split "
+                f"{example.split!r}: count each split from 1"
+            )
+        seen.add(place)

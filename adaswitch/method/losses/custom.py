@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from adaswitch.errors import OwnCodeError
+from adaswitch.errors import ConfigError, OwnCodeError
 from adaswitch.method.losses.base import Loss
+from adaswitch.registry.facts import are_weights
 from adaswitch.registry.own_code import OwnCode, require_parameters, running
 
 if TYPE_CHECKING:
@@ -27,20 +28,22 @@ class CustomLoss(OwnCode, Loss):
 
     def check(self) -> None:
         """See ``Loss``."""
-        self.load()
+        loaded = self.load()
+        own_check = getattr(loaded, "check", None)
+        if callable(own_check):
+            with running(f"{self.path}.check", f"{WHERE}.path"):
+                own_check()
+        self.stage_weights()
 
     def token_losses(self, batch: "Batch", completion_logits: "Tensor") -> "Tensor":
         """See ``Loss``. Raises ``OwnCodeError`` if the loaded loss fails, or its result cannot be minimised."""
         loaded = self.load()
         with running(f"{self.path}.token_losses", f"{WHERE}.path"):
             losses = loaded.token_losses(batch, completion_logits)
-            shape, has_gradient = tuple(losses.shape), losses.requires_grad
-        if shape != (batch.num_tokens,):
-            raise OwnCodeError(
-                f"{WHERE}.path: {self.path}.token_losses gave the shape {list(shape)}: give one loss a token, "
-                f"[{batch.num_tokens}]"
-            )
-        if completion_logits.requires_grad and not has_gradient:
+        complaint = _complaint(losses, batch.num_tokens)
+        if complaint is not None:
+            raise OwnCodeError(f"{WHERE}.path: {self.path}.token_losses gave {complaint}")
+        if completion_logits.requires_grad and not losses.requires_grad:
             raise OwnCodeError(
                 f"{WHERE}.path: {self.path}.token_losses gave losses without a gradient: compute them from "
                 "completion_logits"
@@ -48,6 +51,28 @@ class CustomLoss(OwnCode, Loss):
         return losses
 
     def stage_weights(self) -> tuple[float, float]:
-        """See ``Loss``. A class without ``stage_weights`` weights all tokens alike."""
-        weights = getattr(self.load(), "stage_weights", None)
-        return weights() if callable(weights) else (1.0, 1.0)
+        """See ``Loss``. A class without such weights weighs all tokens alike."""
+        function = getattr(self.load(), "stage_weights", None)
+        if not callable(function):
+            return (1.0, 1.0)
+        with running(f"{self.path}.stage_weights", f"{WHERE}.path"):
+            weights = function()
+        if not are_weights(weights):
+            raise ConfigError(
+                f"{WHERE}.path: {self.path}.stage_weights gave {weights!r:.60}: give two numbers from 0 on, of which "
+                "one is above 0"
+            )
+        return float(weights[0]), float(weights[1])
+
+
+def _complaint(losses: object, num_tokens: int) -> str | None:
+    """What is wrong with a user's ``losses`` of ``num_tokens`` tokens; None if they can be minimised."""
+    if not (hasattr(losses, "shape") and hasattr(losses, "isfinite")):
+        return f"a {type(losses).__name__} and no tensor: give one loss a token, [{num_tokens}]"
+    if tuple(losses.shape) != (num_tokens,):
+        return f"the shape {list(losses.shape)}: give one loss a token, [{num_tokens}]"
+    if not losses.dtype.is_floating_point:  # type: ignore[attr-defined]
+        return f"{losses.dtype} numbers: give floating-point ones"  # type: ignore[attr-defined]
+    if not bool(losses.isfinite().all()):
+        return "a NaN or an infinity: give finite losses"
+    return None

@@ -57,7 +57,9 @@ def models_under(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
 
 
 def all_settings() -> list[type[BaseModel]]:
-    return heirs(RunConfig.__mro__[1])
+    """Those of the project; other tests may have loaded some of a user's own."""
+    packages = ("adaswitch", "services", "trainer", "experiments")
+    return [heir for heir in heirs(RunConfig.__mro__[1]) if heir.__module__.partition(".")[0] in packages]
 
 
 def heirs(model: type[BaseModel]) -> list[type[BaseModel]]:

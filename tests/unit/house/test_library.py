@@ -94,3 +94,14 @@ async def test_the_readmes_lines_run_in_a_notebook(tmp_path, capsys) -> None:
     assert len(run.rollouts(2)) == 8
     with pytest.raises(adaswitch.DataError, match=r"no rollouts of step 9 are kept; there are 3 steps"):
         run.rollouts(9)
+
+
+def test_what_run_locally_is_given_is_looked_at_first() -> None:
+    config = adaswitch.load_config(ROOT / "configs/demo.yaml")
+    with pytest.raises(adaswitch.UserError, match="engine 'nope' is none of transformers, vllm"):
+        adaswitch.run_locally(config, engine="nope")
+    with pytest.raises(adaswitch.UserError, match=r"config is a dict: make it with adaswitch.load_config"):
+        adaswitch.run_locally({"name": "a"})
+    nobody = config.model_copy(update={"teacher": adaswitch.TeacherConfig()})
+    with pytest.raises(adaswitch.UserError, match=r"teacher.serve: needed to run without services"):
+        adaswitch.run_locally(nobody)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from adaswitch.errors import AdaSwitchError, ConfigError, TeacherUnavailableError
-from adaswitch.processes.entry import StopRequest, one_line_errors
+from adaswitch.processes.entry import StopRequest, one_line_errors, program, program_environment
 
 
 @pytest.mark.parametrize(
@@ -103,3 +103,22 @@ def test_a_stop_can_be_asked_for_without_a_signal() -> None:
     other = StopRequest()
     other.request()
     assert other()
+
+
+def test_a_users_files_do_not_take_the_place_of_the_projects_or_pythons_own(tmp_path) -> None:
+    """Names that anybody may give a file of theirs; and a module of their own is still found."""
+    for name in ("trainer", "services", "experiments", "json", "yaml"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user')\n")
+    (tmp_path / "my_rules.py").write_text("")
+    for module in ("trainer", "services.student", "experiments"):
+        command = [*program(module, ["--help"])]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=program_environment(), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Example" in done.stdout
+    look = (
+        "from adaswitch.processes.entry import find_own_code; find_own_code(); import json, trainer, my_rules"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", look], cwd=tmp_path, env=program_environment())
+    assert done.returncode == 0

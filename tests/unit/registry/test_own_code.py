@@ -1,13 +1,16 @@
 """Code of a user's own: what is wrong with it is one line with the path, the cause and the fix, before a run begins."""
 
+import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from adaswitch.config.parsing import parse_config
+from adaswitch.config.parsing import parse_config, with_overrides
 from adaswitch.config.run import RunConfig, check_rules
-from adaswitch.errors import ConfigError
+from adaswitch.errors import ConfigError, UserError
+from adaswitch.runs.config_files import load_config, write_config
 
 DOCUMENT = {"name": "run", "task": {"kind": "chain"}, "teacher": {}, "student": {"model": "models/x"}}
 
@@ -47,7 +50,7 @@ def run_with(place: str, rule: dict[str, object], **more: object) -> RunConfig:
 
 def refusal(place: str, rule: dict[str, object]) -> str:
     config = run_with(place, rule)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         check_rules(config)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
@@ -176,6 +179,54 @@ def test_what_cannot_be_imported_is_one_line(place: str, path: str, cause: str) 
             custom("OWN:NoExamples"),
             "the class OWN:NoExamples has no method 'examples'",
         ),
+        (
+            "policy",
+            custom("OWN:Checking", tau=2.0),
+            "OWN:Checking.check raised ValueError: tau too much (own_rules",
+        ),
+        (
+            "policy",
+            custom("OWN:WrongHands"),
+            "policy.path: OWN:WrongHands.hands_back raised KeyError: 'hands'",
+        ),
+        (
+            "policy",
+            custom("OWN:Method"),
+            "OWN:Method.needs_reference is a method: write @property above its def",
+        ),
+        (
+            "policy",
+            custom("OWN:WrongWriters"),
+            "OWN:WrongWriters.writers is None, and must be a set of student",
+        ),
+        (
+            "policy",
+            custom("adaswitch:AdaSwitch", rule={"kind": "custom", "path": "gone:X"}),
+            "policy.rule.path: cannot import 'gone'",
+        ),
+        (
+            "policy",
+            {
+                "kind": "custom",
+                "path": "adaswitch.method.policies.custom:CustomPolicy",
+                "settings": {"path": "tests.own_rules:Good"},
+            },
+            "is a policy with a kind of its own: set policy.kind to that",
+        ),
+        (
+            "loss",
+            custom("OWN:NoWeights"),
+            "OWN:NoWeights.stage_weights gave [0, 0]: give two numbers from 0 on",
+        ),
+        ("loss", custom("OWN:CheckingLoss"), "OWN:CheckingLoss.check raised ValueError: no good"),
+        (
+            "task",
+            custom("OWN:NoMetrics"),
+            "OWN:NoMetrics.metrics is (), and must be a tuple of different names",
+        ),
+        ("task", custom("OWN:WrongTokens"), "OWN:WrongTokens.default_new_tokens is 'x', and must be a whole"),
+        ("task", custom("OWN:NoName"), "OWN:NoName.name raised KeyError: 'name'"),
+        ("task", custom("OWN:OldCheck"), "task.path: OWN:OldCheck.check must take 1 argument after self"),
         ("task", custom("OWN:NoTask"), "must be derived from adaswitch.GeneratedTask"),
         ("task", custom("OWN:Records"), "task.settings.train: this setting is required"),
         ("task", custom("OWN:Made", num=0), "task.settings.num: Input should be greater than"),
@@ -186,8 +237,18 @@ def test_what_does_not_fit_is_one_line(place: str, rule: dict[str, object], mess
 
 
 def test_a_path_must_look_like_one() -> None:
-    for path in ("own_rules", "own_rules.Good", "own_rules:", ":Good", "own rules:Good", "../own_rules:Good"):
-        with pytest.raises(ConfigError, match=r"policy\.path"):
+    for path in (
+        "own_rules",
+        "my rules:Good",
+        "own_rules.Good",
+        "own_rules:",
+        ":Good",
+        "own rules:Good",
+        "../own_rules:Good",
+    ):
+        with pytest.raises(
+            ConfigError, match=r"policy\.path: .* is no import path: write module:Class, as in"
+        ):
             run_with("policy", custom(path))
 
 
@@ -239,3 +300,29 @@ def test_a_rule_may_judge_in_a_relay() -> None:
     check_rules(parse_config({**DOCUMENT, "policy": relay}))
     with pytest.raises(ConfigError, match="judge own needs rule"):
         parse_config({**DOCUMENT, "policy": {"kind": "relay", "judge": "own"}})
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_infinite_setting_is_the_same_in_every_process(place: str, tmp_path: Path) -> None:
+    config = run_with(place, custom("no_such_module:A", tau=float("inf"), pair=[1, 2]))
+    assert parse_config(json.loads(config.model_dump_json())) == config
+    write_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_what_cannot_be_written_down_is_refused_and_a_blank_is_none() -> None:
+    with pytest.raises(
+        ConfigError, match=r"policy.settings: cannot be written into a config: b'.*' is a bytes"
+    ):
+        run_with("policy", {"kind": "custom", "path": "own_rules:Good", "settings": {"raw": b"\xff"}})
+    blank = run_with("policy", {"kind": "custom", "path": "tests.own_rules:Good", "settings": None})
+    check_rules(blank)
+
+
+def test_a_setting_beside_its_place_is_told_where_it_stands() -> None:
+    with pytest.raises(
+        ConfigError, match=r"policy.turns: unknown setting; .* under settings: policy.settings.turns"
+    ):
+        run_with("policy", {"kind": "custom", "path": "tests.own_rules:Good", "turns": 2})
+    with pytest.raises(ConfigError, match=r"^policy.settings.tau: settings is a single value"):
+        with_overrides({"policy": {"settings": 3}}, [("policy.settings.tau", 0.3)])

@@ -79,6 +79,28 @@ def test_nothing_is_guided_beyond_the_budget_or_the_end() -> None:
         rolled(policy("Greedy"))
 
 
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        (
+            "rule",
+            r"ValueError: rule 1.0 has neither a method threshold nor a method accepts \(own_rules.py, line",
+        ),
+        ("metric", r"ValueError: metric 'nonsense' is none of forward_kl, reverse_kl, jsd"),
+        ("chunk", r"ValueError: chunk_size is 2.5, and must be a whole number from 1 on"),
+        ("tokens", r"ValueError: max_tokens is 0, and must be a whole number from 1 on"),
+    ],
+)
+def test_a_stage_that_is_used_wrongly_says_so_with_the_users_own_line(what: str, message: str) -> None:
+    with pytest.raises(OwnCodeError, match=message):
+        rolled(policy("Misusing", what=what))
+
+
+def test_a_draft_is_not_to_be_meddled_with() -> None:
+    with pytest.raises(OwnCodeError, match=r"Meddling.roll_out changed stages.draft itself"):
+        rolled(policy("Meddling"))
+
+
 def test_once_the_teacher_is_spent_the_student_goes_on_alone() -> None:
     rollout = rolled(policy("Helping"), Prompt(0, (1,), max_teacher_tokens=3))
     assert int(rollout.by_teacher.sum()) == 3
@@ -196,6 +218,8 @@ def test_records_are_read_for_a_task_of_ones_own(tmp_path: Path) -> None:
     [
         ("Empty", r"Empty.examples\('eval'\) gave no example"),
         ("Strings", r"Strings.examples gave '1\+1=', a str: give an adaswitch.Example"),
+        ("SameNumbers", r"SameNumbers.examples gave two examples with the number 1 in the split 'eval'"),
+        ("NumberPrompt", r"NumberPrompt.examples gave an example whose prompt is 3"),
         ("Crashing", "Crashing.examples raised OSError: no network"),
     ],
 )
