@@ -12,5 +12,6 @@ class Settings(BaseModel):
         frozen=True,
         use_attribute_docstrings=True,
         allow_inf_nan=False,
+        # The settings of a user's own class may be infinite, and stay so on their way to other processes.
         ser_json_inf_nan="constants",
     )
