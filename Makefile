@@ -17,9 +17,8 @@ help:  ## list the targets
 demo: setup  ## distil a small student on this machine in minutes, and look at the result
 	@$(BIN)/adaswitch demo
 
-# Three processes on two cores: those that start services wait for them much of the time. tests/sharing.py has more.
-test: setup  ## run the unit, the integration and the chaos tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile tests/integration tests/chaos tests/unit
+test: setup test-unit  ## run the unit, the integration and the chaos tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/integration tests/chaos
 
 test-unit: setup  ## run the unit tests: seconds, no Ray, no vLLM
 	$(BIN)/python -m pytest -n logical --dist loadfile tests/unit
