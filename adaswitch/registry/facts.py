@@ -25,6 +25,14 @@ def fact(own: object, name: str, default: object, check: Check, what: str, path:
     return value
 
 
+def run_own_check(own: object, path: str, where: str) -> None:
+    """Call the ``check`` of a user's object, if its class has one. Raises ``OwnCodeError`` if that fails."""
+    own_check = getattr(own, "check", None)
+    if callable(own_check):
+        with running(f"{path}.check", f"{where}.path"):
+            own_check()
+
+
 def is_bool(value: object) -> bool:
     """Whether it is true or false."""
     return isinstance(value, bool)
@@ -47,8 +55,9 @@ def is_text_or_none(value: object) -> bool:
 
 def are_names(value: object) -> bool:
     """Whether it is a tuple or list of distinct names, with at least one."""
-    named = isinstance(value, tuple | list) and all(isinstance(name, str) and name for name in value)
-    return named and len(value) == len(set(value)) > 0 if isinstance(value, tuple | list) else False
+    if not isinstance(value, tuple | list):
+        return False
+    return all(isinstance(name, str) and name for name in value) and len(value) == len(set(value)) > 0
 
 
 def are_weights(value: object) -> bool:

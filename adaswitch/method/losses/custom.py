@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from adaswitch.errors import ConfigError, OwnCodeError
 from adaswitch.method.losses.base import Loss
-from adaswitch.registry.facts import are_weights
+from adaswitch.registry.facts import are_weights, run_own_check
 from adaswitch.registry.own_code import OwnCode, require_parameters, running
 
 if TYPE_CHECKING:
@@ -29,10 +29,7 @@ class CustomLoss(OwnCode, Loss):
     def check(self) -> None:
         """See ``Loss``."""
         loaded = self.load()
-        own_check = getattr(loaded, "check", None)
-        if callable(own_check):
-            with running(f"{self.path}.check", f"{WHERE}.path"):
-                own_check()
+        run_own_check(loaded, self.path, WHERE)
         self.stage_weights()
 
     def token_losses(self, batch: "Batch", completion_logits: "Tensor") -> "Tensor":

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adaswitch.errors import ConfigError, OwnCodeError
 from adaswitch.method.policies.base import Policy
-from adaswitch.registry.facts import Check, fact, is_bool, is_count, is_count_or_none, is_text_or_none
+from adaswitch.registry.facts import (
+    Check,
+    fact,
+    is_bool,
+    is_count,
+    is_count_or_none,
+    is_text_or_none,
+    run_own_check,
+)
 from adaswitch.registry.own_code import OwnCode, require_parameters, running
 
 if TYPE_CHECKING:
@@ -56,10 +64,7 @@ class CustomPolicy(OwnCode, Policy):
             raise ConfigError(
                 f"{WHERE}.path: {self.path} is a policy with a kind of its own: set policy.kind to that"
             )
-        own_check = getattr(loaded, "check", None)
-        if callable(own_check):
-            with running(f"{self.path}.check", f"{WHERE}.path"):
-                own_check()
+        run_own_check(loaded, self.path, WHERE)
         for name in FACTS:
             getattr(self, name)
 
