@@ -30,7 +30,7 @@ def keep_prompt_arrays() -> None:
         flat.token_ids = _joined(flat.token_ids, token_ids, np.int32)
         flat.logprobs = _joined(flat.logprobs, logprobs, np.float32)
 
-    LogprobsProcessor._update_prompt_logprobs = as_arrays  # type: ignore[method-assign]
+    LogprobsProcessor._update_prompt_logprobs = as_arrays
 
 
 def _joined(before: Any, rows: Any, dtype: type[np.generic]) -> Any:  # noqa: ANN401 - vLLM's field is a list

@@ -95,15 +95,16 @@ class VLLMEngine:
 
     async def _start_engine(self, facts: ModelFacts) -> None:
         self._built.clear()
-        self._llm = await in_daemon_thread(lambda: self._build(facts))
-        await self._llm.collective_rpc("teacher_exit_with", args=(os.getpid(),))
+        llm = await in_daemon_thread(lambda: self._build(facts))
+        self._llm = llm
+        await llm.collective_rpc("teacher_exit_with", args=(os.getpid(),))
         if facts.vocab_size < facts.num_embedding_rows:
-            await self._llm.collective_rpc("teacher_drop_padding_rows", args=(facts.vocab_size,))
-        await self._llm.collective_rpc("teacher_mark_missing_rows")
-        await self._llm.collective_rpc("teacher_cut_rows")
-        await self._llm.collective_rpc("teacher_skip_ranks")
-        await self._llm.collective_rpc("teacher_spare_generators")
-        self._block_size = self._llm.vllm_config.cache_config.block_size
+            await llm.collective_rpc("teacher_drop_padding_rows", args=(facts.vocab_size,))
+        await llm.collective_rpc("teacher_mark_missing_rows")
+        await llm.collective_rpc("teacher_cut_rows")
+        await llm.collective_rpc("teacher_skip_ranks")
+        await llm.collective_rpc("teacher_spare_generators")
+        self._block_size = llm.vllm_config.cache_config.block_size
         # A model that vLLM's kernels do not support may fail only at its first request, which kills the engine.
         await self.score([ScoreSequence(token_ids=[0], start=1)], top_k=0)
 

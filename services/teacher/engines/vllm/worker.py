@@ -40,7 +40,7 @@ class TeacherWorkerExtension:
             tensors.logprob_token_ids.zero_()
             return tensors
 
-        LogprobsTensors.empty_cpu = staticmethod(allocate_marked)  # type: ignore[method-assign]
+        LogprobsTensors.empty_cpu = staticmethod(allocate_marked)
 
     def teacher_cut_rows(self) -> None:
         """Drop a request's rows before ``extra_args[START]`` in this process, instead of sending them.
@@ -67,7 +67,7 @@ class TeacherWorkerExtension:
         def no_ranks(x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
             return torch.zeros(len(values), dtype=torch.int64, device=x.device)
 
-        sampler.batched_count_greater_than = no_ranks  # type: ignore[attr-defined]
+        sampler.batched_count_greater_than = no_ranks
 
     def teacher_spare_generators(self) -> None:
         """Keep a seeded request from drawing a token before its whole prompt is computed.
