@@ -45,11 +45,11 @@ def our_service(
 
 @contextmanager
 def vllm_server(
-    model: Path, logs: Path, max_logprobs: int, max_model_len: int = MAX_MODEL_LEN
+    model: Path, logs: Path, max_logprobs: int, *options: str, max_model_len: int = MAX_MODEL_LEN
 ) -> Iterator[Server]:
-    """Run vLLM's own server, with the same engine settings as our service."""
+    """Run vLLM's own server, with the same engine settings as our service and vLLM's own ``options``."""
     lengths = ["--max-model-len", str(max_model_len), "--max-logprobs", str(max_logprobs)]
-    arguments = ["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager", *lengths]
+    arguments = ["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager", *lengths, *options]
     with _running("vllm.entrypoints.openai.api_server", model, arguments, logs, "/health") as server:
         yield server
 

@@ -8,16 +8,19 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+import typer
 from transformers import AutoModelForCausalLM
 
 from adaswitch.processes.managed import ManagedProcess, wait_for_file
 from adaswitch.runs.directory import RunDirectory, read_records
 from adaswitch.runs.shards import read_shard
+from experiments.cell import main as cell
 from tests.service_fixtures import (
     Cluster,
     ConfigWriter,
     command,
     ids_trained_on,
+    inside,
     students,
     trainer,
     wait_for_records,
@@ -58,9 +61,10 @@ def test_runs_end_with_the_same_weights_bit_for_bit_whole_interrupted_or_in_one_
         result = command("trainer", "--config", str(config), "name=parts", **cluster.environment)
         assert result.returncode == 0, result.stdout
 
-    result = command(
-        "experiments.cell", "--local", "transformers", "--config", str(short_config(name="local", **settings))
-    )
+    app = typer.Typer()
+    app.command()(cell)
+    config = short_config(name="local", **settings)
+    result = inside(app, "--local", "transformers", "--config", str(config))
     assert result.returncode == 0, result.stdout
 
     expected = weights(whole, 8)

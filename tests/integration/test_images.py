@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,13 +50,21 @@ def stage(name: str) -> str:
     return re.split(r"^FROM ", DOCKERFILE.partition(f" AS {name}\n")[2], flags=re.MULTILINE)[0]
 
 
+def share_compiled(environment: Path) -> None:
+    """Give ``environment`` what is compiled here of the same packages. Python itself sees what does not fit."""
+    here = Path(sysconfig.get_path("purelib"))
+    there = Path(sysconfig.get_path("purelib", vars={"base": str(environment)}))
+    for cache in here.rglob("__pycache__"):
+        place = there / cache.relative_to(here)
+        if place.parent.is_dir() and not place.exists():
+            shutil.copytree(cache, place, copy_function=os.link)
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where each image's Python is, one after the other: what one has compiled, the next need not compile again."""
+    """Where each image's Python is, one after the other."""
     folder = tmp_path_factory.mktemp("environment")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPYCACHEPREFIX", str(folder / "compiled"))
-        yield folder / "venv"
+    yield folder / "venv"
     shutil.rmtree(folder)
 
 
@@ -82,6 +91,7 @@ def image(
         env={**os.environ, "INSTALLER": sys.prefix},
         check=True,
     )
+    share_compiled(environment)
     return Image(app, tuple(extras), environment / "bin/python")
 
 

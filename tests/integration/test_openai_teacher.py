@@ -37,7 +37,10 @@ Client = TeacherClient | OpenAIClient
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with vllm_server(Path(MODEL), tmp_path_factory.mktemp("stock"), 64, max_model_len=128) as server:
+    logs = tmp_path_factory.mktemp("stock")
+    # The model in the engine's own process: a worker of its own would import vLLM once more.
+    one_process = ("--distributed-executor-backend", "uni")
+    with vllm_server(Path(MODEL), logs, 64, *one_process, max_model_len=128) as server:
         yield server
 
 
