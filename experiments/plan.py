@@ -3,6 +3,7 @@
 A cell is one method with one seed: a run like any other, with a run directory of its own.
 """
 
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from adaswitch.config.parsing import describe, parse_config, with_overrides
 from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError
 from adaswitch.runs.config_files import parse_override, read_yaml
+from adaswitch.runs.day import first_day, with_day
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -115,18 +117,21 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
 def cells(plan: Plan) -> list[Cell]:
     """All cells, one seed after the other, so that an interrupted comparison has whole seeds to show.
 
-    Raises a ``ConfigError`` that names the method whose settings are wrong.
+    The chat templates of all cells take the same day for today: that of the comparison's first cell. Raises a
+    ``ConfigError`` that names the method whose settings are wrong.
     """
     base = read_yaml(plan.base)
-    return [_cell(plan, base, method, seed) for seed in plan.seeds for method in plan.methods]
+    day = first_day(sorted((Path(plan.runs_dir) / plan.name).glob("*/")))
+    return [_cell(plan, base, method, seed, day) for seed in plan.seeds for method in plan.methods]
 
 
-def _cell(plan: Plan, base: Mapping[str, object], method: str, seed: int) -> Cell:
+def _cell(plan: Plan, base: Mapping[str, object], method: str, seed: int, day: datetime.date | None) -> Cell:
     fixed = {"name": f"{method}-seed{seed}", "runs_dir": str(Path(plan.runs_dir) / plan.name), "seed": seed}
     settings = {**fixed, **plan.settings, **plan.methods[method]}
     overrides = [(key, _filled(value, seed)) for key, value in settings.items()]
     try:
-        return Cell(method, seed, parse_config(with_overrides(base, overrides)))
+        config = parse_config(with_overrides(base, overrides))
+        return Cell(method, seed, config.model_copy(update={"task": with_day(config.task, day)}))
     except ConfigError as error:
         raise ConfigError(f"method {method}: {error}") from None
 

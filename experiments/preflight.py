@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config.run import RunConfig, check_rules
 from adaswitch.contract.fingerprint import tokenizer_sha256
-from adaswitch.data.models import load_tokenizer, max_positions
+from adaswitch.data.models import load_tokenizer
 from adaswitch.data.preflight import load_run_data
 from adaswitch.errors import ConfigError, ModelError, UserError
 from adaswitch.evaluation.command import load_prompts
@@ -123,18 +123,13 @@ def _require_evaluation(config: RunConfig, settings: FinalEvaluation) -> None:
         raise ConfigError("task.eval: there is no held-out data: name it in the plan's settings")
     limit = config.trainer.eval_prompts if settings.limit is None else settings.limit
     student, budget = config.student.model, config.student.max_new_tokens
-    prompts = load_prompts(EvalRequest(student, config.task, limit, budget))
-    if (teacher := settings.teacher) is None:
-        return
-    sha256 = tokenizer_sha256(load_tokenizer(teacher, "teacher").get_vocab())
-    _require_tokenizer(f"teacher: {teacher!r}", sha256, student, prompts.tokenizer)
-    longest = max_positions(teacher, "teacher")
-    for example, token_ids in zip(prompts.examples, prompts.prompt_token_ids, strict=True):
-        if len(token_ids) + budget > longest:
-            raise ModelError(
-                f"{example.place}: the prompt has {len(token_ids)} tokens; with student.max_new_tokens {budget} that "
-                f"is more than the {longest} that the teacher takes: lower it, or leave the record out"
-            )
+    teacher, budget_setting = settings.teacher, "student.max_new_tokens"
+    if teacher is not None:
+        sha256 = tokenizer_sha256(load_tokenizer(teacher, "teacher").get_vocab())
+        _require_tokenizer(f"teacher: {teacher!r}", sha256, student, load_tokenizer(student))
+    load_prompts(
+        EvalRequest(student, config.task, limit, budget, teacher=teacher, budget_setting=budget_setting)
+    )
 
 
 def _require_tokenizer(teacher: str, sha256: str, student: str, tokenizer: PreTrainedTokenizerBase) -> None:

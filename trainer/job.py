@@ -34,6 +34,9 @@ def prepare(
     torch.manual_seed(config.seed)
     data = load_run_data(config)
     run = RunDirectory.create(config)
+    run.write_notes(data.notes)
+    for note in data.notes:
+        print(f"note: {note}", flush=True)
     learner, start = _learner(config, run)
     recorder, eval_prompts = Recorder(run, config, start), _eval_prompts(config, data)
     job = Job(

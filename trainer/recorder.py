@@ -97,7 +97,11 @@ class Recorder:
         return step in self._evaluated
 
     def evaluation(self, step: int, evaluation: Evaluation, seconds: float) -> None:
-        """Record the marks after ``step`` updates, with a record for each split and metric."""
+        """Record the marks after ``step`` updates, with a record for each split and metric.
+
+        The first evaluation also says what was compared with what, if nothing was right.
+        """
+        hints = [] if self._evaluated else evaluation.hints
         for score in evaluation.scores:
             record = {
                 "step": step,
@@ -109,11 +113,15 @@ class Recorder:
                 "unmarked": score.unmarked,
                 "eval_s": seconds,
             }
+            if hints and score is evaluation.main:
+                record["hints"] = hints
             append_record(self._run.evals, record)
             if score.value is not None:
                 self._events.add_scalar(_event_name(score), score.value, step)
             words = describe(score.split, score.metric, score.value, score.n, score.unmarked)
             print(f"eval after {step} steps: {words}", flush=True)
+        for hint in hints:
+            print(f"note: {hint}", flush=True)
         for line in evaluation.unmarked_lines(MAX_UNMARKED_LINES):
             print(line, flush=True)
         self._evaluated.add(step)

@@ -80,7 +80,8 @@ class LocalRun:
         # is here because transformers takes seconds to import.
         from adaswitch.data.preflight import load_run_data
 
-        load_run_data(self.config)
+        for note in load_run_data(self.config).notes:
+            self._say(f"note: {note}")
         environment = {"RAY_ADDRESS": self._ray_address(head, should_stop), **self._ray_environment}
         students = self._start("students", "services.student", self._arguments(), environment)
         return [students] if teacher is None else [teacher, students], environment

@@ -81,6 +81,8 @@ class _Display:
                 record.get("unmarked") or 0,
             )
             self._console.print(f"after {record['step']} steps: {words}", highlight=False, markup=False)
+            for hint in record.get("hints") or []:
+                self._console.print(f"note: {hint}", highlight=False, markup=False, soft_wrap=True)
         self._num_evals = len(evals)
         size = self._run.metrics.stat().st_size if self._run.metrics.is_file() else -1
         if size == self._metrics_size:

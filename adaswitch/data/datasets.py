@@ -1,22 +1,20 @@
-"""The examples of a task, from JSON-lines files, the Hugging Face hub or a generator, and their token ids."""
+"""The examples of a task, from files, the Hugging Face hub or a generator, and their token ids."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from adaswitch.data.json_lines import Record, parse_record
+from adaswitch.data.chat import ChatTokenizer, render_chat
+from adaswitch.data.json_lines import Record
+from adaswitch.data.record_files import find_files, read_file
 from adaswitch.errors import DataError, EnvironmentProblem, ModelError
 from adaswitch.tasks.base import DataSource, Example, GeneratedTask, RecordTask, Split, Task
 from adaswitch.tasks.scores import MAIN_SPLIT
 
 
-class Tokenizer(Protocol):
+class Tokenizer(ChatTokenizer, Protocol):
     """The part of a Hugging Face tokenizer that is needed here."""
-
-    @property
-    def chat_template(self) -> str | dict[str, str] | None:
-        """The template that turns conversations into text, if there is one."""
-        ...
 
     @property
     def eos_token_id(self) -> int | None:
@@ -25,12 +23,6 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """The token ids of ``text``, with or without the tokenizer's own special tokens around them."""
-        ...
-
-    def apply_chat_template(
-        self, conversation: list[dict[str, str]], *, add_generation_prompt: bool, tokenize: bool
-    ) -> object:
-        """``conversation`` as text, in the form that the chat model was trained on."""
         ...
 
 
@@ -48,11 +40,35 @@ def load_examples(settings: Task, split: Split) -> list[Example]:
     source = task.train if split == "train" else task.eval
     if source is None:
         return []
-    name = source_name(source)
-    examples = [task.example(record, number, name) for number, record in load_records(source)]
+    examples = list(_examples(task, source))
     if split == "eval":
         _refuse_mixture(examples)
     return examples
+
+
+def _examples(task: RecordTask, source: DataSource) -> Iterator[Example]:
+    """The examples of all files of ``source``, numbered through, so that no two of them have the same number."""
+    before, num_read = 0, 0
+    for part in parts_of(source):
+        if source.limit is not None and num_read == source.limit:
+            return
+        limit = None if source.limit is None else source.limit - num_read
+        records = load_records(part.model_copy(update={"limit": limit}))
+        for number, record in records:
+            example = task.example(record, number, source_name(part))
+            yield (
+                replace(example, number=before + example.number, line=example.line_number)
+                if before
+                else example
+            )
+        before, num_read = before + records[-1][0], num_read + len(records)
+
+
+def parts_of(source: DataSource) -> list[DataSource]:
+    """A source for each file of ``source``; a data set of the hub is one. Raises ``DataError`` as ``find_files``."""
+    if source.path is None:
+        return [source]
+    return [source.model_copy(update={"path": path}) for path in find_files(source.path)]
 
 
 def _refuse_mixture(examples: Sequence[Example]) -> None:
@@ -65,9 +81,9 @@ def _refuse_mixture(examples: Sequence[Example]) -> None:
         if (example.split == MAIN_SPLIT) != (first.split == MAIN_SPLIT):
             raise DataError(
                 f"held-out records must be all of one data set: this one is reported under {example.split!r}, "
-                f"that of line {first.number} under {first.split!r}: make a file of each",
+                f"that of line {first.line_number} under {first.split!r}: make a file of each",
                 source=example.source,
-                line=example.number,
+                line=example.line_number,
             )
 
 
@@ -80,42 +96,21 @@ def eval_examples(settings: Task, limit: int) -> list[Example]:
 
 
 def source_name(source: DataSource) -> str:
-    """The name of ``source`` in messages: its path, or ``hub:NAME``."""
-    return source.path if source.path is not None else f"hub:{source.hub}"
+    """The name of ``source`` in messages: its path or paths, or ``hub:NAME``."""
+    if source.path is None:
+        return f"hub:{source.hub}"
+    return source.path if isinstance(source.path, str) else ", ".join(source.path)
 
 
 def load_records(source: DataSource) -> list[tuple[int, Record]]:
-    """At most ``source.limit`` records, with their numbers counted from 1 (in a file: the line numbers).
+    """At most ``source.limit`` records of one file or data set, with their numbers counted from 1 (see ``read_file``).
 
     Raises ``DataError`` if the source cannot be read, and ``EnvironmentProblem`` if the package for the hub is
     missing.
     """
-    if source.path is not None:
-        return read_jsonl(Path(source.path), source.limit)
+    if isinstance(source.path, str):
+        return read_file(Path(source.path), source.limit)
     return _read_hub(source)
-
-
-def read_jsonl(path: Path, limit: int | None = None) -> list[tuple[int, Record]]:
-    """The objects of a UTF-8 JSON-lines file, with their line numbers. Blank lines are skipped.
-
-    Nothing is read after the ``limit``-th record. Raises ``DataError`` for a file that does not exist, cannot be read
-    or has no records, and ``DataError`` with the line for a line that is not a JSON object.
-    """
-    records: list[tuple[int, Record]] = []
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    records.append((number, parse_record(line, number, str(path))))
-                if len(records) == limit:
-                    break
-    except FileNotFoundError:
-        raise DataError("no such file: check the path under task", source=str(path)) from None
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", source=str(path)) from None
-    if not records:
-        raise DataError("holds no records: one JSON object a line is expected", source=str(path))
-    return records
 
 
 def _read_hub(source: DataSource) -> list[tuple[int, Record]]:
@@ -146,19 +141,23 @@ def encode_prompt(tokenizer: Tokenizer, task: Task, example: Example) -> list[in
 
     If the task wraps its prompts, the prompt is the user's message, followed by the start of the assistant's turn.
     Otherwise the prompt is plain text with the tokenizer's own special tokens, such as a BOS in front. Raises
-    ``ModelError`` if a chat template is needed and missing, or if the vocabulary cannot spell the prompt.
+    ``ModelError`` if a chat template is needed and missing, or if the vocabulary cannot spell the prompt, and
+    ``DataError`` for a prompt without any token.
     """
-    if not task.wraps_prompts:
-        return _encoded(tokenizer, example.prompt, example, add_special_tokens=True)
-    if tokenizer.chat_template is None:
-        raise ModelError(
-            "task.chat_template: the tokenizer has no chat template; set it to false, or use a chat model"
+    if task.wraps_prompts:
+        # The template writes the special tokens itself. The text is encoded without special tokens, so that none is
+        # added twice.
+        text = render_chat(tokenizer, task, example)
+        token_ids = _encoded(tokenizer, text, example, add_special_tokens=False)
+    else:
+        token_ids = _encoded(tokenizer, example.prompt, example, add_special_tokens=True)
+    if not token_ids:
+        raise DataError(
+            "the prompt comes to no token at all, as the tokenizer or the chat template drops its text: change it, or "
+            "leave the record out",
+            source=example.place,
         )
-    messages = [{"role": "user", "content": example.prompt}]
-    # The template writes the special tokens itself. The text is encoded without special tokens, so that none is
-    # added twice.
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return _encoded(tokenizer, str(text), example, add_special_tokens=False)
+    return token_ids
 
 
 def encode_reference(tokenizer: Tokenizer, example: Example) -> list[int]:

@@ -1,19 +1,17 @@
 """Checks a run's data and the lengths of its models, before anything is trained."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config.run import RunConfig
-from adaswitch.data.datasets import (
-    encode_prompt,
-    encode_reference,
-    eval_examples,
-    load_examples,
-)
+from adaswitch.data.chat import template_notes
+from adaswitch.data.datasets import encode_reference, eval_examples, load_examples
+from adaswitch.data.lengths import Limit, fit_prompts
 from adaswitch.data.models import load_tokenizer, max_positions
-from adaswitch.errors import ConfigError, DataError, ModelError
+from adaswitch.errors import ConfigError, DataError
 from adaswitch.tasks.base import Example, Task
 
 
@@ -28,6 +26,8 @@ class RunData:
     """The data set's own completions, one for each prompt. Empty if the policy does not train on them."""
     eval_examples: list[Example]
     eval_prompts: list[tuple[int, ...]]
+    notes: list[str]
+    """Lines for people, to be printed once: what was left out or cut, and what the chat template makes nothing of."""
 
 
 def load_run_data(config: RunConfig) -> RunData:
@@ -36,36 +36,26 @@ def load_run_data(config: RunConfig) -> RunData:
     config.task.check(config.student.max_new_tokens if config.trainer.eval_every else None)
     task = config.task.ready()
     _check_candidates(config, len(tokenizer))
-    train_examples = load_examples(config.task, "train")
-    train = [tuple(encode_prompt(tokenizer, task, example)) for example in train_examples]
-    references = _references(config, tokenizer, train_examples)
-    examples = _eval_examples(config)
-    held_out = [tuple(encode_prompt(tokenizer, task, example)) for example in examples]
-    budget, longest = config.student.max_new_tokens, max_positions(config.student.model)
-    _check_lengths(train_examples, train, budget, longest, "the student")
-    _check_lengths(examples, held_out, budget, longest, "the student")
+    loaded, budget = load_examples(config.task, "train"), config.student.max_new_tokens
+    student = Limit(max_positions(config.student.model), "the student")
+    train = fit_prompts(tokenizer, task, loaded, [student, *_teacher_limits(config)], budget)
+    references = _references(config, tokenizer, train.examples)
+    held_out = fit_prompts(tokenizer, task, _eval_examples(config), [student], budget)
+    notes = template_notes(tokenizer, task, train.examples)
+    notes += train.note("training prompts") + held_out.note("held-out prompts")
+    return RunData(task, tokenizer, train.prompts, references, held_out.examples, held_out.prompts, notes)
+
+
+def _teacher_limits(config: RunConfig) -> list[Limit]:
+    """The longest sequence of the teacher, where this process can know it: by a setting, or from a local folder."""
     serve = config.teacher.serve
-    if serve is not None and serve.max_model_len is not None:
-        whose = "the teacher (teacher.serve.max_model_len)"
-        _check_lengths(train_examples, train, budget, serve.max_model_len, whose)
-    return RunData(task, tokenizer, train, references, examples, held_out)
-
-
-def _check_lengths(
-    examples: Sequence[Example],
-    prompts: Sequence[Sequence[int]],
-    max_new_tokens: int,
-    max_tokens: int,
-    whose: str,
-) -> None:
-    """Raises ``ModelError`` for the first prompt that leaves no room for the whole completion budget."""
-    for example, prompt in zip(examples, prompts, strict=True):
-        if len(prompt) + max_new_tokens > max_tokens:
-            raise ModelError(
-                f"{example.place}: the prompt has {len(prompt)} tokens; with student.max_new_tokens "
-                f"{max_new_tokens} that is more than the {max_tokens} that {whose} takes: lower the budget, or "
-                "leave the record out"
-            )
+    if serve is None:
+        return []
+    if serve.max_model_len is not None:
+        return [Limit(serve.max_model_len, "the teacher (teacher.serve.max_model_len)")]
+    if not os.path.isdir(serve.model):
+        return []
+    return [Limit(max_positions(serve.model, "teacher.serve.model"), "the teacher")]
 
 
 def _check_candidates(config: RunConfig, vocab_size: int) -> None:

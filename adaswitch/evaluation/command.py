@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from rich.console import Console
@@ -10,13 +11,16 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from transformers.utils import logging
 
 from adaswitch.contract.fingerprint import tokenizer_sha256
-from adaswitch.data.datasets import encode_prompt, encode_reference, eval_examples
+from adaswitch.data.chat import template_notes
+from adaswitch.data.datasets import encode_reference, eval_examples
+from adaswitch.data.lengths import Limit, fit_prompts
 from adaswitch.data.models import load, load_tokenizer, max_positions, stop_token_ids
 from adaswitch.errors import DataError, EnvironmentProblem, ModelError
 from adaswitch.evaluation.divergence import MeanDivergence, Text, mean_divergences
 from adaswitch.evaluation.evaluation import EvalPrompts, Evaluation, Sampling, evaluate
 from adaswitch.evaluation.report import OWN, REFERENCES, Report, prepare_output, print_report, write_report
 from adaswitch.evaluation.request import EvalRequest
+from adaswitch.runs.day import day_of_checkpoint, with_day
 
 
 def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], bool] = lambda: False) -> bool:
@@ -25,12 +29,13 @@ def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], b
     All that can be checked is checked before anything is loaded. Raises ``UserError`` for what is wrong, and also if
     no completion at all could be marked.
     """
+    request = replace(request, task=with_day(request.task, day_of_checkpoint(request.model)))
     if request.output is not None:
         prepare_output(request.output)
     logging.disable_progress_bar()
     prompts = load_prompts(request)
     if request.teacher is not None:
-        _check_same_tokenizer(request, prompts.tokenizer, prompts)
+        _check_same_tokenizer(request, prompts.tokenizer)
     started = time.perf_counter()
     with _progress() as progress:
         model = _load_model(request.model, "--model", request)
@@ -42,7 +47,7 @@ def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], b
         if evaluation is None:
             return False
         divergences = _compared(request, model, prompts, evaluation, progress)
-    report = Report(request, evaluation, divergences, time.perf_counter() - started)
+    report = Report(request, evaluation, divergences, time.perf_counter() - started, prompts.notes)
     if request.output is not None:
         write_report(request.output, report)
     print_report(report, console)
@@ -51,37 +56,44 @@ def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], b
 
 
 def load_prompts(request: EvalRequest) -> EvalPrompts:
-    """The prompts of ``request`` in the model's tokens. Raises ``UserError`` if something does not fit."""
+    """The prompts of ``request`` in the model's tokens. Raises ``UserError`` if something does not fit.
+
+    A checkpoint of a run is asked on the run's day, any other model on this day, unless the task names one.
+    """
+    request = replace(request, task=with_day(request.task, day_of_checkpoint(request.model)))
     request.task.check(request.max_new_tokens)
     task, tokenizer = request.task.ready(), load_tokenizer(request.model, "--model")
-    examples = eval_examples(request.task, request.limit)
-    prompts = EvalPrompts(
+    fitted = fit_prompts(
+        tokenizer,
+        task,
+        eval_examples(request.task, request.limit),
+        _limits(request),
+        request.max_new_tokens,
+        request.budget_setting,
+    )
+    notes = template_notes(tokenizer, task, fitted.examples) + fitted.note("held-out prompts")
+    return EvalPrompts(
         task=task,
-        examples=examples,
-        prompt_token_ids=[encode_prompt(tokenizer, task, example) for example in examples],
+        examples=fitted.examples,
+        prompt_token_ids=fitted.prompts,
         tokenizer=tokenizer,
         stop_token_ids=stop_token_ids(request.model, tokenizer),
         max_new_tokens=request.max_new_tokens,
         batch_size=request.batch_size,
+        notes=notes,
     )
-    _check_lengths(prompts, max_positions(request.model, "--model"), "the model")
-    return prompts
 
 
-def _check_lengths(prompts: EvalPrompts, longest: int, whose: str) -> None:
-    for example, token_ids in zip(prompts.examples, prompts.prompt_token_ids, strict=True):
-        if len(token_ids) + prompts.max_new_tokens > longest:
-            raise ModelError(
-                f"{example.place}: the prompt has {len(token_ids)} tokens; with "
-                f"--max-new-tokens {prompts.max_new_tokens} that is more than the {longest} that {whose} takes: "
-                "lower it, or leave the record out"
-            )
+def _limits(request: EvalRequest) -> list[Limit]:
+    """The longest sequences of the model, and of the teacher if there is one."""
+    limits = [Limit(max_positions(request.model, "--model"), "the model")]
+    if request.teacher is not None:
+        limits.append(Limit(max_positions(request.teacher, "--teacher"), "the teacher"))
+    return limits
 
 
-def _check_same_tokenizer(
-    request: EvalRequest, tokenizer: PreTrainedTokenizerBase, prompts: EvalPrompts
-) -> None:
-    """Raises ``ModelError`` unless the teacher has the model's tokenizer, and takes texts of its length."""
+def _check_same_tokenizer(request: EvalRequest, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ``ModelError`` unless the teacher has the model's tokenizer."""
     assert request.teacher is not None
     other = load_tokenizer(request.teacher, "--teacher")
     own_sha, other_sha = (tokenizer_sha256(side.get_vocab()) for side in (tokenizer, other))
@@ -91,7 +103,6 @@ def _check_same_tokenizer(
             f"({other_sha[:12]} and {own_sha[:12]}): their distributions cannot be compared; "
             "take a pair of one model family"
         )
-    _check_lengths(prompts, max_positions(request.teacher, "--teacher"), "the teacher")
 
 
 def _load_model(folder: str, option: str, request: EvalRequest) -> PreTrainedModel:

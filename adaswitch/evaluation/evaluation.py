@@ -36,6 +36,8 @@ class EvalPrompts:
     stop_token_ids: Sequence[int]
     max_new_tokens: int
     batch_size: int
+    notes: Sequence[str] = ()
+    """Lines for people about the prompts, such as how many were left out."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Completion:
     """Whether the completion ended by itself within the largest number of tokens."""
     marks: Marks | None
     cause: str | None
+    compared: str | None = None
+    """What was compared with what, in words, if the completion was marked wrong and the task can say so."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,18 @@ class Evaluation:
     def main(self) -> Score:
         """The score of the main metric over all held-out prompts."""
         return self.scores[0]
+
+    @property
+    def hints(self) -> list[str]:
+        """If nothing at all was right: what was compared with what, for the first record whose task can say so."""
+        if self.main.value != 0.0:
+            return []
+        marked = [done for done in self.completions if done.compared is not None]
+        words = self.main.metric.replace("_", " ")
+        return [
+            f"{words} is 0.0%: of {done.example.split}, record {done.example.number}, {done.compared}"
+            for done in marked[:1]
+        ]
 
     def unmarked_lines(self, limit: int) -> list[str]:
         """A line with record and cause for the first ``limit`` unmarked completions each, and a count of the rest."""
@@ -197,9 +213,12 @@ def _marked(prompts: EvalPrompts, i: int, sample: int, token_ids: list[int]) -> 
     stopped = token_ids[-1] in prompts.stop_token_ids
     answer = token_ids[: len(token_ids) - stopped]
     text = str(prompts.tokenizer.decode(answer, skip_special_tokens=True))
-    marks, cause = None, None
+    marks, cause, compared = None, None, None
     try:
         marks = prompts.task.mark(text, example)
+        compared = None if any(marks.values()) else prompts.task.compared(text, example)
     except UnmarkedError as error:
         cause = str(error)
-    return Completion(example, sample, prompts.prompt_token_ids[i], token_ids, text, stopped, marks, cause)
+    return Completion(
+        example, sample, prompts.prompt_token_ids[i], token_ids, text, stopped, marks, cause, compared
+    )

@@ -31,6 +31,8 @@ class Report:
     divergences: Mapping[str, Sequence[MeanDivergence]]
     """The divergences by the texts that they were taken over: ``OWN``, the model's completions, and ``REFERENCES``."""
     seconds: float
+    notes: Sequence[str] = ()
+    """Lines about the prompts, such as how many were left out."""
 
 
 def prepare_output(folder: Path) -> None:
@@ -64,6 +66,7 @@ def _row(done: Completion, nats: Mapping[str, float]) -> dict[str, object]:
         "split": done.example.split,
         "sample": done.sample,
         "prompt": done.example.prompt,
+        **({"messages": [dict(turn) for turn in done.example.messages]} if done.example.messages else {}),
         "completion": done.text,
         "references": list(done.example.all_references),
         "marks": done.marks if done.marks is None else dict(done.marks),
@@ -104,6 +107,7 @@ def _results(report: Report) -> dict[str, object]:
             for done in completions
             if done.cause is not None
         ],
+        "notes": list(report.notes),
         "seconds": report.seconds,
     }
 
@@ -123,6 +127,8 @@ def print_report(report: Report, console: Console) -> None:
         highlight=False,
     )
     console.print(f"intervals: {', '.join(_methods(report)) or 'none'}", highlight=False)
+    for note in (*report.notes, *report.evaluation.hints):
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     for line in report.evaluation.unmarked_lines(MAX_UNMARKED_LINES):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -35,6 +35,8 @@ class EvalRequest:
     """The teacher with which the model is compared, on the model's own completions and on the references."""
     output: Path | None = None
     """The folder in which results and completions are kept."""
+    budget_setting: str = "--max-new-tokens"
+    """The setting that gave ``max_new_tokens``, for messages."""
 
     def __post_init__(self) -> None:
         if self.num_samples > 1 and self.temperature == 0:

@@ -3,6 +3,7 @@
 config.yaml            every setting, including the defaults
 metrics.jsonl          an object a step
 eval.jsonl             an object an evaluation
+notes.txt              a line a remark on the data, such as how many records were left out
 rollouts/              a shard a step, safetensors
 checkpoints/step-N/    Hugging Face format, resumable
 tensorboard/           the same numbers as events
@@ -12,7 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, UnionType
 from typing import Any
@@ -30,6 +31,7 @@ Fields = Mapping[str, type | UnionType]
 """The fields of a record that a reader needs, by name: ``NUMBER``, ``TEXT``, or ``NUMBER_OR_NONE`` (may be absent)."""
 NO_FIELDS: Fields = MappingProxyType({})
 
+NOTES = "notes.txt"
 _CHECKPOINT = re.compile(r"^step-(\d+)$")
 
 
@@ -71,6 +73,18 @@ class RunDirectory:
     def evals(self) -> Path:
         """The file with the objects of each evaluation."""
         return self.path / "eval.jsonl"
+
+    @property
+    def notes(self) -> list[str]:
+        """The remarks on the run's data, such as how many records were left out."""
+        path = self.path / NOTES
+        return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+    def write_notes(self, notes: Sequence[str]) -> None:
+        """Keep ``notes``, a line each, in place of those of an earlier attempt."""
+        path = self.path / NOTES
+        if notes or path.is_file():
+            write_atomically(path, "".join(f"{note}\n" for note in notes).encode())
 
     @property
     def rollouts(self) -> Path:

@@ -8,17 +8,19 @@ from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.policies.random_switch import RandomSwitch
 from adaswitch.method.policies.replay import Replay
+from adaswitch.runs.day import with_day_of_run
 from adaswitch.runs.directory import RunDirectory
 
 
 def resolve_config(config: RunConfig) -> RunConfig:
     """``config`` with the values that it takes from earlier runs filled in; ``config`` itself if there are none.
 
-    ``policy.from_run`` becomes ``policy.positions``. Every program that starts a part of a run calls this function
-    first, so that all parts and the run's config.yaml have the same numbers. Raises ``UserError`` if the earlier run,
-    or the needed part of it, does not exist.
+    ``policy.from_run`` becomes ``policy.positions``, and ``task.date`` the day of the run's first attempt. Every
+    program that starts a part of a run calls this function first, so that all parts and the run's config.yaml have the
+    same values. Raises ``UserError`` if the earlier run, or the needed part of it, does not exist.
     """
     policy = config.policy
+    config = with_day_of_run(config)
     if isinstance(policy, Replay):
         check_replay(config, policy)
     if not isinstance(policy, RandomSwitch) or policy.from_run is None:

@@ -98,6 +98,8 @@ def print_summary(
     console.print(
         Group(Text(), _results(summary), Text(), _tokens(summary), Text(), _times(summary, start_seconds))
     )
+    for note in run.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"\nrun directory: [bold]{run.path}[/bold]", highlight=False, soft_wrap=True)
     console.print(f"look at its rollouts: adaswitch inspect {run.path}", highlight=False, soft_wrap=True)
 

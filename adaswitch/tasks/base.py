@@ -12,7 +12,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from adaswitch.config.base import Settings
-from adaswitch.errors import DataError, UnmarkedError
+from adaswitch.errors import UnmarkedError
+from adaswitch.tasks.chat import Chat, Day, Message, TemplateVariables
 
 Marks = Mapping[str, float]
 """The marks of a completion by the metric's name, each from 0 (wrong) to 1 (right)."""
@@ -26,11 +27,12 @@ class Example:
     """
 
     prompt: str
-    """The text that the models are asked, before any chat template is applied."""
+    """The text that the models are asked, before any chat template is applied. Of a conversation, the last message."""
     reference: str
     """The data set's own completion, without an end-of-sequence token. If it is empty, no completion is marked."""
     number: int
-    """The number of the record in its split, counted from 1, for messages. In a file it is the line number."""
+    """The number of the record in its split, counted from 1. In a single file it is the line number; several files are
+    counted through."""
     split: str = "eval"
     """The group under which the example is reported: ``eval``, a harder split, or a kind of question."""
     references: tuple[str, ...] = ()
@@ -39,11 +41,27 @@ class Example:
     """The record as it was read, for a user's own metric. Empty for generated prompts."""
     source: str = field(default="", compare=False)
     """The file or data set that the example comes from. Empty for generated prompts."""
+    line: int | None = field(default=None, compare=False)
+    """The line in ``source``, counted from 1, if it is not ``number``."""
+    messages: tuple[Message, ...] = ()
+    """The whole conversation, if the prompt is one, of which ``prompt`` is the last message. Only a chat template can
+    render it."""
+    frame: tuple[str, str] = field(default=("", ""), compare=False)
+    """The texts at the start and at the end of ``prompt`` that the task puts there. They stay when a prompt is cut."""
+
+    @property
+    def line_number(self) -> int:
+        """The line in ``source``, counted from 1."""
+        return self.number if self.line is None else self.line
 
     @property
     def place(self) -> str:
         """The example's place, for messages: ``train.jsonl, line 3``, or ``record 3 (longer)`` if it is generated."""
-        return f"{self.source}, line {self.number}" if self.source else f"record {self.number} ({self.split})"
+        return (
+            f"{self.source}, line {self.line_number}"
+            if self.source
+            else f"record {self.number} ({self.split})"
+        )
 
     @property
     def all_references(self) -> tuple[str, ...]:
@@ -73,6 +91,11 @@ class Task(Settings, ABC):
         return bool(getattr(self, "chat_template", False))
 
     @property
+    def chat(self) -> Chat:
+        """What the chat template is given beside the prompt, if the task wraps its prompts."""
+        return Chat()
+
+    @property
     def default_new_tokens(self) -> int:
         """The largest number of tokens in a completion, for evaluations without a run's own limit."""
         return 256
@@ -100,6 +123,10 @@ class Task(Settings, ABC):
         neither right nor wrong.
         """
 
+    def compared(self, completion: str, example: Example) -> str | None:
+        """What ``mark`` compared with what, in words, if the task can say so: for people who wonder at a score of 0."""
+        return None
+
 
 class GeneratedTask(Task):
     """A task that makes its own prompts."""
@@ -110,10 +137,11 @@ class GeneratedTask(Task):
 
 
 class DataSource(Settings):
-    """The place that records come from: a local JSON-lines file, or a named data set of the Hugging Face hub."""
+    """The place that records come from: local files, or a named data set of the Hugging Face hub."""
 
-    path: str | None = None
-    """The path of a local ``.jsonl`` file, with one JSON object in each line."""
+    path: str | list[str] | None = None
+    """The path of a local file, a pattern such as ``data/*.jsonl``, or a list of both. A file holds JSON lines, an
+    array of JSON objects (``.json``), or Parquet. JSON may be compressed with gzip."""
     hub: str | None = None
     """The name of a data set on the Hugging Face hub, as in ``openai/gsm8k``."""
     subset: str | None = None
@@ -127,7 +155,12 @@ class DataSource(Settings):
     def _one_source(self) -> Self:
         if (self.path is None) == (self.hub is None):
             raise ValueError("set exactly one of path (a local file) and hub (a data set's name)")
+        if self.path is not None and (not self.path or not all(self.path)):
+            raise ValueError("path names no file: write a path, a pattern, or a list of them")
         return self
+
+
+TooLong = Literal["refuse", "skip", "truncate"]
 
 
 class RecordTask(Task):
@@ -137,6 +170,14 @@ class RecordTask(Task):
     """The source of the training prompts."""
     eval: DataSource | None = None
     """The source of the held-out prompts. Without held-out prompts nothing is evaluated."""
+    too_long: TooLong = "refuse"
+    """What happens to a record whose prompt leaves no room for ``student.max_new_tokens`` in the longest sequence that
+    both models take. ``refuse`` ends the run before it starts. ``skip`` leaves the record out. ``truncate`` drops the
+    oldest turns of a conversation, and then cuts the beginning of the record's own text; system prompt, chat template,
+    ``prompt_prefix`` and ``prompt_suffix`` stay whole. The start and the summary say how many were left out or cut."""
+    max_prompt_tokens: int | None = Field(default=None, ge=1)
+    """The largest number of tokens in a prompt; ``too_long`` says what happens to longer ones. By default it is as many
+    as both models take. Set it if the teacher is served elsewhere and takes shorter sequences than the student."""
 
     @property
     def has_held_out(self) -> bool:
@@ -149,12 +190,32 @@ class RecordTask(Task):
 
 
 class ChatTask(RecordTask):
-    """The settings that the tasks of public data sets share."""
+    """The settings that the tasks with prompts for chat models share."""
 
     chat_template: bool = True
     """Whether the tokenizer's chat template wraps each prompt as a user message."""
     prompt_suffix: str = ""
     """A text that is appended to every prompt."""
+    system_prompt: str | None = None
+    """The system message that the chat template puts before every prompt. Without it there is none but the template's
+    own; an empty text is an empty system message. A conversation that begins with a system message keeps its own."""
+    chat_template_kwargs: TemplateVariables = Field(default_factory=dict)
+    """Variables of the chat template by name, such as ``{enable_thinking: false}``."""
+    date: Day | None = None
+    """The day that the chat template takes for today, as in ``2026-11-30``, for templates that write a date. By default
+    it is the day of the run's first attempt, so that a run that is resumed has the same prompts."""
+
+    @model_validator(mode="after")
+    def _for_a_template(self) -> Self:
+        for name in ("system_prompt", "chat_template_kwargs"):
+            if getattr(self, name) not in (None, {}) and not self.chat_template:
+                raise ValueError(f"{name} is for the chat template: set chat_template: true, or leave it out")
+        return self
+
+    @property
+    def chat(self) -> Chat:
+        """See ``Task``."""
+        return Chat(self.system_prompt, self.chat_template_kwargs, self.date)
 
 
 def exact_match(right: bool) -> Marks:
@@ -167,39 +228,3 @@ def require_references(example: Example) -> tuple[str, ...]:
     if not all(reference.strip() for reference in example.all_references):
         raise UnmarkedError("the reference is empty")
     return example.all_references
-
-
-def text_field(
-    record: Mapping[str, object], field: str, number: int, source: str, *, may_be_blank: bool = False
-) -> str:
-    """The text that ``record`` holds under ``field``, unchanged.
-
-    Raises ``DataError`` with ``source`` and the line ``number`` if the field is missing, holds no text, or is blank.
-    """
-    text = require_text(any_field(record, field, number, source), f'field "{field}"', number, source)
-    if not may_be_blank and not text.strip():
-        raise DataError(f'field "{field}" is empty', source=source, line=number)
-    return text
-
-
-def require_text(value: object, name: str, number: int, source: str) -> str:
-    """``value``, which messages call ``name``, if it is text that can be written down.
-
-    Raises ``DataError`` with ``source`` and the line ``number`` otherwise.
-    """
-    if not isinstance(value, str):
-        kind = "null" if value is None else type(value).__name__
-        raise DataError(f"{name} must be a string, and is {kind}", source=source, line=number)
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise DataError(
-            f"{name} holds half of a surrogate pair, which is no text", source=source, line=number
-        )
-    return value
-
-
-def any_field(record: Mapping[str, object], field: str, number: int, source: str) -> object:
-    """The value that ``record`` holds under ``field``. If it is missing, raises ``DataError`` with all field names."""
-    if field not in record:
-        known = ", ".join(sorted(record)) or "none"
-        raise DataError(f'no field "{field}" (there are: {known})', source=source, line=number)
-    return record[field]

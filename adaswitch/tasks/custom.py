@@ -1,12 +1,14 @@
 """A user's own task, named by its import path. ``docs/extending.md`` has complete examples."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from adaswitch.errors import AdaSwitchError, ConfigError, DataError, OwnCodeError, UnmarkedError
 from adaswitch.registry.facts import Check, are_names, fact, is_bool, is_count
 from adaswitch.registry.own_code import OwnCode, load_class, make, reason, require_parameters, running
 from adaswitch.tasks.base import Example, GeneratedTask, Marks, RecordTask, Split, Task
+from adaswitch.tasks.chat import Chat, Day
 from adaswitch.tasks.functions import as_mark
 
 WHERE = "task"
@@ -16,6 +18,7 @@ FACTS: dict[str, tuple[Check, str]] = {
     "wraps_prompts": (is_bool, "true or false"),
     "default_new_tokens": (is_count, "a whole number from 1 on"),
     "has_held_out": (is_bool, "true or false"),
+    "chat": (lambda value: isinstance(value, Chat), "an adaswitch.tasks.chat.Chat"),
 }
 """What a task says of itself, and what that may be."""
 
@@ -24,6 +27,9 @@ class CustomTask(OwnCode, Task):
     """A user's own task: a class with ``mark`` and either ``examples`` or ``example``."""
 
     kind: Literal["custom"] = "custom"
+    date: Day | None = None
+    """The day that a chat template takes for today, as in ``2026-11-30``. By default it is the day of the run's first
+    attempt."""
 
     def ready(self) -> GeneratedTask | RecordTask:
         """The task that ``path`` names. Raises ``ConfigError`` with the path, what is wrong, and what to do."""
@@ -39,8 +45,16 @@ class CustomTask(OwnCode, Task):
         require_parameters(getattr(own, method), num_parameters, self.path, f"{WHERE}.path")
         require_parameters(own.mark, 2, self.path, f"{WHERE}.path")
         if isinstance(own, GeneratedTask):
-            return _OwnGeneratedTask(own=own, path=self.path)
-        return _OwnRecordTask(own=own, path=self.path, train=own.train, eval=own.eval)
+            return _OwnGeneratedTask(own=own, path=self.path, day=self.date)
+        return _OwnRecordTask(
+            own=own,
+            path=self.path,
+            day=self.date,
+            train=own.train,
+            eval=own.eval,
+            too_long=own.too_long,
+            max_prompt_tokens=own.max_prompt_tokens,
+        )
 
     def check(self, max_new_tokens: int | None = None) -> None:
         """See ``Task``."""
@@ -73,6 +87,8 @@ class _OwnTask(Task):
     """The user's own task."""
     path: str
     """The import path of the user's own task, for messages."""
+    day: Day | None = None
+    """The run's day, unless the user's own task names one."""
 
     @property
     def name(self) -> str:
@@ -93,6 +109,11 @@ class _OwnTask(Task):
     @property
     def has_held_out(self) -> bool:
         return bool(self._said("has_held_out"))
+
+    @property
+    def chat(self) -> Chat:
+        chat: Chat = self._said("chat")
+        return chat if chat.date is not None else replace(chat, date=self.day)
 
     def _said(self, name: str) -> Any:  # noqa: ANN401 - as FACTS say
         check, what = FACTS[name]

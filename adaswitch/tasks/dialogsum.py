@@ -8,7 +8,8 @@ scores against one summary at a time, with the stemmer on.
 from collections.abc import Mapping
 from typing import Literal
 
-from adaswitch.tasks.base import ChatTask, Example, Marks, require_references, text_field
+from adaswitch.tasks.base import ChatTask, Example, Marks, require_references
+from adaswitch.tasks.fields import text_field
 from adaswitch.tasks.rouge import METRICS, Rouge
 
 _TEST_FIELDS = ("summary1", "summary2", "summary3")
@@ -39,8 +40,15 @@ class DialogsumTask(ChatTask):
         dialogue = text_field(record, "dialogue", number, source)
         fields = _TEST_FIELDS if "summary1" in record else ("summary",)
         summaries = tuple(text_field(record, name, number, source, may_be_blank=True) for name in fields)
-        prompt = f"{self.prompt_prefix}{dialogue}{self.prompt_suffix}"
-        return Example(prompt, summaries[0], number, references=summaries, record=record, source=source)
+        return Example(
+            f"{self.prompt_prefix}{dialogue}{self.prompt_suffix}",
+            summaries[0],
+            number,
+            references=summaries,
+            record=record,
+            source=source,
+            frame=(self.prompt_prefix, self.prompt_suffix),
+        )
 
     def mark(self, completion: str, example: Example) -> Marks:
         """ROUGE of ``completion`` against all summaries; see ``Rouge.mark``."""

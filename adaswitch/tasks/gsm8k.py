@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from adaswitch.errors import DataError
-from adaswitch.tasks.base import ChatTask, Example, Marks, exact_match, require_references, text_field
+from adaswitch.tasks.base import ChatTask, Example, Marks, exact_match, require_references
+from adaswitch.tasks.fields import text_field
 from adaswitch.tasks.numbers import final_number
 
 
@@ -44,4 +45,5 @@ def example_from_record(
     answer = text_field(record, "answer", number, source, may_be_blank=True)
     if answer.strip() and final_number(answer) is None:
         raise DataError('field "answer" holds no number to mark by', source=source, line=number)
-    return Example(question + prompt_suffix, answer, number, record=record, source=source)
+    prompt, frame = question + prompt_suffix, ("", prompt_suffix)
+    return Example(prompt, answer, number, record=record, source=source, frame=frame)

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from adaswitch.errors import DataError
-from adaswitch.tasks.base import ChatTask, Example, Marks, exact_match, require_references, text_field
+from adaswitch.tasks.base import ChatTask, Example, Marks, exact_match, require_references
+from adaswitch.tasks.fields import text_field
 from adaswitch.tasks.gsm8k import example_from_record
 from adaswitch.tasks.numbers import final_number, marked_number
 
@@ -66,8 +67,8 @@ class GsmPlusTask(ChatTask):
         if solution.strip() and final_number(solution, last=True) is None and not declines(solution):
             raise DataError('field "solution" holds no answer to mark by', source=source, line=number)
         kind = text_field(record, "perturbation_type", number, source)
-        prompt = question + self.prompt_suffix
-        return Example(prompt, solution, number, kind, record=record, source=source)
+        prompt, frame = question + self.prompt_suffix, ("", self.prompt_suffix)
+        return Example(prompt, solution, number, kind, record=record, source=source, frame=frame)
 
     def mark(self, completion: str, example: Example) -> Marks:
         """Whether ``completion`` ends in the reference's number, or declines where the reference does."""

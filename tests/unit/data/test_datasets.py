@@ -11,8 +11,8 @@ from adaswitch.data.datasets import (
     eval_examples,
     load_examples,
     load_records,
-    read_jsonl,
 )
+from adaswitch.data.record_files import read_jsonl
 from adaswitch.errors import ConfigError, DataError, EnvironmentProblem, ModelError
 from adaswitch.tasks.base import DataSource, Example
 from adaswitch.tasks.chain import ChainTask

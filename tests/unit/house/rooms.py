@@ -38,6 +38,7 @@ LIBRARIES: dict[str, str] = {
     "starlette": "services.teacher.http services.teacher",
     "uvicorn": "services.teacher.http services.teacher",
     "datasets": "adaswitch.data",
+    "pyarrow": "adaswitch.data",
     "rouge_score": "adaswitch.tasks",
     "typer": "adaswitch.commands services.teacher services.student trainer experiments",
     "matplotlib": "experiments",

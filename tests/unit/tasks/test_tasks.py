@@ -219,10 +219,10 @@ def test_one_of_several_references_is_enough_for_an_exact_match():
 @pytest.mark.parametrize(
     ("reference", "complaint"),
     [
-        ([], " must be a string or a list of strings, and is an empty list"),
-        (["a", 1], ", element 2 must be a string, and is int"),
+        ([], " must be a string, a number or a list of them, and is an empty list"),
+        (["a", True], ", element 2 must be a string or a number, and is true"),
         ([None, "a"], ", element 1 must be a string, and is null"),
-        (7, " must be a string, and is int"),
+        (float("nan"), " must be a string or a number, and is nan"),
         (None, " must be a string, and is null"),
         ("x\ud83d", " holds half of a surrogate pair, which is no text"),
         (["a", "x\ud83d"], ", element 2 holds half of a surrogate pair, which is no text"),
