@@ -186,20 +186,47 @@ def report(run: Run) -> None:
         print_summary(directory, summary, {}, Console())
 
 
-@app.command(epilog="Example: adaswitch inspect runs/demo --step 150 --num 3")
+@app.command(
+    epilog="Examples: adaswitch inspect runs/demo --step 150 --num 3; "
+    "adaswitch inspect --prompts configs/demo.yaml --num 2"
+)
 def inspect(
-    run: Run,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN",
+            help="A run directory, as in runs/demo; with --prompts, settings as key.path=value.",
+            show_default=False,
+        ),
+    ] = None,
     step: Annotated[int | None, typer.Option(help="The step to look at; by default the last.")] = None,
-    num: Annotated[int, typer.Option(help="How many rollouts to print.")] = 4,
+    num: Annotated[int, typer.Option(min=1, help="How many rollouts or prompts to print.")] = 4,
     switched: Annotated[bool, typer.Option("--switched", help="Print only rollouts that switched.")] = False,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CONFIG", help="Print the first prompts of this config instead: as text and in tokens."
+        ),
+    ] = None,
 ) -> None:
     """Print rollouts in colour: the student's tokens, the switch, the teacher's tokens, divergence and threshold."""
     with one_line_errors():
         from rich.console import Console
 
+        from adaswitch.errors import ConfigError
+
+        if prompts is not None:
+            from adaswitch.commands.show_prompts import show_prompts
+
+            if step is not None or switched:
+                raise ConfigError("--prompts shows what a run will ask: leave --step and --switched out")
+            show_prompts(prompts, arguments or [], num, Console())
+            return
+        if arguments is None or len(arguments) != 1:
+            raise ConfigError("give one run directory, as in runs/demo, or --prompts CONFIG")
         from adaswitch.commands.inspect import show_rollouts
 
-        show_rollouts(run, step, num, switched, Console())
+        show_rollouts(Path(arguments[0]), step, num, switched, Console())
 
 
 @app.command(

@@ -37,25 +37,31 @@ def load_run_data(config: RunConfig) -> RunData:
     task = config.task.ready()
     _check_candidates(config, len(tokenizer))
     loaded, budget = load_examples(config.task, "train"), config.student.max_new_tokens
-    student = Limit(max_positions(config.student.model), "the student")
-    train = fit_prompts(tokenizer, task, loaded, [student, *_teacher_limits(config)], budget)
+    train = fit_prompts(tokenizer, task, loaded, training_limits(config), budget)
     references = _references(config, tokenizer, train.examples)
-    held_out = fit_prompts(tokenizer, task, _eval_examples(config), [student], budget)
+    held_out = fit_prompts(tokenizer, task, _eval_examples(config), [_student_limit(config)], budget)
     notes = template_notes(tokenizer, task, train.examples)
     notes += train.note("training prompts") + held_out.note("held-out prompts")
     return RunData(task, tokenizer, train.prompts, references, held_out.examples, held_out.prompts, notes)
 
 
-def _teacher_limits(config: RunConfig) -> list[Limit]:
-    """The longest sequence of the teacher, where this process can know it: by a setting, or from a local folder."""
-    serve = config.teacher.serve
+def training_limits(config: RunConfig) -> list[Limit]:
+    """The longest sequences of the student, and of the teacher where this process can know it.
+
+    The teacher's is a setting, or is read from a local model folder.
+    """
+    serve, student = config.teacher.serve, _student_limit(config)
     if serve is None:
-        return []
+        return [student]
     if serve.max_model_len is not None:
-        return [Limit(serve.max_model_len, "the teacher (teacher.serve.max_model_len)")]
+        return [student, Limit(serve.max_model_len, "the teacher (teacher.serve.max_model_len)")]
     if not os.path.isdir(serve.model):
-        return []
-    return [Limit(max_positions(serve.model, "teacher.serve.model"), "the teacher")]
+        return [student]
+    return [student, Limit(max_positions(serve.model, "teacher.serve.model"), "the teacher")]
+
+
+def _student_limit(config: RunConfig) -> Limit:
+    return Limit(max_positions(config.student.model), "the student")
 
 
 def _check_candidates(config: RunConfig, vocab_size: int) -> None:

@@ -167,7 +167,7 @@ def test_an_answer_or_a_ramble_does_not_decline(completion):
         ("#### about 8\nOr rather:\n#### so it is 10", "8", "10"),
         ("#### 8\n#### Done", "8", "8"),
         ("#### 8\n\nQuestion: and 9?\n#### 10", "8", "8"),
-        ("It is 8.\n\nQuestion: and 9?", "9", "8"),
+        ("It is 8.\n\nQuestion: and 9?", "8", "8"),
         ("Question: how many?\nQuestions that are left: 10\n#### 8", "8", "8"),
     ],
 )
