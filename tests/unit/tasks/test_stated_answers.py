@@ -117,8 +117,33 @@ def test_a_question_that_is_repeated_first_is_not_cut_off():
 @pytest.mark.parametrize(
     "ramble",
     [
-        *("answer is ", "answer is to ", "answer: ", "answer\n", "\n", " ", "\\boxed{", "\\boxed{1}", "(", "((1)"),
-        *("1 ", "100 ", "1,", "1/", "1:", "**1", "=1", "A: ", "\nQ", "\\frac{1}", "1e5", "#### 1 - 1 = ", "_*"),
+        *(
+            "answer is ",
+            "answer is to ",
+            "answer: ",
+            "answer\n",
+            "\n",
+            " ",
+            "\\boxed{",
+            "\\boxed{1}",
+            "(",
+            "((1)",
+        ),
+        *(
+            "1 ",
+            "100 ",
+            "1,",
+            "1/",
+            "1:",
+            "**1",
+            "=1",
+            "A: ",
+            "\nQ",
+            "\\frac{1}",
+            "1e5",
+            "#### 1 - 1 = ",
+            "_*",
+        ),
     ],
 )
 def test_a_ramble_is_read_in_one_go(ramble):
