@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from adaswitch.method.switching import SwitchRule as SwitchRule
     from adaswitch.method.switching import TokenRule as TokenRule
     from adaswitch.runs.config_files import load_config as load_config
+    from adaswitch.tasks.base import ChatTask as ChatTask
     from adaswitch.tasks.base import DataSource as DataSource
     from adaswitch.tasks.base import Example as Example
     from adaswitch.tasks.base import GeneratedTask as GeneratedTask
@@ -92,6 +93,7 @@ _WHERE = {
     "Task": "adaswitch.tasks.base",
     "GeneratedTask": "adaswitch.tasks.base",
     "RecordTask": "adaswitch.tasks.base",
+    "ChatTask": "adaswitch.tasks.base",
     "DataSource": "adaswitch.tasks.base",
     "Example": "adaswitch.tasks.base",
     # the teacher's client

@@ -3,6 +3,7 @@
 The table that ``adaswitch config`` prints is made from this list, and so are the hints on unknown settings.
 """
 
+import datetime
 import json
 import types
 from collections.abc import Iterator
@@ -106,6 +107,7 @@ _WORDS: dict[Any, str] = {
     str: "text",
     bool: "true | false",
     type(None): "null",
+    datetime.date: "day as in 2026-11-30",
     object: "anything",
     Any: "anything",
 }

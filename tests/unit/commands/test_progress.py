@@ -17,7 +17,8 @@ def write_run(run: RunDirectory, switch_rate: float) -> None:
     names = ("loss", "step_s", *TOKEN_NAMES, *PHASE_NAMES, *ROLLOUT_NAMES)
     for step in (0, NUM_STEPS):
         values = (step, "eval", "half", 1.0, 11, 2, 0.5)
-        append_record(run.evals, dict(zip(EVAL_FIELDS, values, strict=True)))
+        hints = {"hints": ["half is 0.0%: 'a' was compared with 'b'"]} if step == 0 else {}
+        append_record(run.evals, dict(zip(EVAL_FIELDS, values, strict=True)) | hints)
     for step in range(NUM_STEPS):
         switching = {"switch_rate": switch_rate, "mean_switch_position": 3.0, "mean_completion_tokens": 36.0}
         append_record(run.metrics, {"step": step, **dict.fromkeys(names, 1.0), **switching})
@@ -52,6 +53,7 @@ def test_how_much_could_not_be_marked_is_said(followed) -> None:
     text = followed(0.5)
     assert f"after {NUM_STEPS} steps: half 100.0% of 11 (2 unmarked)" in text
     assert "half on 11 held-out prompts (2 unmarked)" in text
+    assert text.count("note: half is 0.0%: 'a' was compared with 'b'\n") == 1
     assert "switching" not in text
 
 

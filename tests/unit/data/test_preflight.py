@@ -1,5 +1,6 @@
 """What is wrong with a run is found before anything is started, and named."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,34 @@ def test_a_prompt_that_cannot_be_spelt_is_named_by_its_line(tmp_path: Path) -> N
     path.write_text('{"prompt": "1=", "reference": "1"}\n\n{"prompt": "why?", "reference": "1"}\n')
     with pytest.raises(ModelError, match=r"train\.jsonl, line 3: the tokenizer cannot spell 'why\?'"):
         load_run_data(config(task={"kind": "jsonl", "train": {"path": str(path)}}))
+
+
+def test_what_is_too_long_is_left_out_for_both_models(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text(
+        "".join(f'{{"prompt": "{"1+" * num}1=", "reference": "1"}}\n' for num in (3, 10, 60)),
+        encoding="utf-8",
+    )
+    source = {"path": str(path)}
+    task = {"kind": "jsonl", "too_long": "skip", "train": source, "eval": source}
+    data = load_run_data(config(task=task, **{"teacher.serve.max_model_len": 80}))
+    assert [len(prompts) for prompts in (data.train_prompts, data.eval_prompts)] == [1, 2]
+    assert data.notes == [
+        "training prompts: 2 left out of 3, as too long",
+        "held-out prompts: 1 left out of 3, as too long",
+    ]
+    cut = load_run_data(config(task={**task, "too_long": "truncate"}))
+    assert max(map(len, cut.train_prompts)) <= 64
+    assert cut.notes[0] == "training prompts: 1 cut of 3, as too long"
+
+
+def test_the_longest_sequence_of_a_local_teacher_is_known(tmp_path: Path) -> None:
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    text = Path("models/chain-teacher/config.json").read_text()
+    (folder / "config.json").write_text(re.sub(r'("max_position_embeddings": )\d+', r"\g<1>70", text))
+    settings = {"teacher.serve.model": str(folder), "teacher.serve.max_model_len": None}
+    with pytest.raises(ModelError, match=r"that is more than the 70 that the teacher takes"):
+        load_run_data(config(**settings))
+    elsewhere = load_run_data(config(**{**settings, "teacher.serve.model": "somewhere/else"}))
+    assert len(elsewhere.train_prompts) == 12

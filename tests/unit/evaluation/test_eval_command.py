@@ -137,6 +137,35 @@ def test_a_file_with_an_empty_reference_and_a_failing_metric(tmp_path: Path) -> 
     ]
 
 
+def test_a_score_of_zero_says_what_was_compared_with_what(tmp_path: Path) -> None:
+    path = records(
+        tmp_path, [{"prompt": "1+1=", "reference": "so x"}, {"prompt": "2+1=", "reference": "so y"}]
+    )
+    shown = carried_out(request(task=own_task(path)))
+    assert "note: exact match is 0.0%: of eval, record 1, the whole completion '" in shown
+    assert "was compared with the whole reference 'so x'" in shown
+    assert "set task.answer_regex to what finds the answer" in shown
+    shown = carried_out(request(task=own_task(path, answer_regex=r"so (\w)")))
+    assert "record 1, task.answer_regex found no answer in the completion '" in shown
+    assert "and the reference's answer is 'x'" in shown
+    assert "note:" not in carried_out(request(task=own_task(path, metric="rouge")))
+
+
+def test_a_prompt_that_is_too_long_is_left_out_or_cut(tmp_path: Path) -> None:
+    path = records(
+        tmp_path, [{"prompt": "1+1=", "reference": "x"}, {"prompt": "1+" * 60 + "1=", "reference": "x"}]
+    )
+    with pytest.raises(
+        ModelError, match=r"line 2: the prompt has 12\d tokens; with --max-new-tokens 64 that is more"
+    ):
+        carried_out(request(task=own_task(path)))
+    shown = carried_out(request(task=own_task(path, too_long="skip"), output=tmp_path / "out"))
+    assert "note: held-out prompts: 1 left out of 2, as too long" in shown
+    kept = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert (kept["prompts"], kept["notes"]) == (1, ["held-out prompts: 1 left out of 2, as too long"])
+    assert "1 cut of 2" in carried_out(request(task=own_task(path, too_long="truncate")))
+
+
 def test_no_mark_at_all_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sour_metrics.py").write_text("def sour(completion, record):\n    return record['sugar']\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -16,6 +16,7 @@ from adaswitch.evaluation.command import run_eval
 from adaswitch.evaluation.request import EvalRequest, choose_prompts
 from adaswitch.runs.directory import RunDirectory, read_records
 from adaswitch.runs.shards import read_shard
+from adaswitch.runs.summary import print_summary, summarise
 from tests.local_source import LocalSource, LocalTeacher
 from trainer.job import prepare
 from trainer.learner import Learner
@@ -125,6 +126,33 @@ def test_every_split_is_on_record(tmp_path: Path, teacher: LocalTeacher) -> None
         (step, split, "exact_match", 8, 0) for step in (0, 1) for split in ("eval", "multiply", "longer")
     ]
     assert all(0 <= record["value"] <= 1 for record in records)
+
+
+def test_a_score_of_zero_and_what_was_left_out_are_remarked_on_once(
+    tmp_path: Path, teacher: LocalTeacher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "own.jsonl"
+    long = {"prompt": "1+" * 60 + "1=", "reference": "1"}
+    lines = [{"prompt": f"{digit}+1=", "reference": f"{digit}+1=x;#x"} for digit in range(9)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, long]))
+    task = {"kind": "jsonl", "too_long": "skip", "train": {"path": str(path)}, "eval": {"path": str(path)}}
+    run_training(config(tmp_path, task=task), teacher)
+    said = capsys.readouterr().out
+    run = RunDirectory(tmp_path / "run")
+    left_out = [f"{which} prompts: 1 left out of 10, as too long" for which in ("training", "held-out")]
+    assert run.notes == left_out
+    for note in left_out:
+        assert said.count(f"note: {note}\n") == 1
+    assert (
+        said.count("was compared with the whole reference '0+1=x;#x'; if they hold the working as well") == 1
+    )
+    [hint] = next(iter(read_records(run.evals)))["hints"]
+    assert hint.startswith("exact match is 0.0%: of eval, record 1, the whole completion '")
+    assert "set task.answer_regex" in hint
+    assert sum("hints" in record for record in read_records(run.evals)) == 1
+    console = Console(file=StringIO(), width=200)
+    print_summary(run, summarise(run), {}, console)
+    assert f"note: {left_out[0]}\n" in console.file.getvalue()
 
 
 def test_the_command_agrees_with_the_trainer(tmp_path: Path, teacher: LocalTeacher) -> None:
