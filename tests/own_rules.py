@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from adaswitch import (
+    ChatTask,
     DivergenceLoss,
     Example,
     FixedThreshold,
@@ -220,6 +221,20 @@ class Records(RecordTask):
 
     def mark(self, completion, example):
         return {"exact_match": 1.0}
+
+
+class Chats(ChatTask):
+    def example(self, record, number, source):
+        return Example(record["ask"], record["say"], number, source=source)
+
+    def mark(self, completion, example):
+        return {"exact_match": 1.0}
+
+
+class NoChat(Records):
+    @property
+    def chat(self):
+        return "none"
 
 
 def a_function():

@@ -92,18 +92,12 @@ class Evaluation:
             return []
         marked = [done for done in self.completions if done.compared is not None]
         words = self.main.metric.replace("_", " ")
-        return [
-            f"{words} is 0.0%: of {done.example.split}, record {done.example.number}, {done.compared}"
-            for done in marked[:1]
-        ]
+        return [f"{words} is 0.0%: of {done.example.title}, {done.compared}" for done in marked[:1]]
 
     def unmarked_lines(self, limit: int) -> list[str]:
         """A line with record and cause for the first ``limit`` unmarked completions each, and a count of the rest."""
         unmarked = [done for done in self.completions if done.cause is not None]
-        lines = [
-            f"unmarked: {done.example.split}, record {done.example.number}: {done.cause}"
-            for done in unmarked[:limit]
-        ]
+        lines = [f"unmarked: {done.example.title}: {done.cause}" for done in unmarked[:limit]]
         more = len(unmarked) - len(lines)
         return [*lines, f"unmarked: {more} more"] if more else lines
 

@@ -64,6 +64,12 @@ class Example:
         )
 
     @property
+    def title(self) -> str:
+        """The example's name in reports: ``eval, record 3``, and its place if that is not told by the number."""
+        name = f"{self.split}, record {self.number}"
+        return name if self.line is None else f"{name} ({self.place})"
+
+    @property
     def all_references(self) -> tuple[str, ...]:
         """``references``, or the single ``reference`` if there are none."""
         return self.references or (self.reference,)

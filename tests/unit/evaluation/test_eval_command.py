@@ -137,6 +137,17 @@ def test_a_file_with_an_empty_reference_and_a_failing_metric(tmp_path: Path) -> 
     ]
 
 
+def test_what_is_said_of_a_record_of_several_files_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    folders = {tmp_path: "", tmp_path / "b": "x"}
+    paths = [records(folder, [{"prompt": "1+1=", "reference": gold}]) for folder, gold in folders.items()]
+    source = {"path": paths}
+    task = JsonlTask.model_validate({"train": source, "eval": source})
+    shown = carried_out(request(task=task))
+    assert "unmarked: eval, record 1: the reference is empty" in shown
+    assert f"note: exact match is 0.0%: of eval, record 2 ({paths[1]}, line 1), the whole" in shown
+
+
 def test_a_score_of_zero_says_what_was_compared_with_what(tmp_path: Path) -> None:
     path = records(
         tmp_path, [{"prompt": "1+1=", "reference": "so x"}, {"prompt": "2+1=", "reference": "so y"}]

@@ -1,5 +1,6 @@
 """A comparison's plan and its cells, and how the work is done: order, refusals, stops."""
 
+import datetime
 import json
 from pathlib import Path
 from typing import ClassVar
@@ -9,6 +10,7 @@ import pytest
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.policies.off_policy import OffPolicy
 from adaswitch.processes.entry import StopRequest
+from adaswitch.runs import day
 from experiments import runner
 from experiments.local import train_locally
 from experiments.plan import Plan, cells, load_plan, only
@@ -25,6 +27,17 @@ def plan(tmp_path: Path) -> Plan:
 
 def trainings(plan: Plan) -> list[Training]:
     return [Training(cell, "transformers") for cell in cells(plan)]
+
+
+def test_all_cells_have_the_day_of_the_first(plan, monkeypatch):
+    task = {"kind": "gsm8k", "train": {"path": "a.jsonl"}}
+    chats = plan.model_copy(update={"settings": {**plan.settings, "task": task}})
+    monkeypatch.setattr(day, "today", lambda: datetime.date(2026, 11, 30))
+    first = cells(chats)
+    Training(first[1], "transformers").begin()
+    monkeypatch.setattr(day, "today", lambda: datetime.date(2026, 12, 1))
+    assert cells(chats) == first
+    assert {cell.config.task.chat.date for cell in first} == {datetime.date(2026, 11, 30)}
 
 
 def test_cells_are_runs_with_their_own_seed_and_settings(plan):

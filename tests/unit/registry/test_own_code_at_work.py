@@ -1,13 +1,14 @@
 """Code of a user's own while a run is under way: what it does is used, and what it must not do is one line."""
 
 import asyncio
+import datetime
 from pathlib import Path
 
 import pytest
 import torch
 
 from adaswitch.data.datasets import load_examples
-from adaswitch.errors import DataError, OwnCodeError, UnmarkedError
+from adaswitch.errors import ConfigError, DataError, OwnCodeError, UnmarkedError
 from adaswitch.method.batching import make_batch
 from adaswitch.method.losses.custom import CustomLoss
 from adaswitch.method.own_rule import OwnRule
@@ -19,7 +20,8 @@ from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget
 from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Ending, Rollout
-from adaswitch.tasks.base import Example
+from adaswitch.tasks.base import Example, RecordTask
+from adaswitch.tasks.chat import Chat
 from adaswitch.tasks.custom import CustomTask
 from tests.fakes import FakeStudent, FakeTeacher, hash_model, random_rollout
 from tests.own_rules import Squared
@@ -200,6 +202,21 @@ def test_a_task_of_ones_own_has_examples_and_marks() -> None:
         True,
     )
     assert made.mark("#2", examples[1]) == {"exact_match": 1.0}
+
+
+def test_a_task_of_ones_own_says_how_its_prompts_are_put_to_a_chat_model() -> None:
+    source, day = {"path": "notes.jsonl"}, datetime.date(2026, 11, 30)
+    settings = {"train": source, "system_prompt": "Short.", "too_long": "skip", "max_prompt_tokens": 9}
+    chats = task("Chats", **settings).model_copy(update={"date": day}).ready()
+    assert chats.wraps_prompts
+    assert chats.chat == Chat(system_prompt="Short.", date=day)
+    assert isinstance(chats, RecordTask)
+    assert (chats.too_long, chats.max_prompt_tokens) == ("skip", 9)
+    own_day = task("Chats", **settings, date="2020-02-29").model_copy(update={"date": day}).ready()
+    assert own_day.chat.date == datetime.date(2020, 2, 29)
+    assert task("Records", train=source).ready().chat == Chat()
+    with pytest.raises(ConfigError, match=r"tests\.own_rules:NoChat\.chat is 'none', and must be"):
+        task("NoChat", train=source).check()
 
 
 def test_records_are_read_for_a_task_of_ones_own(tmp_path: Path) -> None:
