@@ -27,6 +27,13 @@ _POWER_OF_TEN = re.compile(
     r"(?<=\d)\s*(?:\u00d7|x|\*|\\times|\\cdot)\s*10\s*\^\s*\{?\s*([-+]?\d{1,2})(?!\d)\s*\}?", re.ASCII
 )
 _LATEX_SPACING = re.compile(r"\{,\}|\\[!,]|(?<=\d)~(?=\d{3})")
+# US$18, R$ 18.
+_DOLLARS = re.compile(r"\\?(?:\b[A-Z]{1,3})?\$(?=\s?[\d.-])|\\?\$")
+# The digits of a name are no number: CO2, H2O, A4, MP3.
+_NAME = re.compile(
+    r"(?<![\\\w])(?!(?:USD|EUR|GBP|CAD|AUD|NZD|SGD|HKD|INR|JPY|CNY|RMB|RS|RM|R)\d)[A-Z]{1,3}\d{1,2}(?![\d.,]*\d)\w*",
+    re.ASCII,
+)
 _DECORATION = re.compile(r"\*\*|\\(?:boxed|fbox|framebox|text|textbf|mathrm|mathbf|bf)\s*\{")
 _VULGAR = {
     "\u00bd": "1/2", "\u00bc": "1/4", "\u00be": "3/4", "\u2153": "1/3", "\u2154": "2/3", "\u2155": "1/5",
@@ -66,7 +73,7 @@ def unified(text: str) -> str:
     """``text`` with one way to write each sign, and without the currency and the separators inside numbers."""
     plain = text.translate(_SYMBOLS)
     plain = _LATEX_SPACING.sub("", _LATEX_RATIO.sub(_ratio, plain))
-    return _POWER_OF_TEN.sub(r"e\1", plain.replace("\\$", "").replace("$", ""))
+    return _POWER_OF_TEN.sub(r"e\1", _DOLLARS.sub("", plain))
 
 
 def _ratio(match: re.Match[str]) -> str:
@@ -76,8 +83,8 @@ def _ratio(match: re.Match[str]) -> str:
 
 
 def undecorated(text: str) -> str:
-    """``text`` without emphasis, and without the commands of LaTeX that stand around numbers and words."""
-    return _DECORATION.sub(" ", text)
+    """``text`` without emphasis, without names with digits, and without what LaTeX puts around numbers and words."""
+    return _NAME.sub("", _DECORATION.sub(" ", text))
 
 
 def value_of(number: str) -> Fraction | None:

@@ -31,8 +31,8 @@ _FILLER = (
 )
 # "The answer is", "Final Answer:", "answer = ", and "A:" at the start of a line.
 _STATEMENT = re.compile(
-    rf"\banswer\b[\"']?(?:(?P<verb>\s+(?:to [^.\n]{{1,100}}? )?{_VERB}\b(?!\s+not\b))|\s*[:=])"
-    rf"|\bfinal answer\b|^[ \t*_]*A\s*:",
+    rf"\bans(?:wer)?\b[\"']?(?:(?P<verb>\s+(?:to [^.\n]{{1,100}}? )?{_VERB}\b(?!\s+not\b))|\s*[:=])"
+    rf"|\bfinal answer\b|<answer>|^[#* \t]*answer[* \t]*$|^[ \t*_]*A\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
 # What may stand between a statement and its number: signs, a letter of a choice, or the number in words.
