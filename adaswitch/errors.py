@@ -6,6 +6,7 @@ AdaSwitchError                   every error that this project raises on purpose
 │   ├── DataError                a data file or record: names the file and the line
 │   ├── ModelError               a model folder, a tokenizer, a length that does not fit
 │   ├── EnvironmentProblem       a missing package, an occupied port, a folder that cannot be written
+│   │   └── StorageError         a file that cannot be written: the disk is full, read-only or broken
 │   └── OwnCodeError             a user's own policy, rule, loss or task failed while it ran
 ├── TeacherError                 the teacher service answered badly, or not at all
 │   ├── TeacherUnavailableError  no answer, overloaded or draining: worth trying again
@@ -69,6 +70,10 @@ class ModelError(UserError):
 
 class EnvironmentProblem(UserError):
     """A problem of the environment: a missing package, an occupied port, a folder that cannot be written."""
+
+
+class StorageError(EnvironmentProblem):
+    """A file cannot be written. The message names the file, the cause, and what to do about it."""
 
 
 class OwnCodeError(UserError):

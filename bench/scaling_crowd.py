@@ -92,6 +92,10 @@ class SlowEngine:
     def forget(self, prompt_ids: Sequence[int]) -> None:
         """Do nothing: nothing is kept."""
 
+    def weights(self) -> Mapping[str, Tensor]:
+        """None: there is no model."""
+        return {}
+
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Do nothing: there is no model."""
 

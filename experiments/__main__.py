@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from experiments.plan import Cell, Plan
     from experiments.work import Work
 
+STOPPING = "stopping: each run under way saves what was trained, then all ends; once more ends at once, without saving"
 EXAMPLE = "Example: adaswitch compare --plan experiments/plans/demo-warm.yaml --local --jobs 2"
 
 
@@ -42,7 +43,10 @@ def main(
         int, typer.Option(min=1, help="Cells that run at once; more than one needs --local.")
     ] = 1,
     methods: Annotated[
-        str, typer.Option(help="Run only these of the plan's methods, separated by commas.")
+        str,
+        typer.Option(
+            help="Run only these of the plan's methods, separated by commas, and the reference method."
+        ),
     ] = "",
     seeds: Annotated[str, typer.Option(help="Run only these of the plan's seeds, separated by commas.")] = "",
     schema: Annotated[
@@ -85,7 +89,7 @@ def _run(plan: "Plan", local: LocalEngine | None, jobs: int) -> bool:
 
     work = all_work(plan, cells(plan), local)
     require_data(plan, cells(plan), local)
-    should_stop = StopRequest(patient=True).install()
+    should_stop = StopRequest(patient=True, words=STOPPING).install()
     columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as progress:
         bar = progress.add_task("", total=len(work))
@@ -95,6 +99,9 @@ def _run(plan: "Plan", local: LocalEngine | None, jobs: int) -> bool:
 
         complete = run_all(work, jobs, should_stop, show)
         progress.update(bar, completed=len(work) if complete else None, description="")
+    if not complete:
+        saved = "" if should_stop.is_impatient else "what was trained is saved, and "
+        print(f"stopped; {saved}the same command goes on from each run's newest checkpoint", flush=True)
     return complete
 
 
@@ -113,6 +120,6 @@ def _report(plan: "Plan", cells: "list[Cell]") -> None:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(epilog=EXAMPLE)(main)
     app(prog_name="adaswitch compare")

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adaswitch.processes.entry import INTERRUPTED, StopRequest, one_line_errors
+from adaswitch.processes.entry import INTERRUPTED, StopRequest, interrupting, one_line_errors
 from experiments.engines import LocalEngine
+
+STOPPING = "stopping: what was trained is saved"
 
 if TYPE_CHECKING:
     from adaswitch.config.run import RunConfig
@@ -34,7 +36,7 @@ def main(
 
         settings, attempts = load_config(config), config.parent / ATTEMPTS_FILE
         with held(config.parent):
-            should_stop = StopRequest(patient=local is None).install()
+            should_stop = StopRequest(patient=local is None, words=STOPPING).install()
             with _on_record(attempts, started_s) as cpu:
                 complete = _run(settings, local, should_stop, cpu)
             if not complete:
@@ -70,11 +72,13 @@ def _run(
 
     # ``cpu.look`` is called while the run's processes live: nobody waits for the workers of Ray and of the teacher, so
     # their CPU time would be missing afterwards.
-    return LocalRun(settings, lambda line: print(line, flush=True)).execute(should_stop, cpu.look)
+    with interrupting(should_stop):
+        run = LocalRun(settings, lambda line: print(line, flush=True))
+    return run.execute(should_stop, cpu.look)
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(
         epilog="Example: python -m experiments.cell --config runs/demo-warm/skd-seed1/cell.yaml --local transformers"
     )(main)

@@ -10,9 +10,11 @@ from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.rollout import Rollout
 from adaswitch.processes.entry import StopRequest
+from adaswitch.runs.attempts import under_new_name
 from adaswitch.runs.directory import NUMBER, NUMBER_OR_NONE, RunDirectory, read_records
-from adaswitch.runs.recorded import shards_by_step
+from adaswitch.runs.recorded import shards_by_step, why_missing
 from adaswitch.runs.shards import read_shard
+from adaswitch.runs.words import CONFIG_FILE, run_of, what_is_saved
 from experiments.engines import LocalEngine
 from experiments.local import train_locally
 
@@ -27,8 +29,8 @@ class LocalResult:
     """The run directory, which ``adaswitch report`` and ``adaswitch inspect`` read."""
     complete: bool
     """Whether the run came to its end. If it was stopped, the same call goes on where it was."""
-    checkpoint: Path
-    """The newest checkpoint, a Hugging Face folder with the trained student."""
+    checkpoint: Path | None
+    """The newest checkpoint, a Hugging Face folder with the trained student; None if no step was done."""
     before: float | None
     """The main metric on the held-out prompts in the first evaluation, from 0 to 1; None without one."""
     after: float | None
@@ -42,17 +44,22 @@ class LocalResult:
         shards = shards_by_step(RunDirectory(self.path))
         if step not in shards:
             raise DataError(
-                f"no rollouts of step {step} are kept; there are {len(shards)} steps", source=str(self.path)
+                f"no rollouts of step {step} are kept; there are {len(shards)} steps"
+                f"{why_missing(RunDirectory(self.path))}",
+                source=str(self.path),
             )
         return read_shard(shards[step])
 
 
-def run_locally(config: RunConfig, engine: LocalEngine = "transformers") -> LocalResult:
+def run_locally(
+    config: RunConfig, engine: LocalEngine = "transformers", *, new_name: bool = False
+) -> LocalResult:
     """Distil by ``config`` in this process: no service, no Ray. The numbers are those of a synchronous served run.
 
     ``config.teacher.serve`` says which model the teacher is; ``engine`` is what the teacher runs on. Returns when the
     run is complete. A keyboard interrupt saves a checkpoint first; the next call with the same ``config.name`` goes on
-    from there. It may be called where an event loop is running, as in a notebook. Raises ``AdaSwitchError``.
+    from there. With ``new_name`` it begins another run, name-2, name-3, .., if there is a run of that name. It may be
+    called where an event loop is running, as in a notebook. Raises ``AdaSwitchError``; what was trained is saved then.
     """
     if not isinstance(config, RunConfig):
         raise ConfigError(
@@ -60,15 +67,20 @@ def run_locally(config: RunConfig, engine: LocalEngine = "transformers") -> Loca
         )
     if engine not in get_args(LocalEngine):
         raise ConfigError(f"engine {engine!r} is none of {', '.join(get_args(LocalEngine))}")
-    should_stop = StopRequest()
+    config = under_new_name(config) if new_name else config
+    should_stop, run = StopRequest(), run_of(config)
+    command = f"adaswitch.run_locally(adaswitch.load_config({str(run.path / CONFIG_FILE)!r}))"
     # In a thread of its own, since the caller's may have an event loop that is running, as a notebook's has.
-    complete = _in_thread(lambda: train_locally(config, should_stop, engine), should_stop.request)
-    run = RunDirectory.open(Path(config.runs_dir) / config.name)
-    marks = _main_marks(run)
+    complete = _in_thread(
+        lambda: train_locally(config, should_stop, engine, command=command), should_stop.request
+    )
+    marks, steps = _main_marks(run), run.checkpoint_steps()
+    if not complete:
+        print(f"stopped; {what_is_saved(run)}; go on with: {command}", flush=True)
     return LocalResult(
         path=run.path,
         complete=complete,
-        checkpoint=run.checkpoint(run.checkpoint_steps()[-1]),
+        checkpoint=run.checkpoint(steps[-1]) if steps else None,
         before=marks[0] if marks else None,
         after=marks[-1] if marks else None,
     )
@@ -89,5 +101,6 @@ def _in_thread(work: Callable[[], Result], stop: Callable[[], None]) -> Result:
         try:
             return future.result()
         except KeyboardInterrupt:
+            print("stopping: the trainer finishes its step and saves what was trained", flush=True)
             stop()
             return future.result()

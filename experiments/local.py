@@ -11,14 +11,21 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from adaswitch.config.run import RunConfig
+from adaswitch.config.run import RunConfig, check_rules
 from adaswitch.contract.wire import ModelInfo
+from adaswitch.data.run_models import cut_to_student
+from adaswitch.errors import NonFiniteError
+from adaswitch.method.finite import explained
+from adaswitch.method.learning_rate import last_learning_rate
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Chunk
 from adaswitch.method.rollout import Rollout
+from adaswitch.preflight import Starts, check_run
+from adaswitch.runs.attempts import check_attempt, complete_after
 from adaswitch.runs.recorded import resolve_config
+from adaswitch.runs.words import run_of
 from experiments.engines import LocalEngine
-from experiments.one_process import local_teacher, require_one_process
+from experiments.one_process import local_teacher, require_one_process, with_teacher_on
 from services.student.engines.engine import WriteRequest
 from services.student.group import Group
 from services.student.parts import build_student
@@ -72,9 +79,17 @@ class LocalSource:
         rollouts: list[Rollout] = []
         for start in range(0, len(prompts), size):
             group = Group(self._write, self._teacher, self._config.policy, self._budget)
-            rollouts += await group.roll_out(prompts[start : start + size])
+            try:
+                rollouts += await group.roll_out(prompts[start : start + size])
+            except NonFiniteError as error:
+                raise NonFiniteError(self._explained(error)) from error
         self._engine.forget([prompt.id for prompt in prompts])
         return rollouts
+
+    def _explained(self, error: NonFiniteError) -> str:
+        trainer = self._config.trainer
+        rate = last_learning_rate(trainer.optimizer, self._version, trainer.num_steps)
+        return explained(error, self._engine.weights(), self._version, rate)
 
     async def _write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
         return self._engine.write(requests)
@@ -92,8 +107,11 @@ def train_locally(
     should_stop: Callable[[], bool],
     engine: LocalEngine = "transformers",
     before_close: Callable[[], None] = lambda: None,
+    command: str | None = None,
 ) -> bool:
     """Train by ``config`` in this process, or continue an interrupted run. Returns whether the run is complete.
+
+    A run that is complete already starts nothing. ``command`` is what goes on with the run, for people.
 
     On the ``engine`` transformers, the teacher starts at once and gives the numbers of a served run. On vllm, it runs
     in a process of its own, whose slow start pays off for a large teacher. ``before_close`` is called while that
@@ -101,19 +119,28 @@ def train_locally(
     """
     require_one_process(config)
     config = resolve_config(config)
+    check_rules(config)
+    check_attempt(config)
+    if (steps := complete_after(config)) is not None:
+        print(f"{run_of(config).path} is complete after {steps} steps already", flush=True)
+        return True
+    data = check_run(with_teacher_on(config, engine), Starts.ONE_PROCESS, print)
+    config = data.models.named_in(config)
     teachers: list[TeacherEngine] = []
     # All steps share one event loop, as vLLM's client belongs to the event loop that it was started in.
     with asyncio.Runner() as runner:
 
         def start_teacher() -> LocalSource:
             """Start the teacher. Called only for a policy that needs a teacher; ``replay`` needs none."""
-            teacher = make_engine(local_teacher(config, engine))
+            teacher = make_engine(cut_to_student(local_teacher(config, engine), config.student.model))
             teachers.append(teacher)
             runner.run(teacher.start())
             return LocalSource(config, teacher, teacher.info, runner.run)
 
         try:
-            job, start = prepare(config, start_teacher, should_stop)
+            job, start = prepare(config, start_teacher, should_stop, data=data)
+            if command is not None:
+                job.status.goes_on_with(command)
             try:
                 return is_complete(job, train(job, start))
             finally:

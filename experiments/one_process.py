@@ -22,6 +22,15 @@ def local_teacher(config: RunConfig, engine: LocalEngine) -> TeacherServiceConfi
     return _serve(config).model_copy(update={"engine": engine})
 
 
+def with_teacher_on(config: RunConfig, engine: LocalEngine) -> RunConfig:
+    """``config`` with ``engine`` as its teacher's engine, for checks; ``config`` itself if it has no such teacher."""
+    serve = config.teacher.serve
+    if serve is None:
+        return config
+    changed = serve.model_copy(update={"engine": engine})
+    return config.model_copy(update={"teacher": config.teacher.model_copy(update={"serve": changed})})
+
+
 def _serve(config: RunConfig) -> TeacherServiceConfig:
     if config.teacher.serve is None:
         raise ConfigError(

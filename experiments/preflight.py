@@ -4,27 +4,29 @@ The checks cover models, data, lengths and recorded runs, of all cells and of th
 method, and the evaluation if it is about one.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from adaswitch.config.run import RunConfig, check_rules
 from adaswitch.contract.fingerprint import tokenizer_sha256
-from adaswitch.data.models import load_tokenizer
-from adaswitch.data.preflight import load_run_data
 from adaswitch.errors import ConfigError, ModelError, UserError
-from adaswitch.evaluation.command import load_prompts
 from adaswitch.evaluation.request import EvalRequest
+from adaswitch.method.policies.random_switch import RandomSwitch
 from adaswitch.method.policies.replay import Replay
+from adaswitch.preflight import Found, Starts, first_checks, last_checks
+from adaswitch.preflight.folders import read_model_files
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.recorded import resolve_config
 from experiments.engines import LocalEngine
-from experiments.one_process import require_one_process
+from experiments.one_process import require_one_process, with_teacher_on
 from experiments.plan import Cell, FinalEvaluation, Plan
 from experiments.runner import is_complete
 from experiments.work import Evaluating, Training, source_of
-from services.teacher.engines.model_folder import read_model_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def require_data(plan: Plan, cells: Sequence[Cell], local: LocalEngine | None = None) -> None:
@@ -34,6 +36,7 @@ def require_data(plan: Plan, cells: Sequence[Cell], local: LocalEngine | None = 
     is the teacher's engine if the cells run without services, else None.
     """
     incomplete = [cell for cell in cells if not is_complete(Training(cell))]
+    first: list[tuple[Cell, Found]] = []
     seen: set[str] = set()
     for cell in incomplete:
         with _naming(f"method {cell.method}"):
@@ -42,13 +45,34 @@ def require_data(plan: Plan, cells: Sequence[Cell], local: LocalEngine | None = 
             check_rules(cell.config)
             _require_source(cell, incomplete)
             if _is_new(_what_is_read(cell.config), seen):
-                _require_models_and_data(cell.config)
+                first.append((cell, first_checks(*_begun(cell.config, local), print)))
+    evaluations = list(_evaluations(plan, cells))
+    for cell, label, settings in evaluations:
+        with _naming(f"method {cell.method}: evaluations.{label}"):
+            _require_held_out(cell.config, settings)
+    for cell, found in first:
+        with _naming(f"method {cell.method}"):
+            last_checks(*_begun(cell.config, local), found)
+    for cell, label, settings in evaluations:
+        with _naming(f"method {cell.method}: evaluations.{label}"):
+            _require_evaluation(cell.config, settings)
+
+
+def _begun(config: RunConfig, local: LocalEngine | None) -> tuple[RunConfig, Starts]:
+    """The settings to check, and what is started by them."""
+    if local is None:
+        return config, Starts.WHOLE_RUN
+    return with_teacher_on(config, local), Starts.ONE_PROCESS
+
+
+def _evaluations(plan: Plan, cells: Sequence[Cell]) -> Iterator[tuple[Cell, str, FinalEvaluation]]:
+    """The evaluations that are still to be made. Of those that read the same, only the first."""
+    seen: set[str] = set()
     for cell in cells:
         for label, settings in plan.evaluations.items():
             key = f"{label} {cell.config.task} {cell.config.student} {cell.config.trainer.eval_prompts}"
             if not is_complete(Evaluating(cell, label, settings)) and _is_new(key, seen):
-                with _naming(f"method {cell.method}: evaluations.{label}"):
-                    _require_evaluation(cell.config, settings)
+                yield cell, label, settings
 
 
 @contextmanager
@@ -73,7 +97,7 @@ def _what_is_read(config: RunConfig) -> str:
     policy, trainer = config.policy, config.trainer
     kind = (policy.needs_reference, policy.accepted_candidates, isinstance(policy, Replay))
     held_out = (trainer.eval_every > 0, trainer.eval_prompts)
-    return f"{config.task} {config.student} {config.teacher.serve} {kind} {held_out}"
+    return f"{config.task} {config.student} {config.teacher} {trainer.device} {kind} {held_out}"
 
 
 def _require_source(cell: Cell, incomplete: Sequence[Cell]) -> None:
@@ -95,32 +119,43 @@ def _require_recording(setting: str, source: Cell, cell: Cell) -> None:
     """Raises ``ConfigError`` if ``source``, once complete, will not have the rollouts that ``cell`` reads."""
     if source == cell:
         raise ConfigError(f"{setting}: {cell.folder} is this run itself: name another")
-    if not source.config.trainer.save_rollouts:
+    keep, num_steps = source.config.trainer.save_rollouts, source.config.trainer.num_steps
+    if not keep:
         raise ConfigError(
             f"{setting}: method {source.method} keeps no rollouts: leave its trainer.save_rollouts at true"
         )
+    first = 0 if keep is True else max(0, num_steps - keep)
+    if _first_step_read(cell.config) < first:
+        raise ConfigError(
+            f"{setting}: method {source.method} keeps the rollouts of its newest {keep} steps alone, from step {first} "
+            "on: leave its trainer.save_rollouts at true"
+        )
 
 
-def _require_models_and_data(config: RunConfig) -> None:
-    """Raises ``UserError`` if the data, the student, and the teacher that is to be served do not fit each other."""
-    serve, student = config.teacher.serve, config.student.model
-    if serve is None or isinstance(config.policy, Replay):
-        load_run_data(config)
-        return
-    with _naming("teacher.serve", separator="."):
-        facts = read_model_folder(serve)
-    # If the settings name no longest sequence, it is the model's own.
-    served = config.teacher.model_copy(
-        update={"serve": serve.model_copy(update={"max_model_len": facts.max_model_len})}
-    )
-    tokenizer = load_run_data(config.model_copy(update={"teacher": served})).tokenizer
-    _require_tokenizer(f"teacher.serve.model: {serve.model!r}", facts.tokenizer_sha256, student, tokenizer)
+def _first_step_read(config: RunConfig) -> float:
+    """The first step of the recorded run whose rollouts are needed; infinite if any will do."""
+    match config.policy:
+        case Replay():
+            return 0
+        case RandomSwitch(from_steps=[first, _]):
+            return first
+        case _:
+            return math.inf
+
+
+def _require_held_out(config: RunConfig, settings: FinalEvaluation) -> None:
+    """Raises ``UserError`` without held-out data, and for a teacher's folder that is not whole."""
+    if not config.task.has_held_out:
+        raise ConfigError("task.eval: there is no held-out data: name it in the plan's settings")
+    if settings.teacher is not None:
+        read_model_files(settings.teacher, "teacher")
 
 
 def _require_evaluation(config: RunConfig, settings: FinalEvaluation) -> None:
     """Raises ``UserError`` for held-out data or a teacher that the evaluation could not use."""
-    if not config.task.has_held_out:
-        raise ConfigError("task.eval: there is no held-out data: name it in the plan's settings")
+    from adaswitch.data.models import load_tokenizer
+    from adaswitch.evaluation.command import load_prompts
+
     limit = config.trainer.eval_prompts if settings.limit is None else settings.limit
     student, budget = config.student.model, config.student.max_new_tokens
     teacher, budget_setting = settings.teacher, "student.max_new_tokens"
@@ -132,7 +167,7 @@ def _require_evaluation(config: RunConfig, settings: FinalEvaluation) -> None:
     )
 
 
-def _require_tokenizer(teacher: str, sha256: str, student: str, tokenizer: PreTrainedTokenizerBase) -> None:
+def _require_tokenizer(teacher: str, sha256: str, student: str, tokenizer: "PreTrainedTokenizerBase") -> None:
     """Raises ``ModelError`` unless ``sha256``, of the teacher's tokenizer, is that of the student's ``tokenizer``."""
     own = tokenizer_sha256(tokenizer.get_vocab())
     if sha256 != own:

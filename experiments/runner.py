@@ -2,15 +2,19 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from adaswitch.errors import AdaSwitchError, ConfigError, UserError
+from adaswitch.processes.entry import is_impatient
 from adaswitch.processes.managed import ManagedProcess
 from experiments.work import Training, Work
 
 POLL_S = 0.2
 LOG_FILE = "cell.log"
-STOP_GRACE_S = 120.0
-"""Seconds that running work has, after a stop, to save its state."""
+STOP_GRACE_S = 360.0
+"""Seconds that running work has, after a stop, to save its state. Ctrl-C a second time ends them early."""
+LAST_GRACE_S = 10.0
+"""Seconds that running work has to end what it has started, after a second request to stop."""
 
 
 Running = tuple[Work, ManagedProcess]
@@ -51,7 +55,7 @@ def run_all(
             running = list(_still_running(running))
             time.sleep(POLL_S)
     finally:
-        _stop(running)
+        _stop(running, should_stop)
     return all(is_complete(work) for work in all_work)
 
 
@@ -87,9 +91,13 @@ def _still_running(running: Sequence[Running]) -> Iterator[Running]:
             )
 
 
-def _stop(running: Sequence[Running]) -> None:
-    """Send SIGTERM to all running work at once, upon which each piece saves its state and ends."""
+def _stop(running: Sequence[Running], should_stop: Callable[[], bool]) -> None:
+    """Send SIGTERM to all running work at once, upon which each piece saves its state and ends.
+
+    If the stop is asked for impatiently, a second SIGTERM lets each piece end at once all that it has started.
+    """
     for _, process in running:
         process.terminate()
     for _, process in running:
+        process.is_impatient, process.last_grace_s = partial(is_impatient, should_stop), LAST_GRACE_S
         process.stop(STOP_GRACE_S)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from adaswitch.method.rollout import Rollout
 from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.recorded import shards_by_step
 from adaswitch.runs.shards import read_shard
 from experiments.pictures import label, save
 
@@ -26,8 +27,9 @@ class Stage:
 
 
 def read_stages(run: RunDirectory) -> list[Stage]:
-    """The rollouts of the first, the middle and the last tenth of the steps on record."""
+    """The rollouts of the first, the middle and the last tenth of the steps whose rollouts are kept."""
     shards = run.shards()
+    kept = " of the steps kept" if shards and min(shards_by_step(run)) > 0 else ""
     tenth = max(1, len(shards) // 10)
     middle = len(shards) // 2
     parts = {
@@ -36,7 +38,7 @@ def read_stages(run: RunDirectory) -> list[Stage]:
         "last": shards[len(shards) - tenth :],
     }
     return [
-        Stage(f"{name} tenth", [rollout for shard in part for rollout in read_shard(shard)])
+        Stage(f"{name} tenth{kept}", [rollout for shard in part for rollout in read_shard(shard)])
         for name, part in parts.items()
     ]
 

@@ -128,7 +128,7 @@ class Evaluating:
         self.folder.mkdir(exist_ok=True)
         document = self._settings.model_dump(mode="json")
         (self.folder / SETTINGS_FILE).write_text(yaml.safe_dump(document), encoding="utf-8")
-        arguments = ["eval", "--config", str(run.path / CELL_FILE)]
+        arguments = ["eval", "--config", str(run.path / "config.yaml")]
         arguments += ["--model", os.fspath(run.checkpoint(steps[-1])), "--output", str(self.folder)]
         arguments += ["--seed", str(self._cell.seed), "--device", self._cell.config.trainer.device]
         for key, value in document.items():

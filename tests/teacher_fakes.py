@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 
 import httpx
 import numpy as np
@@ -12,6 +13,7 @@ from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from services.teacher.http.app import create_app
 from services.teacher.http.keys import KeyRing
+from tests.teacher_contract import assert_documented
 
 VOCAB_SIZE = 11
 MAX_MODEL_LEN = 16
@@ -129,10 +131,25 @@ async def running_app(
         yield app
 
 
+@cache
+def stated_document() -> dict[str, object]:
+    """The OpenAPI document of the service, which is the same for every engine and all settings."""
+    return create_app(FakeEngine(), service_config(), KeyRing()).openapi()
+
+
 def http_client(app: FastAPI, **options: object) -> httpx.AsyncClient:
-    """Talks to ``app`` without a socket; an exception in it is its 500, as a client would see it."""
+    """Talks to ``app`` without a socket; an exception in it is its 500, as a client would see it.
+
+    Every answer, whatever test asks for it, is held against the document that the service states itself.
+    """
+
+    async def is_documented(response: httpx.Response) -> None:
+        await response.aread()
+        assert_documented(stated_document(), response)
+
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://teacher", **options)
+    hooks = {"response": [is_documented]}
+    return httpx.AsyncClient(transport=transport, base_url="http://teacher", event_hooks=hooks, **options)
 
 
 def post_scope(path: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> dict[str, object]:

@@ -2,18 +2,26 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config.run import RunConfig, check_rules
-from adaswitch.data.models import max_positions, stop_token_ids
+from adaswitch.contract.fingerprint import tokenizer_sha256
+from adaswitch.data.models import load_tokenizer, max_positions
 from adaswitch.data.preflight import RunData, load_run_data
 from adaswitch.evaluation.evaluation import EvalPrompts
 from adaswitch.method.policies.replay import Replay
 from adaswitch.method.schedule import PromptSchedule, TeacherShares
+from adaswitch.runs.attempts import Attempt, begin_attempt
+from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.kept import keep_tokenizer
 from adaswitch.runs.recorded import resolve_config
-from trainer.checkpoint import restore
+from adaswitch.runs.words import run_of
+from trainer.checkpoint import newest_whole
+from trainer.ending import noting_failure
 from trainer.learner import Learner
 from trainer.loop import Job
 from trainer.recorder import Recorder
@@ -22,22 +30,45 @@ from trainer.source import RolloutSource
 
 
 def prepare(
-    config: RunConfig, connect: Callable[[], RolloutSource], should_stop: Callable[[], bool]
+    config: RunConfig,
+    connect: Callable[[], RolloutSource],
+    should_stop: Callable[[], bool],
+    begin: Callable[[RunConfig], Attempt] = begin_attempt,
+    data: RunData | None = None,
 ) -> tuple[Job, int]:
     """The job, and the step that it starts from. ``connect`` is called last, once everything else is right.
 
-    If rollouts are replayed, ``connect`` is not called, because nobody else takes part in the run.
+    If rollouts are replayed, ``connect`` is not called, because nobody else takes part in the run. ``begin`` begins
+    the attempt, or joins the one that a launcher has begun. Nothing is written before the data is known to fit.
+    ``data`` is the run's, if it was read already.
     """
     check_rules(config)
     config = resolve_config(config)
     torch.set_num_threads(config.trainer.num_threads)
     torch.manual_seed(config.seed)
-    data = load_run_data(config)
-    run = RunDirectory.create(config)
+    data = data or load_run_data(config)
+    for line in data.lines():
+        print(line, flush=True)
+    config = data.models.named_in(config)
+    run_of(config).remove_partials()  # first, because the disk may be full of them
+    attempt = begin(config)
+    for change in attempt.changes:
+        print(f"other than in the attempt before: {change}", flush=True)
+    with noting_failure(attempt.status):
+        return _prepared(config, data, attempt, connect, should_stop)
+
+
+def _prepared(
+    config: RunConfig,
+    data: RunData,
+    attempt: Attempt,
+    connect: Callable[[], RolloutSource],
+    should_stop: Callable[[], bool],
+) -> tuple[Job, int]:
+    run = attempt.run
     run.write_notes(data.notes)
-    for note in data.notes:
-        print(f"note: {note}", flush=True)
     learner, start = _learner(config, run)
+    keep_tokenizer(run, data.tokenizer, learner.model.config)
     recorder, eval_prompts = Recorder(run, config, start), _eval_prompts(config, data)
     job = Job(
         config=config,
@@ -47,6 +78,7 @@ def prepare(
         schedule=schedule_of(config, data.train_prompts, data.train_references),
         source=_replay_source(config, data) or connect(),
         recorder=recorder,
+        status=attempt.status,
         eval_prompts=eval_prompts,
         should_stop=should_stop,
     )
@@ -67,7 +99,20 @@ def schedule_of(
 def _replay_source(config: RunConfig, data: RunData) -> ReplaySource | None:
     if not isinstance(config.policy, Replay):
         return None
-    return ReplaySource(config.policy.run, len(data.tokenizer), max_positions(config.student.model))
+    run, longest = config.policy.run, max_positions(config.student.model)
+    return ReplaySource(run, data.models.vocab_size, longest, _has_tokenizer(run, data.tokenizer))
+
+
+def _has_tokenizer(recorded: str, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the run at ``recorded`` has ``tokenizer``. False also if its models are not on this machine any more."""
+    run = RunDirectory.open(recorded)
+    checkpoints = [os.fspath(run.checkpoint(step)) for step in run.checkpoint_steps()[-1:]]
+    folders = [*checkpoints, load_config(run.path / "config.yaml").student.model]
+    folder = next((folder for folder in folders if os.path.isdir(folder)), None)
+    if folder is None:
+        return False
+    theirs = load_tokenizer(folder, "policy.run")
+    return tokenizer_sha256(theirs.get_vocab()) == tokenizer_sha256(tokenizer.get_vocab())
 
 
 def _eval_prompts(config: RunConfig, data: RunData) -> EvalPrompts | None:
@@ -78,9 +123,11 @@ def _eval_prompts(config: RunConfig, data: RunData) -> EvalPrompts | None:
         examples=data.eval_examples,
         prompt_token_ids=data.eval_prompts,
         tokenizer=data.tokenizer,
-        stop_token_ids=stop_token_ids(config.student.model, data.tokenizer),
+        stop_token_ids=data.models.stop_tokens.ids,
         max_new_tokens=config.student.max_new_tokens,
         batch_size=config.trainer.eval_batch_size,
+        vocab_size=data.models.vocab_size,
+        end_token_id=data.models.stop_tokens.end_of_reference(data.task.wraps_prompts),
     )
 
 
@@ -88,9 +135,9 @@ def _learner(config: RunConfig, run: RunDirectory) -> tuple[Learner, int]:
     device = config.trainer.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    steps = run.checkpoint_steps() if config.trainer.resume else []
-    if not steps:
-        return Learner.from_folder(config.student.model, config.trainer, device), 0
-    folder = run.checkpoint(steps[-1])
-    learner = Learner.from_folder(os.fspath(folder), config.trainer, device)
-    return learner, restore(folder, learner)
+    say = partial(print, flush=True)
+    if config.trainer.resume:
+        found = newest_whole(run, lambda folder: Learner.from_folder(folder, config.trainer, device), say)
+        if found is not None:
+            return found
+    return Learner.from_folder(config.student.model, config.trainer, device), 0

@@ -1,20 +1,27 @@
 """``Learner``: the student model, its optimizer, and one update from a step's rollouts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from adaswitch.config.trainer import TrainerConfig
-from adaswitch.data.models import load
-from adaswitch.errors import NonFiniteError
+from adaswitch.data.causal_lm import load_model
+from adaswitch.errors import ConfigError, NonFiniteError
 from adaswitch.method.batching import Batch, micro_batches
-from adaswitch.method.learning_rate import learning_rate
+from adaswitch.method.finite import explained, weights_problem
+from adaswitch.method.learning_rate import last_learning_rate, learning_rate
 from adaswitch.method.rollout import Rollout
 from adaswitch.method.step_loss import loss_share, total_weight
+from trainer.model_files import read_own_files
+
+NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,22 @@ class Update:
 class Learner:
     """Weights and optimizer are float32; the forward and backward passes run in the config's dtype."""
 
-    def __init__(self, model: PreTrainedModel, config: TrainerConfig, device: str) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        config: TrainerConfig,
+        device: str,
+        own_files: Mapping[str, bytes] = NO_FILES,
+    ) -> None:
+        """``own_files`` are the contents of the model folder's files that a checkpoint keeps as they are, by name."""
+        self.own_files = own_files
         self.model = model.to(device).float()  # type: ignore[arg-type]
         self.device = device
         self._config = config
+        self.is_whole = True
+        """Whether the weights are those after a whole update. An error amid an update leaves them in between."""
         if config.gradient_checkpointing:
-            self.model.gradient_checkpointing_enable()
+            _checkpoint_activations(self.model)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=config.optimizer.learning_rate,
@@ -52,31 +69,79 @@ class Learner:
     @classmethod
     def from_folder(cls, folder: str, config: TrainerConfig, device: str) -> "Learner":
         """Start from a Hugging Face folder, or a name on the hub."""
-        model = load(AutoModelForCausalLM.from_pretrained, folder, "student.model", dtype=torch.float32)
-        return cls(model, config, device)
+        model = load_model(folder, "student.model", torch.float32)
+        return cls(model, config, device, read_own_files(folder))
 
     def weights(self) -> dict[str, Tensor]:
         """The parameters by name. Tied parameters appear only once."""
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes that the weights and the optimizer's state take."""
+        states = [value for state in self.optimizer.state.values() for value in state.values()]
+        tensors = [*self.weights().values(), *(value for value in states if isinstance(value, Tensor))]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    def require_finite_weights(self, step: int) -> None:
+        """Raises ``NonFiniteError`` with the cause if a weight after ``step`` updates is not finite."""
+        problem = weights_problem(self.weights(), step, self._rate_before(step))
+        if problem is not None:
+            raise NonFiniteError(problem)
+
+    @contextmanager
+    def explaining(self, step: int) -> Iterator[None]:
+        """Turn a ``NonFiniteError`` inside into one that says how the weights after ``step`` updates are to blame."""
+        try:
+            yield
+        except NonFiniteError as error:
+            rate = self._rate_before(step)
+            raise NonFiniteError(explained(error, self.weights(), step, rate)) from error
+
+    def _rate_before(self, step: int) -> float | None:
+        """The learning rate of the last of ``step`` updates; None before the first."""
+        return last_learning_rate(self._config.optimizer, step, self._config.num_steps)
 
     def update(self, rollouts: Sequence[Rollout], step: int) -> Update:
         """One optimizer step on all ``rollouts``, whose loss is the weighted mean over all their tokens.
 
         If loss or gradient is not finite, raises ``NonFiniteError`` and leaves the weights unchanged.
         """
-        self.model.train()
+        self._compute_as_in_inference()
         rate = learning_rate(self._config.optimizer, step, self._config.num_steps)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss, losses, by_teacher = self._backward(rollouts)
-        grad_norm = float(
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.optimizer.max_grad_norm)
-        )
-        _refuse_non_finite(loss, grad_norm, step)
+        with self.explaining(step):
+            loss, losses, by_teacher = self._backward(rollouts)
+            grad_norm = float(
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.optimizer.max_grad_norm)
+            )
+            _refuse_non_finite(loss, grad_norm, step, rate)
+            self._refuse_overflow(rate, step)
+        self.is_whole = False
         self.optimizer.step()
+        self.is_whole = True
         means = _means_by_writer(losses, by_teacher)
         return Update(loss, *means, grad_norm, rate, num_tokens=len(losses))
+
+    def _refuse_overflow(self, rate: float, step: int) -> None:
+        """Raises ``NonFiniteError`` for a learning rate at which AdamW's first updates are beyond float32."""
+        if rate / (1.0 - self._config.optimizer.betas[0]) > torch.finfo(torch.float32).max:
+            raise NonFiniteError(
+                f"the update of step {step} is not finite, at a learning rate of {rate:.3g}: "
+                "lower trainer.optimizer.learning_rate"
+            )
+
+    def _compute_as_in_inference(self) -> None:
+        """Leave the mode in which models drop parts at random: the loss is about the model that writes.
+
+        A layer whose activations are computed again looks at its own mode alone.
+        """
+        self.model.eval()
+        for module in self.model.modules():
+            if isinstance(module, GradientCheckpointingLayer):
+                module.training = self._config.gradient_checkpointing
 
     def _backward(self, rollouts: Sequence[Rollout]) -> tuple[float, Tensor, Tensor]:
         """The step's loss, whose gradient is left in the model; the loss of each token; who wrote each token."""
@@ -85,14 +150,16 @@ class Learner:
         for batch in micro_batches(rollouts, self._config.micro_batch_size):
             batch = batch.to(self.device)
             batch_losses = self._token_losses(batch)
-            share = loss_share(self._config.loss, batch_losses, batch.by_teacher, weight)
-            share.backward()
+            with self._config.loss.differentiating():
+                share = loss_share(self._config.loss, batch_losses, batch.by_teacher, weight)
+                share.backward()
             shares.append(share.detach())
             losses.append(batch_losses.detach())
             by_teacher.append(batch.by_teacher)
         return float(torch.stack(shares).sum()), torch.cat(losses), torch.cat(by_teacher)
 
     def _token_losses(self, batch: Batch) -> Tensor:
+        num_kept = batch.num_completion_columns + 1
         with torch.autocast(
             self.device.split(":")[0], torch.bfloat16, enabled=self._config.dtype == "bfloat16"
         ):
@@ -101,17 +168,27 @@ class Learner:
                 attention_mask=batch.attention_mask,
                 position_ids=batch.position_ids,
                 use_cache=False,
-                logits_to_keep=batch.num_completion_columns + 1,
-            ).logits
+                logits_to_keep=num_kept,
+            ).logits[:, -num_kept:]
         return self._config.loss.token_losses(batch, batch.completion_logits(logits))
 
 
-def _refuse_non_finite(loss: float, grad_norm: float, step: int) -> None:
+def _checkpoint_activations(model: PreTrainedModel) -> None:
+    """Have activations computed again in the backward pass. Raises ``ConfigError`` if the model's class cannot."""
+    try:
+        model.gradient_checkpointing_enable()
+    except ValueError as error:
+        raise ConfigError(
+            f"trainer.gradient_checkpointing: {str(error).splitlines()[0]}: set it to false"
+        ) from None
+
+
+def _refuse_non_finite(loss: float, grad_norm: float, step: int, rate: float) -> None:
     for name, value in (("loss", loss), ("gradient", grad_norm)):
         if not math.isfinite(value):
             raise NonFiniteError(
-                f"the {name} of step {step} is {value}; the weights are left as they were: "
-                "lower trainer.optimizer.learning_rate, or train in float32"
+                f"the {name} of step {step} is {value}, at a learning rate of {rate:.3g}; the weights are left as "
+                "they were: lower trainer.optimizer.learning_rate, or train in float32"
             )
 
 

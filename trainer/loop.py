@@ -15,7 +15,8 @@ from adaswitch.method.rollout import Rollout
 from adaswitch.method.schedule import PromptSchedule, divergence_scale
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.shards import save_rollouts
-from trainer.checkpoint import save_checkpoint
+from adaswitch.runs.status import Phase, StatusFile
+from trainer.ending import checkpoint, saving_on_failure
 from trainer.learner import Learner, Update
 from trainer.recorder import Recorder
 from trainer.source import RolloutSource
@@ -32,17 +33,37 @@ class Job:
     schedule: PromptSchedule
     source: RolloutSource
     recorder: Recorder
+    status: StatusFile
     eval_prompts: EvalPrompts | None
     should_stop: Callable[[], bool]
 
 
 def train(job: Job, start: int) -> int:
-    """Train from step ``start`` until the run ``is_complete``, or ``should_stop``. Returns the number of updates."""
+    """Train from step ``start`` until the run ``is_complete``, or ``should_stop``. Returns the number of updates.
+
+    What was trained is saved at the end, also if an error ends the training.
+    """
+    with saving_on_failure(job):
+        step = _updates(job, start)
+        if is_long_enough(job, step):
+            evaluate_if_due(job, step)
+        checkpoint(job, step)
+        if is_complete(job, step):
+            job.status.end(Phase.COMPLETE, "the last step is done")
+        else:
+            job.status.end(Phase.STOPPED, "it was asked to stop")
+    return step
+
+
+def _updates(job: Job, start: int) -> int:
+    """All updates from ``start`` on. Returns their number together with those before."""
     config = job.config.trainer
+    job.status.enter(Phase.STARTING, start)
     job.source.publish(start, job.learner.weights())
     step, offered = start, deque[list[Prompt]]()
-    while not is_complete(job, step) and not job.should_stop():
+    while not is_long_enough(job, step) and not job.should_stop():
         evaluate_if_due(job, step)
+        job.status.enter(Phase.TRAINING, step)
         while step + len(offered) <= min(step + config.max_staleness, config.num_steps - 1):
             offered.append(prompts_of(job, step + len(offered)))
             job.source.offer(offered[-1])
@@ -50,23 +71,28 @@ def train(job: Job, start: int) -> int:
         rollouts = job.source.take(offered.popleft(), job.should_stop)
         if rollouts is None:
             break
-        updated_since = time.perf_counter()
-        update = job.learner.update(rollouts, step)
-        published_since = time.perf_counter()
+        _update(job, step, rollouts, waited_since)
+        step += 1
+        if config.checkpoint_every and step % config.checkpoint_every == 0:
+            checkpoint(job, step)
+    return step
+
+
+def _update(job: Job, step: int, rollouts: list[Rollout], waited_since: float) -> None:
+    """One update, which is on record even if the weights that it made cannot be published."""
+    updated_since, queue_depth = time.perf_counter(), job.source.depth()
+    update = job.learner.update(rollouts, step)
+    job.status.enter(Phase.TRAINING, step + 1)
+    published_since = time.perf_counter()
+    try:
         job.source.publish(step + 1, job.learner.weights())
+    finally:
         seconds = {
             "wait_s": updated_since - waited_since,
             "update_s": published_since - updated_since,
             "publish_s": time.perf_counter() - published_since,
         }
-        record(job, step, rollouts, update, seconds)
-        step += 1
-        if config.checkpoint_every and step % config.checkpoint_every == 0:
-            checkpoint(job, step)
-    if is_complete(job, step):
-        evaluate_if_due(job, step)
-    checkpoint(job, step)
-    return step
+        record(job, step, rollouts, update, seconds, queue_depth)
 
 
 def prompts_of(job: Job, step: int) -> list[Prompt]:
@@ -79,34 +105,39 @@ def prompts_of(job: Job, step: int) -> list[Prompt]:
 
 
 def is_complete(job: Job, step: int) -> bool:
-    """Whether the run is complete after ``step`` updates, by their number or by the time that they took."""
+    """Whether nothing is left to do after ``step`` updates: no step, and no evaluation after the last."""
+    return is_long_enough(job, step) and not is_evaluation_due(job, step)
+
+
+def is_long_enough(job: Job, step: int) -> bool:
+    """Whether ``step`` updates are the whole run, by their number or by the time that they took."""
     limit_s = job.config.trainer.time_limit_s
     return step >= job.config.trainer.num_steps or (limit_s is not None and job.recorder.steps_s >= limit_s)
 
 
-def record(job: Job, step: int, rollouts: list[Rollout], update: Update, seconds: dict[str, float]) -> None:
+def record(
+    job: Job, step: int, rollouts: list[Rollout], update: Update, seconds: dict[str, float], queue_depth: int
+) -> None:
     """Record one step: its metrics, and the rollouts themselves."""
     metrics = rollout_metrics(rollouts, version=step)
-    job.recorder.step(step, update, metrics, seconds, queue_depth=job.source.depth())
-    if job.config.trainer.save_rollouts:
-        save_rollouts(job.run, step, rollouts)
+    job.recorder.step(step, update, metrics, seconds, queue_depth)
+    save_rollouts(job.run, step, rollouts, job.config.trainer.save_rollouts)
+
+
+def is_evaluation_due(job: Job, step: int) -> bool:
+    """Whether to evaluate: every ``eval_every`` steps, before the first and after the last, if not on record yet."""
+    every = job.config.trainer.eval_every
+    due = every > 0 and (step % every == 0 or is_long_enough(job, step))
+    return due and job.eval_prompts is not None and not job.recorder.has_eval(step)
 
 
 def evaluate_if_due(job: Job, step: int) -> None:
-    """Evaluate on held-out prompts every ``eval_every`` steps, and before the first and after the last step.
-
-    An evaluation that is on record already is not made again.
-    """
-    every = job.config.trainer.eval_every
-    due = every > 0 and (step % every == 0 or is_complete(job, step))
-    if not due or job.eval_prompts is None or job.recorder.has_eval(step):
+    """Evaluate on held-out prompts if ``is_evaluation_due``. An evaluation that is stopped leaves no record."""
+    if job.eval_prompts is None or not is_evaluation_due(job, step):
         return
+    job.status.enter(Phase.EVALUATING, step)
     started = time.perf_counter()
-    evaluation = evaluate(job.learner.model, job.eval_prompts, should_stop=job.should_stop)
+    with job.learner.explaining(step):
+        evaluation = evaluate(job.learner.model, job.eval_prompts, should_stop=job.should_stop)
     if evaluation is not None:
         job.recorder.evaluation(step, evaluation, time.perf_counter() - started)
-
-
-def checkpoint(job: Job, step: int) -> None:
-    """Save all that is needed to go on from ``step``."""
-    save_checkpoint(job.run, step, job.learner, job.tokenizer, job.config.trainer.keep_checkpoints)

@@ -5,8 +5,6 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from torch.utils.tensorboard import SummaryWriter
-
 from adaswitch.config.run import RunConfig
 from adaswitch.evaluation.evaluation import Evaluation
 from adaswitch.method.health import MAX_STEPS, signatures
@@ -16,9 +14,11 @@ from adaswitch.runs.directory import (
     Fields,
     RunDirectory,
     append_record,
+    append_records,
     read_records,
 )
 from adaswitch.tasks.scores import ALL_SPLITS, MAIN_SPLIT, Score, describe
+from trainer.events import Events
 from trainer.learner import Update
 
 MAX_UNMARKED_LINES = 5
@@ -33,7 +33,8 @@ class Recorder:
     """Writes the records of one run. Records that an earlier attempt left at ``start`` or later are dropped first."""
 
     def __init__(self, run: RunDirectory, config: RunConfig, start: int) -> None:
-        run.drop_records_from(start)
+        for warning in run.drop_records_from(start):
+            print(f"warning: {warning}", flush=True)
         self._run = run
         self._config = config
         self._num_steps = config.trainer.num_steps
@@ -47,7 +48,7 @@ class Recorder:
         }
         """The mean divergence of each step in nats, including earlier attempts; None if no divergence was seen."""
         self._evaluated = {record["step"] for record in read_records(run.evals)}
-        self._events = SummaryWriter(str(run.tensorboard), purge_step=start)
+        self._events = Events(run.tensorboard, start)
         self._last_s = time.perf_counter()
 
     def step(
@@ -102,20 +103,12 @@ class Recorder:
         The first evaluation also says what was compared with what, if nothing was right.
         """
         hints = [] if self._evaluated else evaluation.hints
+        records = [self._eval_record(step, score, seconds) for score in evaluation.scores]
+        if hints:
+            records[0]["hints"] = hints  # the main score comes first
+        # All at once, so that an evaluation is on record as a whole or not at all.
+        append_records(self._run.evals, records)
         for score in evaluation.scores:
-            record = {
-                "step": step,
-                "task": self._config.task.name,
-                "split": score.split,
-                "metric": score.metric,
-                "value": score.value,
-                "n": score.n,
-                "unmarked": score.unmarked,
-                "eval_s": seconds,
-            }
-            if hints and score is evaluation.main:
-                record["hints"] = hints
-            append_record(self._run.evals, record)
             if score.value is not None:
                 self._events.add_scalar(_event_name(score), score.value, step)
             words = describe(score.split, score.metric, score.value, score.n, score.unmarked)
@@ -127,6 +120,18 @@ class Recorder:
         self._evaluated.add(step)
         # An evaluation is not part of the next step's time.
         self._last_s = time.perf_counter()
+
+    def _eval_record(self, step: int, score: Score, seconds: float) -> dict[str, object]:
+        return {
+            "step": step,
+            "task": self._config.task.name,
+            "split": score.split,
+            "metric": score.metric,
+            "value": score.value,
+            "n": score.n,
+            "unmarked": score.unmarked,
+            "eval_s": seconds,
+        }
 
     def close(self) -> None:
         """Flush the event file."""

@@ -19,15 +19,17 @@ class ReplaySource:
     rollouts than ``trainer.prompts_per_step``.
     """
 
-    def __init__(self, path: str, vocab_size: int, max_tokens: int) -> None:
-        """``path`` is the recorded run; ``vocab_size`` and ``max_tokens`` are the limits of the student.
+    def __init__(self, path: str, vocab_size: int, max_tokens: int, same_tokenizer: bool = False) -> None:
+        """``path`` is the recorded run; ``vocab_size`` (V) and ``max_tokens`` are the limits of the student.
 
+        If the recorded run is known to have the ``same_tokenizer``, its V may be smaller: its teacher had fewer rows.
         ``adaswitch.runs.recorded.check_replay`` checks that each step is there. Raises ``DataError`` if the first
         step's rollouts cannot be read or do not fit.
         """
         self._shards = shards_by_step(RunDirectory.open(path))
         self._vocab_size = vocab_size
         self._max_tokens = max_tokens
+        self._same_tokenizer = same_tokenizer
         self._read(0)
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
@@ -49,15 +51,13 @@ class ReplaySource:
 
     def _read(self, step: int) -> list[Rollout]:
         shard = self._shards[step]
-        try:
-            rollouts = read_shard(shard)
-        except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror}", source=str(shard)) from None
+        rollouts = read_shard(shard)
         for rollout in rollouts:
             num_tokens = len(rollout.prompt.token_ids) + rollout.num_tokens
-            if rollout.teacher.vocab_size != self._vocab_size:
+            recorded = rollout.teacher.vocab_size
+            if recorded != self._vocab_size and not (self._same_tokenizer and recorded < self._vocab_size):
                 raise DataError(
-                    f"rollouts over {rollout.teacher.vocab_size} tokens cannot train a student of "
+                    f"rollouts over {recorded} tokens cannot train a student of "
                     f"{self._vocab_size}: student.model must have the recorded run's tokenizer",
                     source=str(shard),
                 )

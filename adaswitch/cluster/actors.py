@@ -18,6 +18,7 @@ from adaswitch.cluster.weight_board import WeightBoard
 from adaswitch.config.cluster import RayConfig
 from adaswitch.config.run import RunConfig
 from adaswitch.errors import EnvironmentProblem
+from adaswitch.last_words import first_line
 
 QUEUE, BOARD = ":queue", ":weights"
 """The endings of the names of a run's two actors. The names begin with the run's name."""
@@ -37,7 +38,7 @@ def connect(config: RayConfig, *, show_actor_logs: bool = False) -> None:
             logging_level=logging.ERROR,
         )
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(str(error)) or type(error).__name__
         raise EnvironmentProblem(
             f"no Ray cluster at {address} ({reason}); start one with `ray start --head`, or set ray.address"
         ) from None

@@ -11,8 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from adaswitch.last_words import one_line
 from adaswitch.processes.entry import StopRequest, one_line_errors
-from adaswitch.runs.directory import write_atomically
+from adaswitch.storage import write_atomically
 
 EXAMPLE = "Example: python -m adaswitch.cluster.head --address-file /tmp/address --num-cpus 4"
 POLL_S = 0.2
@@ -65,7 +66,7 @@ def _start(num_cpus: int, object_store_bytes: int, dashboard_port: int | None) -
         )
     except Exception as error:
         ray.shutdown()
-        raise EnvironmentProblem(f"Ray did not start: {error}") from error
+        raise EnvironmentProblem(f"Ray did not start: {one_line(error)}") from error
     return str(ray.get_runtime_context().gcs_address)
 
 

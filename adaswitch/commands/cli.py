@@ -21,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     help="Adaptive-switching knowledge distillation of language models.",
     epilog="Example: adaswitch demo",
 )
@@ -29,6 +30,9 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as key.pat
 Config = Annotated[Path, typer.Option(help="A YAML file with the run's settings.")]
 Run = Annotated[Path, typer.Argument(help="A run directory, as in runs/demo.")]
 
+STOPPING = (
+    "stopping: the trainer saves what was trained, then all ends; once more ends at once, without saving"
+)
 DEMO_CONFIG = Path("configs/demo.yaml")
 
 
@@ -52,29 +56,33 @@ def options(
 @app.command(epilog="Example: adaswitch demo trainer.num_steps=50 policy.factor=2")
 def demo(overrides: Overrides = None, config: Config = DEMO_CONFIG) -> None:
     """Distil a student on this machine in a few minutes, and show that the student got better."""
-    with one_line_errors():
-        from adaswitch.commands.launch import unused_name
-        from adaswitch.runs.config_files import load_config
-
-        settings = load_config(config, overrides or [])
-        _run_locally(settings.model_copy(update={"name": unused_name(settings)}))
+    _run_locally(config, overrides or [], new_name=True)
 
 
 @app.command(epilog="Example: adaswitch run --config configs/gsm8k-smollm2-cpu.yaml name=first-try")
-def run(config: Config, overrides: Overrides = None) -> None:
-    """Run teacher, Ray, students and trainer on this machine, by a config. Resumes a run of the same name."""
+def run(
+    config: Config,
+    overrides: Overrides = None,
+    new_name: Annotated[
+        bool, typer.Option("--new-name", help="If a run has the name, begin another: name-2, name-3, ..")
+    ] = False,
+) -> None:
+    """Run teacher, Ray, students and trainer on this machine, by a config. Goes on with a run of the same name."""
+    _run_locally(config, overrides or [], new_name)
+
+
+def _run_locally(config: Path, overrides: list[str], new_name: bool) -> None:
     with one_line_errors():
+        # First of all, so that a signal finds somebody to answer, however early it comes.
+        should_stop = StopRequest(patient=True, words=STOPPING).install()
+
+        from adaswitch.commands.progress import follow_local_run
+        from adaswitch.runs.attempts import under_new_name
         from adaswitch.runs.config_files import load_config
 
-        _run_locally(load_config(config, overrides or []))
-
-
-def _run_locally(config) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    from adaswitch.commands.progress import follow_local_run
-
-    should_stop = StopRequest(patient=True).install()
-    if not follow_local_run(config, should_stop):
-        raise SystemExit(INTERRUPTED)
+        settings = load_config(config, overrides)
+        if not follow_local_run(under_new_name(settings) if new_name else settings, should_stop):
+            raise SystemExit(INTERRUPTED)
 
 
 @app.command(
@@ -158,6 +166,8 @@ def evaluate(
             device=device,
             teacher=teacher,
             output=output,
+            stop_token_ids=prompts.stop_token_ids,
+            run_teacher=prompts.run_teacher,
         )
         should_stop = StopRequest().install()
 
@@ -169,21 +179,28 @@ def evaluate(
             raise SystemExit(INTERRUPTED)
 
 
-@app.command(epilog="Example: adaswitch report runs/demo")
-def report(run: Run) -> None:
-    """Print the summary of a run: exact match before and after, switching, tokens, time."""
+@app.command(epilog="Example: adaswitch runs")
+def runs(
+    runs_dir: Annotated[Path, typer.Argument(help="The folder that holds the runs.")] = Path("runs"),
+) -> None:
+    """Print a table of all runs: how far each is, how it ended, its newest score."""
     with one_line_errors():
         from rich.console import Console
 
-        from adaswitch.errors import DataError
-        from adaswitch.runs.directory import RunDirectory
-        from adaswitch.runs.summary import print_summary, summarise
+        from adaswitch.commands.runs import show_runs
 
-        directory = RunDirectory.open(run)
-        summary = summarise(directory)
-        if summary is None:
-            raise DataError("this run has not done a step yet", source=str(run))
-        print_summary(directory, summary, {}, Console())
+        show_runs(runs_dir, Console())
+
+
+@app.command(epilog="Example: adaswitch report runs/demo")
+def report(run: Run) -> None:
+    """Print the summary of a run: where it stands, exact match before and after, switching, tokens, time."""
+    with one_line_errors():
+        from rich.console import Console
+
+        from adaswitch.commands.runs import show_report
+
+        show_report(run, Console())
 
 
 @app.command(
@@ -245,9 +262,9 @@ def doctor(
         from rich.console import Console
 
         if run is not None:
-            from adaswitch.runs import run_health
+            from adaswitch.commands.runs import show_health
 
-            run_health.render(*run_health.check_run(run), Console())
+            show_health(run, Console())
             return
         from adaswitch.commands.doctor import INSTALLATION, check_installation, render
 

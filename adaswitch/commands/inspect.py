@@ -1,4 +1,4 @@
-"""``adaswitch inspect``: rollouts in colour, with divergence and threshold at each token."""
+"""``adaswitch inspect``: rollouts in colour, with their marks, and divergence and threshold at each token."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -9,18 +9,24 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from adaswitch.data.models import load_tokenizer
+from adaswitch.commands.answers import Answer, AnswerMarker
 from adaswitch.errors import DataError
 from adaswitch.method.rollout import Rollout
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.kept import load_kept_tokenizer
+from adaswitch.runs.recorded import shards_by_step, why_missing
 from adaswitch.runs.shards import read_shard
 
 STUDENT_STYLE = "cyan"
 TEACHER_STYLE = "green"
 SWITCH_STYLE = "bold black on yellow"
+MARK_STYLES = {True: "bold green", False: "bold red", None: "bold"}
 MAX_ROWS = 48
 """The largest number of tokens whose figures are shown one by one. Later tokens are shown in the text alone."""
+MAX_TOKEN_WIDTH = 24
+"""The largest width of a token in the table, in columns: with it the table fits a terminal of 80 columns."""
+MAX_REFERENCE_CHARACTERS = 400
 
 
 def show_rollouts(path: Path, step: int | None, num: int, switched_only: bool, console: Console) -> None:
@@ -30,7 +36,9 @@ def show_rollouts(path: Path, step: int | None, num: int, switched_only: bool, c
     rollouts = [r for r in read_shard(shard) if r.switch_position is not None or not switched_only]
     if not rollouts:
         raise DataError("no rollout of this step switched; leave out --switched", source=str(shard))
-    tokenizer = load_tokenizer(load_config(run.path / "config.yaml").student.model)
+    config = load_config(run.path / "config.yaml")
+    tokenizer = load_kept_tokenizer(run, config)
+    marker = AnswerMarker(run, config, tokenizer)
     console.print(
         Text.assemble(
             f"{shard.stem}, {len(rollouts)} rollouts   ",
@@ -41,12 +49,15 @@ def show_rollouts(path: Path, step: int | None, num: int, switched_only: bool, c
             ("teacher", TEACHER_STYLE),
         )
     )
+    if marker.problem:
+        console.print(Text(f"answers are not marked: {marker.problem}", style="yellow"))
     for rollout in rollouts[:num]:
-        console.print(rollout_panel(rollout, lambda ids: str(tokenizer.decode(list(ids)))))
+        answer = None if marker.problem else marker.answer_of(rollout)
+        console.print(rollout_panel(rollout, lambda ids: str(tokenizer.decode(list(ids))), answer))
 
 
 def _shard(run: RunDirectory, step: int | None) -> Path:
-    shards = {int(path.stem.removeprefix("step-")): path for path in run.shards()}
+    shards = shards_by_step(run)
     if not shards:
         raise DataError(
             "no rollouts are kept here; train with trainer.save_rollouts=true", source=str(run.rollouts)
@@ -54,25 +65,41 @@ def _shard(run: RunDirectory, step: int | None) -> Path:
     wanted = max(shards) if step is None else step
     if wanted not in shards:
         raise DataError(
-            f"no rollouts of step {wanted}; there are steps {min(shards)} to {max(shards)}",
+            f"no rollouts of step {wanted}; there are steps {min(shards)} to {max(shards)}{why_missing(run)}",
             source=str(run.rollouts),
         )
     return shards[wanted]
 
 
-def rollout_panel(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> Panel:
-    """One rollout: its text in colours, and then token by token the divergences that the switch rule saw."""
+def rollout_panel(
+    rollout: Rollout, decode: Callable[[Sequence[int]], str], answer: Answer | None = None
+) -> Panel:
+    """One rollout: its text in colours, its mark, and token by token the divergences that the switch rule saw.
+
+    Without an ``answer`` nothing is said of marks.
+    """
     position = rollout.switch_position
     where = "never switched" if position is None else f"switched at token {position}"
-    title = (
-        f"prompt {rollout.prompt.id} · {rollout.num_tokens} tokens · {where} · "
-        f"weights {rollout.weights_version} · ended by {rollout.ending}"
-    )
+    facts = f"{rollout.num_tokens} tokens · {where} · weights {rollout.weights_version} · ended by {rollout.ending}"
     body = Table.grid(padding=(1, 0))
+    body.add_column(overflow="fold")
+    body.add_row(Text(facts, style="dim"))
     body.add_row(_text(rollout, decode))
+    if answer is not None:
+        body.add_row(_marked(answer))
     if rollout.divergences:
         body.add_row(_watched(rollout, decode))
-    return Panel(body, title=title, title_align="left", border_style="dim")
+    return Panel(body, title=f"prompt {rollout.prompt.id}", title_align="left", border_style="dim")
+
+
+def _marked(answer: Answer) -> Text:
+    """The mark, and the reference that the answer was marked with."""
+    text = Text(answer.words, style=MARK_STYLES[answer.is_right])
+    if answer.reference:
+        cut = answer.reference[:MAX_REFERENCE_CHARACTERS]
+        more = "…" if len(cut) < len(answer.reference) else ""
+        text.append(f"   reference: {cut}{more}", style="not bold default dim")
+    return text
 
 
 def _text(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> Text:
@@ -94,7 +121,13 @@ def _watched(rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> Table:
     """A row for each token: its divergence as a number and a bar, and the threshold that it was compared with."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for header in ("token", "", "divergence", "threshold", ""):
-        table.add_column(header, justify="left" if header in ("token", "") else "right")
+        table.add_column(
+            header,
+            justify="left" if header in ("token", "") else "right",
+            no_wrap=True,
+            overflow="ellipsis",
+            max_width=MAX_TOKEN_WIDTH,
+        )
     largest = max(rollout.divergences) or 1.0
     for i, (divergence, threshold) in enumerate(
         zip(rollout.divergences[:MAX_ROWS], rollout.thresholds[:MAX_ROWS], strict=True)

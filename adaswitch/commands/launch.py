@@ -5,28 +5,36 @@ This module imports none of the services. It starts them as a user would, and re
 
 import os
 import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from adaswitch.config.run import RunConfig, check_rules
-from adaswitch.data.model_folder import check_model_folder
 from adaswitch.errors import AdaSwitchError
 from adaswitch.method.policies.replay import Replay
-from adaswitch.processes.managed import ManagedProcess, require_free_port, wait_for_file
-from adaswitch.runs.config_files import write_config
-from adaswitch.runs.directory import RunDirectory
+from adaswitch.preflight import Starts, check_run
+from adaswitch.processes.entry import INTERRUPTED, is_impatient
+from adaswitch.processes.managed import ManagedProcess, wait_for_file
+from adaswitch.runs.attempts import Attempt, begin_attempt, check_attempt, complete_after
+from adaswitch.runs.attempts import unused_name as unused_name
 from adaswitch.runs.recorded import resolve_config
+from adaswitch.runs.status import Phase
+from adaswitch.runs.words import CONFIG_FILE, NOT_SAVED, complete_words, run_of, what_is_saved
 from adaswitch.teachers.readiness import is_ready
 
 POLL_S = 0.25
 RAY_START_TIMEOUT_S = 120.0
-SAVE_GRACE_S = 60.0
-"""The number of seconds that the trainer has to finish its step and save."""
+SAVE_GRACE_S = 300.0
+"""The number of seconds that the trainer has to finish its step and save. Ctrl-C a second time ends them early."""
 STOP_GRACE_S = 15.0
+ENDS_OF_A_STOP = (0, INTERRUPTED, -signal.SIGTERM, int(signal.SIGTERM))
+"""The exit codes of a trainer that was asked to stop: complete, saved, or stopped before it could begin, by Python or
+by Ray."""
 ROOT_CAUSE_WAIT_S = 3.0
 """The number of seconds, after the trainer failed, in which another process may fail as the root cause."""
 
@@ -35,54 +43,91 @@ class LocalRun:
     """One run on this machine. ``say`` is called with a line for people whenever something happens."""
 
     def __init__(self, config: RunConfig, say: Callable[[str], None]) -> None:
+        """Raises ``UserError`` for settings with which the run cannot be begun, or not gone on with."""
         check_rules(config)
-        self.config = resolve_config(config)
-        self.run = RunDirectory.create(self.config)
+        self.config = _with_its_teacher(resolve_config(config))
+        check_attempt(self.config)
+        self.run = run_of(self.config)
+        if complete_after(self.config) is None:
+            data = check_run(self.config, Starts.WHOLE_RUN, say)
+            for line in data.lines():
+                say(line)
+            self.config = data.models.named_in(self.config)
         self.seconds: dict[str, float] = {}
         """The seconds that each start took, by name."""
         self._say = say
-        self._logs = self.run.path / "logs"
+        self._folder = self.run.path
+        """Where this attempt's settings and logs go, once it has begun."""
         # Ray's ports cannot be bound to loopback alone, so a token keeps others out.
         self._ray_environment = {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        self._address_file = self._logs / "ray-address"
         self._started: list[ManagedProcess] = []
         self._started_s = time.monotonic()
 
     def execute(self, should_stop: Callable[[], bool], on_poll: Callable[[], None]) -> bool:
         """Run to the end. Returns whether the end was reached. ``on_poll`` is called a few times a second.
 
-        Raises ``AdaSwitchError`` with the error message of the process that failed.
+        A run that is complete already starts nothing. Raises ``AdaSwitchError`` with the error message of the process
+        that failed; notes to the error say what is saved, and how to go on.
         """
+        if (steps := complete_after(self.config)) is not None:
+            self._say(complete_words(self.config, steps))
+            return True
+        attempt = begin_attempt(self.config)
+        self._folder = attempt.folder
+        for change in attempt.changes:
+            self._say(f"other than in the attempt before: {change}")
+        try:
+            is_complete = self._execute(attempt, should_stop, on_poll)
+        except Exception as error:
+            _note_end(attempt, Phase.FAILED, str(error))
+            error.add_note(what_is_saved(self.run))
+            error.add_note(f"go on with: {attempt.status.status.command}")
+            raise
+        if not is_complete:
+            _note_end(attempt, Phase.STOPPED, "it was asked to stop")
+        return is_complete
+
+    def _execute(
+        self, attempt: Attempt, should_stop: Callable[[], bool], on_poll: Callable[[], None]
+    ) -> bool:
         watched: list[ManagedProcess] = []
         environment: dict[str, str] = {}
-        with self._all_stopped_at_the_end():
-            if isinstance(self.config.policy, Replay):
-                self._say(f"rollouts: those of {self.config.policy.run}; no teacher, no students")
-            else:
-                watched, environment = self._start_services(should_stop)
-            trainer = self._start("trainer", "trainer", self._arguments(), environment)
-            self._watch(trainer, watched, should_stop, on_poll)
-        return trainer.exit_code == 0
+        trainer: ManagedProcess | None = None
+        if should_stop():
+            return False
+        try:
+            with self._all_stopped_at_the_end(should_stop):
+                if isinstance(self.config.policy, Replay):
+                    self._say(f"rollouts: those of {self.config.policy.run}; no teacher, no students")
+                else:
+                    watched, environment = self._start_services(should_stop)
+                if not should_stop():
+                    arguments = [*self._arguments(), "--attempt", str(attempt.number)]
+                    trainer = self._start("trainer", "trainer", arguments, environment)
+                    self._watch(trainer, watched, should_stop, on_poll)
+        except KeyboardInterrupt:
+            return False
+        except _Failed as error:
+            _add_failure_to_save(error, trainer)
+            raise
+        if trainer is not None and trainer.exit_code not in ENDS_OF_A_STOP and not is_impatient(should_stop):
+            raise _Failed(trainer)
+        return trainer is not None and trainer.exit_code == 0
 
     def _start_services(self, should_stop: Callable[[], bool]) -> tuple[list[ManagedProcess], dict[str, str]]:
         """Start teacher, Ray and students, as the trainer needs them.
 
         Returns the processes that must not end before the trainer, and the environment by which it finds Ray.
         """
-        check_model_folder(self.config.student.model, "student.model")
         teacher = self._start_teacher()
         head = self._start_ray()
-        # The data is checked while teacher and Ray get ready, so that a mistake in it is reported early. The import
-        # is here because transformers takes seconds to import.
-        from adaswitch.data.preflight import load_run_data
-
-        for note in load_run_data(self.config).notes:
-            self._say(f"note: {note}")
         environment = {"RAY_ADDRESS": self._ray_address(head, should_stop), **self._ray_environment}
+        if should_stop():
+            raise KeyboardInterrupt
         students = self._start("students", "services.student", self._arguments(), environment)
         return [students] if teacher is None else [teacher, students], environment
 
@@ -97,23 +142,30 @@ class LocalRun:
         while trainer.exit_code is None and not should_stop():
             self._look_for_teacher()
             on_poll()
+            self._pass_on_warnings()
             for process in others:
                 if process.exit_code not in (None, 0) or (
                     process.name == "teacher" and process.exit_code == 0
                 ):
+                    self._say(f"{process.name}: it has ended; the trainer saves what was trained")
                     raise _Failed(process)
             time.sleep(POLL_S)
         on_poll()
+        self._pass_on_warnings()
         if trainer.exit_code not in (None, 0):
             raise _Failed(_root_cause(trainer, others))
+
+    def _pass_on_warnings(self) -> None:
+        """Say what the processes warn of in their logs."""
+        for process in self._started:
+            for warning in process.new_warnings():
+                self._say(f"warning: {process.name}: {warning}")
 
     def _start_teacher(self) -> ManagedProcess | None:
         serve = self.config.teacher.serve
         if serve is None:
             self._say(f"teacher: the one at {self.config.teacher.url}")
             return None
-        require_free_port(serve.port, "teacher.serve.port", serve.host)
-        check_model_folder(serve.model, "teacher.serve.model")
         self._say(f"teacher: {serve.model} on {serve.engine}, port {serve.port}")
         return self._start("teacher", "services.teacher", self._arguments(), {})
 
@@ -122,19 +174,18 @@ class LocalRun:
         starts_none = self.config.teacher.serve is None or isinstance(self.config.policy, Replay)
         if "teacher" in self.seconds or starts_none:
             return
-        if is_ready(self._teacher_url()):
+        if is_ready(self.config.teacher.url):
             self._note_ready("teacher")
 
     def _start_ray(self) -> ManagedProcess:
-        self._address_file.unlink(missing_ok=True)
         students = self.config.student
         num_cpus = max(os.cpu_count() or 1, students.num_actors * students.num_threads)
-        arguments = ["--address-file", str(self._address_file), "--num-cpus", str(num_cpus)]
+        arguments = ["--address-file", str(self._address_file()), "--num-cpus", str(num_cpus)]
         arguments += ["--object-store-mib", str(_object_store_mib())]
         return self._start("ray", "adaswitch.cluster.head", arguments, self._ray_environment)
 
     def _ray_address(self, head: ManagedProcess, should_stop: Callable[[], bool]) -> str:
-        address = wait_for_file(self._address_file, head, RAY_START_TIMEOUT_S, should_stop)
+        address = wait_for_file(self._address_file(), head, RAY_START_TIMEOUT_S, should_stop)
         self._note_ready("ray")
         return address
 
@@ -142,39 +193,43 @@ class LocalRun:
         self.seconds[name] = time.monotonic() - self._started_s
         self._say(f"{name}: ready after {self.seconds[name]:.0f} s")
 
-    def _teacher_url(self) -> str:
-        serve = self.config.teacher.serve
-        return self.config.teacher.url if serve is None else f"http://{serve.host}:{serve.port}"
-
     def _arguments(self) -> list[str]:
-        return ["--config", str(self._resolved_config())]
+        return ["--config", str(self._folder / CONFIG_FILE)]
 
-    def _resolved_config(self) -> Path:
-        """The config file for the services, in which the teacher's address is that of the teacher started here."""
-        teacher = self.config.teacher.model_copy(update={"url": self._teacher_url()})
-        resolved = self.config.model_copy(update={"teacher": teacher})
-        path = self._logs / "config.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_config(resolved, path)
-        return path
+    def _address_file(self) -> Path:
+        return self._folder / "ray-address"
 
     def _start(
         self, name: str, module: str, arguments: list[str], environment: dict[str, str]
     ) -> ManagedProcess:
-        log = self._logs / f"{name}.log"
-        log.unlink(missing_ok=True)
-        process = ManagedProcess(name, module, arguments, log, environment)
+        process = ManagedProcess(name, module, arguments, self._folder / f"{name}.log", environment)
         self._started.append(process)
         return process
 
     @contextmanager
-    def _all_stopped_at_the_end(self) -> Iterator[None]:
+    def _all_stopped_at_the_end(self, should_stop: Callable[[], bool]) -> Iterator[None]:
         try:
             yield
         finally:
             # The trainer was started last and is stopped first, so that it saves while the others still answer.
             for process in reversed(self._started):
+                process.is_impatient = partial(is_impatient, should_stop)
                 process.stop(SAVE_GRACE_S if process.name == "trainer" else STOP_GRACE_S)
+
+
+def _with_its_teacher(config: RunConfig) -> RunConfig:
+    """``config`` with the address of the teacher that is started here, if one is."""
+    serve = config.teacher.serve
+    if serve is None:
+        return config
+    teacher = config.teacher.model_copy(update={"url": f"http://{serve.host}:{serve.port}"})
+    return config.model_copy(update={"teacher": teacher})
+
+
+def _note_end(attempt: Attempt, phase: Phase, why: str) -> None:
+    """Note the end of the attempt, as it is known here, after what the trainer has noted."""
+    attempt.status.read_again()
+    attempt.status.end(phase, why)
 
 
 def _object_store_mib() -> int:
@@ -194,20 +249,21 @@ def _root_cause(trainer: ManagedProcess, others: list[ManagedProcess]) -> Manage
     return trainer
 
 
+def _add_failure_to_save(error: "_Failed", trainer: ManagedProcess | None) -> None:
+    """Note beside ``error`` why the trainer could not save, if that is so and is not the error itself."""
+    if trainer is None or not trainer.log.is_file():
+        return
+    said = trainer.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    if unsaved := [line for line in said if line.startswith(NOT_SAVED)]:
+        error.add_note(unsaved[-1])
+    elif error.process is not trainer and trainer.exit_code not in ENDS_OF_A_STOP:
+        error.add_note(f"trainer: {trainer.last_error()}")
+
+
 class _Failed(AdaSwitchError):
     """A process of the run ended with an error. Its own message and exit code are passed on."""
 
     def __init__(self, process: ManagedProcess) -> None:
         super().__init__(f"{process.name}: {process.last_error()}")
+        self.process = process
         self.exit_code = process.exit_code or 1
-
-
-def unused_name(config: RunConfig) -> str:
-    """The config's name, or the first of ``name-2``, ``name-3``, .. that no run has."""
-    taken = Path(config.runs_dir)
-    number = 1
-    name = config.name
-    while (taken / name).exists():
-        number += 1
-        name = f"{config.name}-{number}"
-    return name

@@ -9,9 +9,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from adaswitch.commands.launch import LocalRun
 from adaswitch.config.run import RunConfig
 from adaswitch.method.health import signatures
+from adaswitch.processes.entry import interrupting
 from adaswitch.runs.directory import NUMBER, Fields, RunDirectory, read_records
 from adaswitch.runs.run_health import HEALTH_FIELDS, print_signatures
 from adaswitch.runs.summary import EVAL_FIELDS, print_summary, summarise
+from adaswitch.runs.words import RUN, go_on_command, run_of, what_is_saved
 from adaswitch.tasks.scores import describe
 
 STEP_FIELDS: Fields = dict.fromkeys(("step", "loss", "switch_rate", "step_s"), NUMBER)
@@ -23,25 +25,34 @@ def follow_local_run(config: RunConfig, should_stop: Callable[[], bool]) -> bool
     """Execute ``config`` on this machine. Returns whether the run came to its end."""
     console = Console()
     started_s = time.monotonic()
-    local = LocalRun(config, lambda line: console.print(line, highlight=False))
+    try:
+        with interrupting(should_stop):  # The checks of a run take seconds and look for no request.
+            local = LocalRun(config, lambda line: _say(console, line))
+    except KeyboardInterrupt:
+        _say_stopped(console, config)
+        return False
     with _progress(console) as progress:
         display = _Display(local.run, config.trainer.num_steps, progress, console)
         complete = local.execute(should_stop, display.refresh)
         display.refresh()
-    if not complete:
-        console.print(
-            f"stopped; what was trained is saved in {local.run.path}. "
-            f"Go on with: adaswitch run --config {local.run.path}/config.yaml",
-            highlight=False,
-            soft_wrap=True,
-        )
     summary = summarise(local.run)
     if summary is not None:
         print_summary(local.run, summary, local.seconds, console)
         steps = list(read_records(local.run.metrics, HEALTH_FIELDS))
         print_signatures(signatures(config.policy, steps), console)
     console.print(f"total {time.monotonic() - started_s:.0f} s", highlight=False)
+    if not complete:
+        _say_stopped(console, config)
     return complete
+
+
+def _say_stopped(console: Console, config: RunConfig) -> None:
+    _say(console, f"stopped; {what_is_saved(run_of(config))}")
+    _say(console, f"go on with: {go_on_command(config, RUN)}")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _progress(console: Console) -> Progress:

@@ -17,7 +17,9 @@ from adaswitch.commands.doctor import Finding, Verdict
 from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.fingerprint import tokenizer_sha256
 from adaswitch.contract.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from adaswitch.data.model_config import read_model_config
 from adaswitch.data.models import load_tokenizer
+from adaswitch.data.vocabulary import vocabulary_of
 from adaswitch.errors import ConfigError, NonFiniteError, TeacherProtocolError
 from adaswitch.teachers.connections import Transport
 from adaswitch.teachers.native import TeacherClient
@@ -55,7 +57,7 @@ async def check_teacher(
 ) -> list[Finding]:
     """The findings. ``against`` is a folder with the teacher's model. Raises ``AdaSwitchError`` if nobody answers."""
     tokenizer = load_tokenizer(against, "--against") if against is not None else None
-    client = await _client(config, tokenizer, transport)
+    client = await _client(config, tokenizer, against, transport)
     try:
         return await _findings(client, tokenizer, against)
     finally:
@@ -65,6 +67,7 @@ async def check_teacher(
 async def _client(
     config: TeacherConfig,
     tokenizer: PreTrainedTokenizerBase | None,
+    against: str | None,
     transport: Transport | None,
 ) -> TeacherClient | OpenAIClient:
     """The client for our service if the teacher is one, else the client for a vLLM server."""
@@ -80,7 +83,11 @@ async def _client(
             "--against: a vLLM server does not say which tokenizer it has; name a folder that holds the model "
             "or at least its tokenizer"
         )
-    return OpenAIClient.from_config(config.model_copy(update={"api": "openai"}), tokenizer, transport)
+    assert against is not None  # a tokenizer comes from there
+    num_rows = read_model_config(against, "--against").num_rows
+    vocab_size = vocabulary_of(tokenizer, num_rows, "--against").size
+    served = config.model_copy(update={"api": "openai"})
+    return OpenAIClient.from_config(served, tokenizer, transport, vocab_size=vocab_size)
 
 
 async def _findings(
@@ -141,7 +148,7 @@ def _tokenizer(info: ModelInfo, tokenizer: PreTrainedTokenizerBase) -> Finding:
     return Finding(
         "tokenizer",
         False,
-        f"another one: {info.vocab_size} tokens there, {len(vocabulary)} here",
+        f"another one: {info.vocab_size} tokens there, {max(vocabulary.values()) + 1} here",
         "take a pair of one model family",
     )
 
@@ -174,12 +181,10 @@ def _close(info: ModelInfo) -> float:
 def reference_rows(folder: str, vocab_size: int) -> Reference:
     """The log-probabilities of the model in ``folder``, by a plain forward pass in float32. Raises ``ModelError``."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    from adaswitch.data.models import load
+    from adaswitch.data.causal_lm import load_model
 
-    model: Any = load(AutoModelForCausalLM.from_pretrained, folder, "--against", dtype=torch.float32)
-    model.eval()
+    model: Any = load_model(folder, "--against", "float32")
 
     @torch.inference_mode()
     def rows(token_ids: Sequence[int]) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Settings of the student."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -31,3 +31,7 @@ class StudentConfig(Settings):
     """The sampling temperature at which the student writes. At 0 the student decodes greedily."""
     max_new_tokens: int = Field(default=128, ge=1)
     """The largest number of tokens in a completion, no matter who writes them."""
+    stop_token_ids: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
+    """The tokens that end a completion, no matter who writes it. By default they are all tokens that end one by the
+    files of the student and of the teacher: ``generation_config.json``, ``config.json``, the tokenizer's end of
+    sequence, and the end of a turn in the chat template. A run's own ``config.yaml`` names those that were found."""

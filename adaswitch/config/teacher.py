@@ -22,6 +22,9 @@ class TeacherServiceConfig(Settings):
     """The number type of the model's weights. ``auto`` is the type that the model folder names."""
     max_model_len: int | None = Field(default=None, ge=2)
     """The length of the longest sequence, in tokens. The default is the longest sequence that the model takes."""
+    vocab_size: int | None = Field(default=None, ge=1)
+    """The number of token ids that the distributions are over, if the student has rows for fewer tokens than the
+    teacher. The default is all ids that the tokenizer has and the model has rows for, or those of the run's student."""
     max_top_k: int = Field(default=256, ge=0)
     """The largest number of log-probabilities in a row, or the vocabulary's size if that is smaller."""
     max_request_tokens: int = Field(default=65_536, ge=1)

@@ -1,6 +1,6 @@
 """Settings of the trainer: the loss, the optimizer, and how often the trainer evaluates and saves checkpoints."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -8,6 +8,9 @@ from adaswitch.config.base import Settings
 from adaswitch.method.learning_rate import OptimizerConfig
 from adaswitch.method.losses import AnyLoss
 from adaswitch.method.losses.forward_kl import ForwardKL
+
+KeptSteps = Annotated[int, Field(ge=1)]
+"""The number of newest steps of which something is kept."""
 
 
 class TrainerConfig(Settings):
@@ -50,9 +53,11 @@ class TrainerConfig(Settings):
     """The number of steps between two checkpoints. There is also a checkpoint at the end; with 0 it is the only one."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """The number of newest checkpoints that are kept. Older checkpoints are removed."""
-    save_rollouts: bool = True
-    """Whether every rollout is kept in the run directory, under ``rollouts/``."""
+    save_rollouts: bool | KeptSteps = True
+    """Which rollouts are kept in the run directory, under ``rollouts/``: all with true, none with false, and with a
+    number those of so many newest steps. ``adaswitch report`` says what they take on disk."""
     resume: bool = True
-    """Whether the run goes on from the newest checkpoint in its run directory, if there is a checkpoint."""
+    """Whether the run goes on from the newest checkpoint in its run directory, if there is a checkpoint. With false, a
+    name whose run directory holds a run already is refused."""
     rollout_timeout_s: float = Field(default=1800.0, gt=0)
     """The number of seconds that the trainer waits for the rollouts of a step before the run gives up."""

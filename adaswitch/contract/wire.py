@@ -41,14 +41,16 @@ TopKCount = Annotated[int, Field(ge=-1, lt=2**31)]
 
 
 class _Schema(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class ScoreSequence(_Schema):
     """One sequence to score. Row j of its answer is the distribution after ``token_ids[: start + j]``."""
 
     token_ids: TokenIds = Field(min_length=1)
+    """The tokens of the sequence, as ids of the model's vocabulary."""
     start: Count
+    """The number of tokens in front of those that are scored, from 1 to the number of ``token_ids``."""
 
     @field_validator("start")
     @classmethod
@@ -61,28 +63,39 @@ class ScoreSequence(_Schema):
 
 
 class ScoreRequest(_Schema):
-    """``POST /v1/score``. ``top_k`` -1 asks for the whole vocabulary."""
+    """``POST /v1/score``."""
 
     sequences: Annotated[list[ScoreSequence], FailFast()] = Field(min_length=1)
+    """The sequences to score. Each of them gets an answer, in the same order."""
     top_k: TopKCount
+    """The number k of candidates in each row. 0 asks for none, and -1 for the whole vocabulary."""
 
 
 class GeneratePrompt(_Schema):
-    """One prompt to continue by at most ``max_tokens`` tokens. ``seed`` fixes which tokens are drawn."""
+    """One prompt to continue."""
 
     token_ids: TokenIds = Field(min_length=1)
+    """The tokens of the prompt, as ids of the model's vocabulary."""
     max_tokens: Count
+    """The largest number of tokens to write."""
     seed: int = Field(ge=0, lt=2**63)
+    """The seed of the random numbers. The same prompt with the same seed is continued by the same tokens."""
     stop_token_ids: TokenIds = []
+    """The tokens after which writing stops. The token that stopped it is the last of the answer."""
 
 
 class GenerateRequest(_Schema):
-    """``POST /v1/generate``. Temperature 0 is greedy; ``top_k`` counts the log-probabilities of a row."""
+    """``POST /v1/generate``."""
 
     prompts: Annotated[list[GeneratePrompt], FailFast()] = Field(min_length=1)
+    """The prompts to continue. Each of them gets an answer, in the same order."""
     temperature: float = Field(default=1.0, ge=0.0, le=MAX_TEMPERATURE, allow_inf_nan=False)
+    """The sampling temperature: 0, which is greedy, or at least 0.01."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0, allow_inf_nan=False)
+    """Tokens are drawn from the likeliest, as many as it takes for their total probability to reach this value."""
     top_k: TopKCount
+    """The number k of candidates in each row. 0 asks for none, and -1 for the whole vocabulary. It limits what is
+    reported and not what is drawn."""
 
     @field_validator("temperature")
     @classmethod
@@ -92,35 +105,57 @@ class GenerateRequest(_Schema):
         return temperature
 
 
+class ServiceStatus(_Schema):
+    """``GET /healthz`` and ``GET /readyz``."""
+
+    status: Literal["alive", "ready"]
+    """``alive`` from ``/healthz``, ``ready`` from ``/readyz``."""
+
+
 class ModelInfo(_Schema):
-    """``GET /v1/model``. ``max_top_k`` equal to ``vocab_size`` allows ``top_k`` -1."""
+    """``GET /v1/model``."""
 
     model: str
+    """The model's folder or name, as the service was started with it."""
     backend: str
+    """The engine that computes: ``vllm`` or ``transformers``."""
     dtype: str
+    """The number type of the model's weights, such as ``bfloat16``."""
     vocab_size: int
+    """The number of token ids: every id in a request or an answer is smaller."""
     max_model_len: int
+    """The length of the longest sequence, in tokens, with those to be written."""
     max_top_k: int
+    """The largest ``top_k``. If it equals ``vocab_size``, -1 is allowed."""
     max_request_tokens: int
+    """The largest number of tokens in one request: those sent, and the ``max_tokens`` of its prompts."""
     tokenizer_sha256: str
+    """The fingerprint of the tokenizer: 64 hexadecimal digits. Tokenizers with the same one spell text alike."""
     max_request_sequences: int = 128
     """The largest number of sequences or prompts in one request. Services that do not report it take 128."""
     max_request_logprobs: int | None = None
     """The largest product of rows and ``top_k`` + 1 in one request, by the service's memory; None if not reported."""
+    stop_token_ids: list[int] = []
+    """The tokens that end a completion by the files of the teacher's model folder; empty if not reported."""
 
 
 class ErrorDetail(_Schema):
-    """An error: a stable ``code``, a sentence for people, and the field at fault if there is one."""
+    """One error."""
 
     code: str
+    """A stable name for programs."""
     message: str
+    """A sentence for people."""
     field: str | None = None
+    """The dotted path of the field at fault, such as ``sequences.0.start``, or the name of a header. It is left out if
+    no field is at fault."""
 
 
 class ErrorBody(_Schema):
     """The body of every answer that is not a 2xx."""
 
     error: ErrorDetail
+    """What is wrong."""
 
 
 FinishReason = Literal["stop", "length"]

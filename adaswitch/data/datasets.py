@@ -160,18 +160,19 @@ def encode_prompt(tokenizer: Tokenizer, task: Task, example: Example) -> list[in
     return token_ids
 
 
-def encode_reference(tokenizer: Tokenizer, example: Example) -> list[int]:
-    """The token ids of the data set's own completion, followed by the end-of-sequence token.
+def encode_reference(tokenizer: Tokenizer, example: Example, end_token_id: int | None = None) -> list[int]:
+    """The token ids of the data set's own completion, followed by ``end_token_id``.
 
-    Raises ``DataError`` for an empty completion, and ``ModelError`` if there is no end-of-sequence token or the
-    vocabulary cannot spell the text.
+    By default that is the tokenizer's end-of-sequence token. Raises ``DataError`` for an empty completion, and
+    ``ModelError`` if there is no such token or the vocabulary cannot spell the text.
     """
     if not example.reference.strip():
         raise DataError("the reference is empty: fill it in, or leave the record out", source=example.place)
-    if tokenizer.eos_token_id is None:
+    end = tokenizer.eos_token_id if end_token_id is None else end_token_id
+    if end is None:
         raise ModelError("the tokenizer has no end-of-sequence token: set eos_token in its folder")
     token_ids = _encoded(tokenizer, example.reference, example, add_special_tokens=False)
-    return [*token_ids, tokenizer.eos_token_id]
+    return [*token_ids, end]
 
 
 def _encoded(tokenizer: Tokenizer, text: str, example: Example, *, add_special_tokens: bool) -> list[int]:

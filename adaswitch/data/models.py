@@ -4,14 +4,17 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from adaswitch.contract.fingerprint import tokenizer_sha256
 from adaswitch.contract.wire import ModelInfo
+from adaswitch.data.architecture import longest_sequence
 from adaswitch.data.model_folder import check_model_folder
 from adaswitch.errors import ModelError
 
 Loaded = TypeVar("Loaded")
+UNLIMITED = 2**31
+"""The longest sequence of a model that names no limit."""
 
 
 def load(loader: Callable[..., Loaded], folder: str, setting: str, **options: Any) -> Loaded:
@@ -19,41 +22,31 @@ def load(loader: Callable[..., Loaded], folder: str, setting: str, **options: An
     check_model_folder(folder, setting)
     try:
         return loader(folder, **options)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{setting}: cannot load {folder!r}: {_reason(error, folder)}") from None
+    except Exception as error:  # A folder can be wrong in any way, and transformers checks few of them.
+        raise ModelError(f"{setting}: cannot load {folder!r}: {_reason(error, folder)}") from error
 
 
 def _reason(error: Exception, folder: str) -> str:
     if not os.path.isdir(folder):
         return "there is no such folder, and no model of that name could be had from the hub"
-    return str(error).strip().splitlines()[0]
+    said = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+    # A first line that ends in a colon says nothing without the next.
+    first = " ".join(said[: 1 + said[0].endswith(":")])
+    return first if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {first}"
 
 
 def load_tokenizer(folder: str, setting: str = "student.model") -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder."""
-    tokenizer: PreTrainedTokenizerBase = load(AutoTokenizer.from_pretrained, folder, setting)
+    tokenizer: PreTrainedTokenizerBase = load(
+        AutoTokenizer.from_pretrained, folder, setting, trust_remote_code=False
+    )
     return tokenizer
-
-
-def stop_token_ids(folder: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that end a completion, from the model's generation settings, or else from the tokenizer."""
-    try:
-        eos = GenerationConfig.from_pretrained(folder).eos_token_id
-    except OSError:
-        eos = None
-    if eos is None:
-        eos = tokenizer.eos_token_id
-    if eos is None:
-        raise ModelError(
-            f"student.model: {folder!r} names no end-of-sequence token; set one in its generation_config.json"
-        )
-    return [eos] if isinstance(eos, int) else list(eos)
 
 
 def max_positions(folder: str, setting: str = "student.model") -> int:
     """The longest sequence that the model takes, in tokens."""
-    config = load(AutoConfig.from_pretrained, folder, setting)
-    return int(getattr(config.get_text_config(), "max_position_embeddings", 2**31))
+    longest = longest_sequence(load(AutoConfig.from_pretrained, folder, setting, trust_remote_code=False))
+    return UNLIMITED if longest is None else longest
 
 
 def check_teacher(info: ModelInfo, tokenizer: PreTrainedTokenizerBase, student_folder: str) -> None:

@@ -8,9 +8,12 @@ from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config.run import RunConfig
 from adaswitch.data.chat import template_notes
-from adaswitch.data.datasets import encode_reference, eval_examples, load_examples
+from adaswitch.data.datasets import encode_reference
 from adaswitch.data.lengths import Limit, fit_prompts
-from adaswitch.data.models import load_tokenizer, max_positions
+from adaswitch.data.model_config import check_student_model, check_teacher_model
+from adaswitch.data.models import max_positions
+from adaswitch.data.run_examples import RunExamples, read_run_examples
+from adaswitch.data.run_models import RunModels, read_run_models
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.tasks.base import Example, Task
 
@@ -20,7 +23,7 @@ class RunData:
     """A run's task and its data, which were read, tokenized and checked to fit."""
 
     task: Task
-    tokenizer: PreTrainedTokenizerBase
+    models: RunModels
     train_prompts: list[tuple[int, ...]]
     train_references: list[tuple[int, ...]]
     """The data set's own completions, one for each prompt. Empty if the policy does not train on them."""
@@ -29,20 +32,48 @@ class RunData:
     notes: list[str]
     """Lines for people, to be printed once: what was left out or cut, and what the chat template makes nothing of."""
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of both models."""
+        return self.models.tokenizer
 
-def load_run_data(config: RunConfig) -> RunData:
-    """The data of ``config``. Raises ``UserError`` if a model, a file, a record or a length does not fit."""
-    tokenizer = load_tokenizer(config.student.model)
+    def lines(self) -> list[str]:
+        """What to tell people, once: what ends a completion, what was set right, and the notes."""
+        return [*self.models.lines(), *(f"note: {note}" for note in self.notes)]
+
+
+def load_run_data(
+    config: RunConfig, examples: RunExamples | None = None, teacher_stop_token_ids: Sequence[int] = ()
+) -> RunData:
+    """The data of ``config``. Raises ``UserError`` if a model, a file, a record or a length does not fit.
+
+    ``examples`` are the run's, if they were read already. ``teacher_stop_token_ids`` are those of a teacher elsewhere,
+    if it was asked.
+    """
+    _check_kinds(config)
+    models = read_run_models(config, teacher_stop_token_ids)
+    tokenizer = models.tokenizer
     config.task.check(config.student.max_new_tokens if config.trainer.eval_every else None)
     task = config.task.ready()
-    _check_candidates(config, len(tokenizer))
-    loaded, budget = load_examples(config.task, "train"), config.student.max_new_tokens
-    train = fit_prompts(tokenizer, task, loaded, training_limits(config), budget)
-    references = _references(config, tokenizer, train.examples)
-    held_out = fit_prompts(tokenizer, task, _eval_examples(config), [_student_limit(config)], budget)
+    _check_candidates(config, models.vocab_size)
+    read, budget = examples or read_run_examples(config), config.student.max_new_tokens
+    train = fit_prompts(tokenizer, task, read.train, training_limits(config), budget)
+    references = _references(config, models, task, train.examples)
+    held_out = fit_prompts(tokenizer, task, read.held_out, [_student_limit(config)], budget)
+    models.check_texts("prompt", train.examples, train.prompts)
+    models.check_texts("reference", train.examples[: len(references)], references)
+    models.check_texts("prompt", held_out.examples, held_out.prompts)
     notes = template_notes(tokenizer, task, train.examples)
     notes += train.note("training prompts") + held_out.note("held-out prompts")
-    return RunData(task, tokenizer, train.prompts, references, held_out.examples, held_out.prompts, notes)
+    return RunData(task, models, train.prompts, references, held_out.examples, held_out.prompts, notes)
+
+
+def _check_kinds(config: RunConfig) -> None:
+    """Raises ``ModelError`` for a student, or a teacher in a local folder, of a kind that cannot be had here."""
+    check_student_model(config.student.model)
+    serve = config.teacher.serve
+    if serve is not None and os.path.isdir(serve.model):
+        check_teacher_model(serve.model, serve.engine, "teacher.serve.model")
 
 
 def training_limits(config: RunConfig) -> list[Limit]:
@@ -74,7 +105,7 @@ def _check_candidates(config: RunConfig, vocab_size: int) -> None:
 
 
 def _references(
-    config: RunConfig, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]
+    config: RunConfig, models: RunModels, task: Task, examples: Sequence[Example]
 ) -> list[tuple[int, ...]]:
     """The examples' own completions in tokens. Empty if the policy does not train on them.
 
@@ -89,10 +120,5 @@ def _references(
                 "record out, or take another policy",
                 source=example.place,
             )
-    return [tuple(encode_reference(tokenizer, example)) for example in examples]
-
-
-def _eval_examples(config: RunConfig) -> list[Example]:
-    if config.trainer.eval_every == 0:
-        return []
-    return eval_examples(config.task, config.trainer.eval_prompts)
+    end = models.stop_tokens.end_of_reference(task.wraps_prompts)
+    return [tuple(encode_reference(models.tokenizer, example, end)) for example in examples]

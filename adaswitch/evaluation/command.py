@@ -1,20 +1,25 @@
 """``adaswitch eval``: evaluates any model folder or checkpoint in the same way as the trainer."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from adaswitch.contract.fingerprint import tokenizer_sha256
+from adaswitch.data.causal_lm import load_model
 from adaswitch.data.chat import template_notes
 from adaswitch.data.datasets import encode_reference, eval_examples
 from adaswitch.data.lengths import Limit, fit_prompts
-from adaswitch.data.models import load, load_tokenizer, max_positions, stop_token_ids
+from adaswitch.data.model_config import read_model_config
+from adaswitch.data.models import load_tokenizer, max_positions
+from adaswitch.data.stop_tokens import find_stop_tokens, own_stop_token_ids
+from adaswitch.data.vocabulary import check_ids, notes_on, vocabulary_of
 from adaswitch.errors import DataError, EnvironmentProblem, ModelError
 from adaswitch.evaluation.divergence import MeanDivergence, Text, mean_divergences
 from adaswitch.evaluation.evaluation import EvalPrompts, Evaluation, Sampling, evaluate
@@ -34,8 +39,8 @@ def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], b
         prepare_output(request.output)
     logging.disable_progress_bar()
     prompts = load_prompts(request)
-    if request.teacher is not None:
-        _check_same_tokenizer(request, prompts.tokenizer)
+    for line in prompts.on_models:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     started = time.perf_counter()
     with _progress() as progress:
         model = _load_model(request.model, "--model", request)
@@ -63,6 +68,19 @@ def load_prompts(request: EvalRequest) -> EvalPrompts:
     request = replace(request, task=with_day(request.task, day_of_checkpoint(request.model)))
     request.task.check(request.max_new_tokens)
     task, tokenizer = request.task.ready(), load_tokenizer(request.model, "--model")
+    model = read_model_config(request.model, "--model")
+    vocabulary = vocabulary_of(tokenizer, model.num_rows, "--model")
+    vocab_size, ends = vocabulary.size, _ends_of_run(request)
+    notes = [*model.notes, *notes_on(vocabulary, tokenizer, "--model")]
+    if request.teacher is not None:
+        teacher = _same_tokenizer(request.teacher, request.model, tokenizer)
+        vocab_size = min(vocab_size, teacher.vocab_size)
+        ends += teacher.stop_token_ids
+        notes += teacher.notes
+    named = [("the teacher", token) for token in ends]
+    stop_tokens = find_stop_tokens(
+        request.model, tokenizer, vocab_size, "--model", request.stop_token_ids, named
+    )
     fitted = fit_prompts(
         tokenizer,
         task,
@@ -71,16 +89,41 @@ def load_prompts(request: EvalRequest) -> EvalPrompts:
         request.max_new_tokens,
         request.budget_setting,
     )
-    notes = template_notes(tokenizer, task, fitted.examples) + fitted.note("held-out prompts")
+    for example, token_ids in zip(fitted.examples, fitted.prompts, strict=True):
+        check_ids(token_ids, vocab_size, f"{example.place}: the prompt", tokenizer)
+    notes_on_prompts = template_notes(tokenizer, task, fitted.examples) + fitted.note("held-out prompts")
     return EvalPrompts(
         task=task,
         examples=fitted.examples,
         prompt_token_ids=fitted.prompts,
         tokenizer=tokenizer,
-        stop_token_ids=stop_token_ids(request.model, tokenizer),
+        stop_token_ids=stop_tokens.ids,
         max_new_tokens=request.max_new_tokens,
         batch_size=request.batch_size,
-        notes=notes,
+        vocab_size=vocab_size,
+        end_token_id=stop_tokens.end_of_reference(task.wraps_prompts),
+        notes=notes_on_prompts,
+        on_models=[*notes, *stop_tokens.lines()],
+    )
+
+
+@dataclass(frozen=True)
+class _Teacher:
+    """What is known of the teacher before it is loaded."""
+
+    vocab_size: int
+    stop_token_ids: list[int]
+    notes: tuple[str, ...]
+
+
+def _ends_of_run(request: EvalRequest) -> list[int]:
+    """The stop tokens of the teacher that the run's settings name, if its folder is on this machine."""
+    folder, setting = request.run_teacher, "teacher.serve.model"
+    if folder is None or request.stop_token_ids is not None or not os.path.isdir(folder):
+        return []
+    tokenizer, model = load_tokenizer(folder, setting), read_model_config(folder, setting)
+    return own_stop_token_ids(
+        folder, tokenizer, vocabulary_of(tokenizer, model.num_rows, setting).size, setting
     )
 
 
@@ -92,17 +135,19 @@ def _limits(request: EvalRequest) -> list[Limit]:
     return limits
 
 
-def _check_same_tokenizer(request: EvalRequest, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises ``ModelError`` unless the teacher has the model's tokenizer."""
-    assert request.teacher is not None
-    other = load_tokenizer(request.teacher, "--teacher")
+def _same_tokenizer(folder: str, model: str, tokenizer: PreTrainedTokenizerBase) -> _Teacher:
+    """The teacher in ``folder``. Raises ``ModelError`` unless it has the tokenizer of ``model``."""
+    other = load_tokenizer(folder, "--teacher")
     own_sha, other_sha = (tokenizer_sha256(side.get_vocab()) for side in (tokenizer, other))
     if own_sha != other_sha:
         raise ModelError(
-            f"--teacher: {request.teacher!r} and {request.model!r} have different tokenizers "
+            f"--teacher: {folder!r} and {model!r} have different tokenizers "
             f"({other_sha[:12]} and {own_sha[:12]}): their distributions cannot be compared; "
             "take a pair of one model family"
         )
+    config = read_model_config(folder, "--teacher")
+    size = vocabulary_of(other, config.num_rows, "--teacher").size
+    return _Teacher(size, own_stop_token_ids(folder, other, size, "--teacher"), config.notes)
 
 
 def _load_model(folder: str, option: str, request: EvalRequest) -> PreTrainedModel:
@@ -111,9 +156,8 @@ def _load_model(folder: str, option: str, request: EvalRequest) -> PreTrainedMod
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem("--device cuda: torch sees no CUDA device here: take --device cpu")
-    loader = AutoModelForCausalLM.from_pretrained
-    model: PreTrainedModel = load(loader, folder, option, dtype=getattr(torch, request.dtype))
-    model.eval().to(device)
+    model = load_model(folder, option, request.dtype)
+    model.to(device)  # type: ignore[arg-type]
     return model
 
 
@@ -132,7 +176,7 @@ def _compared(
     bar = progress.add_task("comparing", total=sum(map(len, texts.values())))
     return {
         over: mean_divergences(
-            model, teacher, members, len(prompts.tokenizer), lambda count: progress.update(bar, advance=count)
+            model, teacher, members, prompts.num_ids, lambda count: progress.update(bar, advance=count)
         )
         for over, members in texts.items()
         if members
@@ -153,7 +197,7 @@ def reference_texts(prompts: EvalPrompts) -> list[Text]:
         Text(
             (example.split, example.number),
             token_ids,
-            encode_reference(prompts.tokenizer, example)[: prompts.max_new_tokens],
+            encode_reference(prompts.tokenizer, example, prompts.end_token_id)[: prompts.max_new_tokens],
         )
         for example, token_ids in zip(prompts.examples, prompts.prompt_token_ids, strict=True)
         if example.reference.strip()

@@ -3,6 +3,7 @@
 Shapes: n completion tokens of a sequence, V tokens in the vocabulary. Divergences are in nats per token.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from adaswitch.errors import NonFiniteError
 from adaswitch.method.divergence import DIVERGENCES
 from adaswitch.tasks.scores import Interval, mean_per_token
 
@@ -60,13 +62,17 @@ def mean_divergences(
     """The mean of each of ``METRICS`` over all completion tokens, where p is the teacher's distribution.
 
     Logits beyond ``vocab_size`` are padding of the embedding and are ignored. The memory depends on ``MAX_LOGITS``,
-    not on the number of texts. Raises ``ValueError`` if there are no completion tokens.
+    not on the number of texts. Raises ``ValueError`` if there are no completion tokens, and ``NonFiniteError`` if a
+    divergence is no number.
     """
     totals: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for group in _groups(texts, vocab_size):
         rows = zip(group, _logits(teacher, group), _logits(student, group), strict=True)
         for _, teacher_logits, student_logits in rows:
             for metric, total in _totals(teacher_logits, student_logits, vocab_size).items():
+                if math.isnan(total):
+                    whose = "student" if bool(student_logits.isnan().any()) else "teacher"
+                    raise NonFiniteError(f"the {metric} divergence is NaN: so are the {whose}'s logits")
                 totals[metric].append(total)
         advance(len(group))
     return [_mean(metric, texts, of_texts) for metric, of_texts in totals.items()]
@@ -103,10 +109,11 @@ def _logits(model: PreTrainedModel, group: Sequence[Text]) -> list[Tensor]:
     rows = [[*text.prompt_token_ids, *text.token_ids] for text in group]
     input_ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
     first = min(len(text.prompt_token_ids) for text in group) - 1
-    output = model(input_ids=input_ids.to(model.device), use_cache=False, logits_to_keep=width - first)
+    num_kept = width - first
+    output = model(input_ids=input_ids.to(model.device), use_cache=False, logits_to_keep=num_kept)
     return [
         logits[len(text.prompt_token_ids) - 1 - first : text.num_tokens - 1 - first]
-        for text, logits in zip(group, output.logits, strict=True)
+        for text, logits in zip(group, output.logits[:, -num_kept:], strict=True)
     ]
 
 

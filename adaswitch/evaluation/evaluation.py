@@ -19,7 +19,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from adaswitch.errors import UnmarkedError
+from adaswitch.errors import NonFiniteError, UnmarkedError
+from adaswitch.method.finite import non_finite_weight
 from adaswitch.method.sampling import draw, position_uniforms
 from adaswitch.tasks.base import Example, Marks, Task
 from adaswitch.tasks.scores import Outcome, Score, scores
@@ -38,6 +39,17 @@ class EvalPrompts:
     batch_size: int
     notes: Sequence[str] = ()
     """Lines for people about the prompts, such as how many were left out."""
+    on_models: Sequence[str] = ()
+    """Lines for people on what ends a completion, and on what was set right in the model folders."""
+    vocab_size: int | None = None
+    """V: ids from V on can never be drawn. By default all of the tokenizer's ids are below V."""
+    end_token_id: int | None = None
+    """The token that ends a reference. By default it is the tokenizer's end of sequence."""
+
+    @property
+    def num_ids(self) -> int:
+        """V."""
+        return self.vocab_size or max(self.tokenizer.get_vocab().values()) + 1
 
 
 @dataclass(frozen=True)
@@ -158,17 +170,21 @@ def _write(
         _uniforms(sampling.seed, prompts.examples[i], sample, prompts.max_new_tokens) for i, sample in batch
     ]
     drawing = DrawByPosition(
-        torch.from_numpy(np.stack(uniforms)), width, sampling.temperature, len(prompts.tokenizer)
+        torch.from_numpy(np.stack(uniforms)), width, sampling.temperature, prompts.num_ids
     )
-    output: Tensor = model.generate(  # type: ignore[operator]  # typed as a tensor in PreTrainedModel
-        input_ids=input_ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        logits_processor=LogitsProcessorList([drawing]),
-        do_sample=False,
-        max_new_tokens=prompts.max_new_tokens,
-        eos_token_id=list(prompts.stop_token_ids),
-        pad_token_id=pad,
-    )
+    try:
+        output: Tensor = model.generate(  # type: ignore[operator]  # typed as a tensor in PreTrainedModel
+            input_ids=input_ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            logits_processor=LogitsProcessorList([drawing]),
+            do_sample=False,
+            max_new_tokens=prompts.max_new_tokens,
+            eos_token_id=list(prompts.stop_token_ids),
+            pad_token_id=pad,
+        )
+    except NonFiniteError as error:
+        found = non_finite_weight(dict(model.named_parameters()))
+        raise NonFiniteError(f"{error}: {found or 'its weights are finite, but too large'}") from None
     return [_up_to_stop(ids, prompts.stop_token_ids) for ids in output[:, width:].tolist()]
 
 
@@ -183,8 +199,13 @@ class DrawByPosition(LogitsProcessor):
         self._vocab_size = vocab_size
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """``scores [b, V]`` in which all tokens but the chosen token are impossible."""
+        """``scores [b, V]`` in which all tokens but the chosen token are impossible.
+
+        Raises ``NonFiniteError`` for logits from which no token can be chosen, such as NaN.
+        """
         uniforms = self._uniforms[:, input_ids.shape[1] - self._width].to(scores.device)
+        if not bool(scores[:, : self._vocab_size].amax(-1).isfinite().all()):
+            raise NonFiniteError("the model's logits are not finite")
         chosen = draw(scores[:, : self._vocab_size], uniforms, self._temperature)
         return torch.full_like(scores, -torch.inf).scatter(-1, chosen.unsqueeze(-1), 0.0)
 

@@ -14,7 +14,7 @@ from adaswitch.errors import EnvironmentProblem
 from adaswitch.evaluation.divergence import MeanDivergence
 from adaswitch.evaluation.evaluation import Completion, Evaluation
 from adaswitch.evaluation.request import EvalRequest
-from adaswitch.runs.directory import write_atomically
+from adaswitch.storage import write_atomically
 from adaswitch.tasks.scores import Interval
 
 RESULTS, COMPLETIONS = "results.json", "completions.jsonl"

@@ -37,6 +37,10 @@ class EvalRequest:
     """The folder in which results and completions are kept."""
     budget_setting: str = "--max-new-tokens"
     """The setting that gave ``max_new_tokens``, for messages."""
+    stop_token_ids: list[int] | None = None
+    """The tokens that end a completion; None for those that the model folder and the teachers name."""
+    run_teacher: str | None = None
+    """The teacher that the run's settings name, whose stop tokens count as well."""
 
     def __post_init__(self) -> None:
         if self.num_samples > 1 and self.temperature == 0:
@@ -61,6 +65,9 @@ class Prompts:
     task: Task
     limit: int
     max_new_tokens: int
+    stop_token_ids: list[int] | None = None
+    run_teacher: str | None = None
+    """The teacher that the run serves."""
 
 
 def choose_prompts(
@@ -86,7 +93,14 @@ def prompts_of_config(config: Path, data: str | None, overrides: Sequence[str]) 
     run = parse_config(with_overrides(read_yaml(config), changes))
     if not run.task.has_held_out:
         raise ConfigError(f"task.eval: {config} names no held-out data: give it with --data FILE")
-    return Prompts(run.task, run.trainer.eval_prompts, run.student.max_new_tokens)
+    serve = run.teacher.serve
+    return Prompts(
+        run.task,
+        run.trainer.eval_prompts,
+        run.student.max_new_tokens,
+        run.student.stop_token_ids,
+        None if serve is None else serve.model,
+    )
 
 
 def prompts_of_task(kind: str, data: str | None, overrides: Sequence[str]) -> Prompts:

@@ -1,8 +1,9 @@
 """Batched decoding with a key-value cache, for any causal language model with transformers' call signature.
 
-Shapes: b sequences, V tokens in the vocabulary, c cached positions, n new positions. Every sequence keeps its
-own cache without padding, so that each call can make a new batch from sequences of any length. Some sequences may be
-new, some continued, and some continued after tokens that the teacher wrote.
+Shapes: b sequences, V tokens in the vocabulary, c cached positions, n new positions, F numbers that all layers keep for
+a position (``CacheLayout``). Every sequence keeps its own cache without padding, so that each call can make a new batch
+from sequences of any length. Some sequences may be new, some continued, and some continued after tokens that the
+teacher wrote.
 
 Attention may be full or over a sliding window. The mask of a sliding window depends on the distance between columns,
 so the columns of a sequence lie side by side without gaps, and its cache holds all columns, including those that have
@@ -11,23 +12,13 @@ left the window.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adaswitch.errors import ModelError
-
-CacheData = list[tuple[Tensor, Tensor]]
-"""The keys and values of each layer, each ``[b, heads, c, head_dim]``."""
-
-
-class CausalLM(Protocol):
-    """The part of a model that decoding needs: the ``forward`` of transformers."""
-
-    def __call__(self, **inputs: Any) -> Any:  # noqa: ANN401
-        """Returns an object with ``logits [b, n, V']`` and ``past_key_values``."""
+from adaswitch.method.probe import CacheData, CacheLayout, CausalLM, probe
 
 
 @dataclass
@@ -36,12 +27,12 @@ class Draft:
 
     token_ids: list[int]
     cache: Tensor | None = field(default=None, repr=False)
-    """The keys and values ``[layers, 2, heads, c, head_dim]``, without padding."""
+    """The keys and values of all layers ``[c, F]``, without padding."""
 
     @property
     def num_cached(self) -> int:
         """The number of ``token_ids`` that the cache holds."""
-        return 0 if self.cache is None else self.cache.shape[3]
+        return 0 if self.cache is None else len(self.cache)
 
 
 @dataclass(frozen=True)
@@ -57,8 +48,8 @@ class Decoder:
 
     ``make_cache`` builds the model's cache object from ``CacheData``, which is empty at first. The layers of the cache
     object must keep every position, as those of transformers' ``DynamicCache`` do. ``vocab_size`` is V: rows of the
-    embedding beyond V are padding and can never be drawn. Raises ``ModelError`` for a model whose state is more than
-    keys and values, such as a model with linear attention.
+    embedding beyond V are padding and can never be drawn. Raises ``ModelError`` for a model that cannot be decoded,
+    such as one whose state is more than keys and values (``probe``).
     """
 
     def __init__(
@@ -68,7 +59,7 @@ class Decoder:
         self._make_cache = make_cache
         self._vocab_size = vocab_size
         self._device = device
-        self._refuse_other_states()
+        self._layout = probe(model, make_cache, vocab_size, device)
 
     @torch.inference_mode()
     def write(
@@ -86,7 +77,7 @@ class Decoder:
         """
         if any(not draft.token_ids for draft in drafts) or min(num_tokens) < 1:
             raise ValueError("every draft needs a token to go on from, and at least one to be written")
-        batch = _Batch(drafts, self._make_cache, self._device)
+        batch = _Batch(drafts, self._make_cache, self._layout, self._device)
         rows: list[Tensor] = []
         finished = [False] * len(drafts)
         new_ids: list[list[int]] = [[] for _ in drafts]
@@ -113,24 +104,6 @@ class Decoder:
         logits: Tensor = output.logits[:, -1, : self._vocab_size]
         return logits.float().log_softmax(-1)
 
-    @torch.inference_mode()
-    def _refuse_other_states(self) -> None:
-        """Feed one token to find out what state the model keeps. Raises ``ModelError`` as the class says."""
-        token = torch.zeros(1, 1, dtype=torch.long, device=self._device)
-        output = self._model(input_ids=token, attention_mask=torch.ones_like(token), use_cache=True)
-        layers = getattr(getattr(output, "past_key_values", None), "layers", [])
-        tensors = [getattr(layer, name, None) for layer in layers for name in ("keys", "values")]
-        shapes = {tensor.shape if tensor is not None else None for tensor in tensors}
-        others = any(hasattr(layer, name) for layer in layers for name in _OTHER_STATES)
-        if others or len(shapes) != 1 or None in shapes:
-            raise ModelError(
-                f"{type(self._model).__name__} keeps more than keys and values of one shape a layer, which "
-                "cannot be decoded here: take a model of full or sliding-window attention, such as Qwen2.5"
-            )
-
-
-_OTHER_STATES = ("conv_states", "recurrent_states", "indexer_keys")
-
 
 class _Batch:
     """Drafts side by side: caches padded on the left, then the tokens that are fed, without a gap within a row.
@@ -139,14 +112,22 @@ class _Batch:
     again, in columns that would be padding otherwise.
     """
 
-    def __init__(self, drafts: Sequence[Draft], make_cache: Callable[[CacheData], Any], device: str) -> None:
+    def __init__(
+        self,
+        drafts: Sequence[Draft],
+        make_cache: Callable[[CacheData], Any],
+        layout: CacheLayout,
+        device: str,
+    ) -> None:
         self._drafts = drafts
+        self._layout = layout
         self._device = device
         # The last token is always fed, even if it is cached, because its output predicts the next token.
         width_fed = max(1, *(len(draft.token_ids) - draft.num_cached for draft in drafts))
         num_reused = [max(0, len(draft.token_ids) - width_fed) for draft in drafts]
         fed = [draft.token_ids[count:] for draft, count in zip(drafts, num_reused, strict=True)]
-        self.cache = make_cache(_stack_caches(drafts, num_reused))
+        reused = _stack_caches(drafts, num_reused)
+        self.cache = make_cache([] if reused is None else layout.split(reused))
         self._input_ids = _left_padded(fed, width_fed).to(device)
         width = max(num_reused) + width_fed
         self._mask = _left_padded([[1] * len(draft.token_ids) for draft in drafts], width).to(device)
@@ -168,26 +149,24 @@ class _Batch:
 
     def store_caches(self, num_new: list[int]) -> None:
         """Give every draft its own part of the cache, without padding."""
-        layers = [(layer.keys, layer.values) for layer in self.cache.layers]
-        stacked = torch.stack([torch.stack(pair) for pair in layers])
+        flat = self._layout.flatten([(layer.keys, layer.values) for layer in self.cache.layers])
         for i, (draft, new) in enumerate(zip(self._drafts, num_new, strict=True)):
             keep = self._mask[i].nonzero().squeeze(-1)[: len(draft.token_ids) + new - 1]
-            draft.cache = stacked[:, :, i].index_select(-2, keep)
+            draft.cache = flat[i].index_select(0, keep)
 
 
 def _left_padded(rows: Sequence[Sequence[int]], width: int) -> Tensor:
     return torch.tensor([[0] * (width - len(row)) + list(row) for row in rows], dtype=torch.long)
 
 
-def _stack_caches(drafts: Sequence[Draft], num_reused: Sequence[int]) -> CacheData:
-    """The first ``num_reused[i]`` positions of each cache, padded on the left. Empty if all are 0."""
+def _stack_caches(drafts: Sequence[Draft], num_reused: Sequence[int]) -> Tensor | None:
+    """The first ``num_reused[i]`` positions of each cache ``[b, c, F]``, padded on the left. None if all are 0."""
     width = max(num_reused)
     if width == 0:
-        return []
-    empty = next(draft.cache for draft in drafts if draft.cache is not None)[..., :0, :]
+        return None
+    empty = next(draft.cache for draft in drafts if draft.cache is not None)[:0]
     padded = [
-        F.pad(empty if draft.cache is None else draft.cache[..., :count, :], (0, 0, width - count, 0))
+        F.pad(empty if draft.cache is None else draft.cache[:count], (0, 0, width - count, 0))
         for draft, count in zip(drafts, num_reused, strict=True)
     ]
-    stacked = torch.stack(padded, dim=2)
-    return [(layer[0], layer[1]) for layer in stacked]
+    return torch.stack(padded)

@@ -69,6 +69,16 @@ def divergences(metric: str, teacher: "TopK", student_logprobs: "Tensor") -> lis
         )
     p_logprobs, q_logprobs = teacher.outcome_logprobs(), teacher.outcome_logprobs_of(student_logprobs)
     values: list[float] = DIVERGENCES[metric](p_logprobs, q_logprobs).tolist()
-    if not all(math.isfinite(value) for value in values):
-        raise NonFiniteError(f"a {metric} divergence is not finite: {values}")
+    for value, logprobs in zip(values, student_logprobs, strict=True):
+        if not math.isfinite(value):
+            raise NonFiniteError(_why_not_finite(metric, value, logprobs))
     return values
+
+
+def _why_not_finite(metric: str, value: float, student_logprobs: "Tensor") -> str:
+    if bool(student_logprobs.isnan().any()):
+        return (
+            "the student's log-probabilities are not numbers (NaN): lower trainer.optimizer.learning_rate, or "
+            "compute in float32 (student.dtype)"
+        )
+    return f"a {metric} divergence is {value}: one model takes a token for impossible that the other does not"

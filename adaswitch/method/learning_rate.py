@@ -28,6 +28,11 @@ class OptimizerConfig(Settings):
     """The largest norm of the gradient. A gradient with a larger norm is scaled down to this norm."""
 
 
+def last_learning_rate(config: OptimizerConfig, num_updates: int, num_steps: int) -> float | None:
+    """The learning rate of the last of the first ``num_updates`` updates; None if there was none."""
+    return learning_rate(config, num_updates - 1, num_steps) if num_updates else None
+
+
 def learning_rate(config: OptimizerConfig, step: int, num_steps: int) -> float:
     """The learning rate of update ``step``, counted from 0: a linear rise, and after it the schedule."""
     if step < config.warmup_steps:

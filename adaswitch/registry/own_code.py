@@ -25,6 +25,7 @@ from pydantic import (
 
 from adaswitch.config.base import Settings
 from adaswitch.errors import AdaSwitchError, ConfigError, OwnCodeError
+from adaswitch.last_words import one_line
 
 
 def _like_a_path(path: str) -> str:
@@ -157,11 +158,11 @@ def running(path: str, where: str) -> Iterator[None]:
     except AdaSwitchError:
         raise
     except (Exception, SystemExit) as error:
-        raise OwnCodeError(f"{where}: {path} raised {reason(error)}{_line_of(error, path)}") from error
+        raise OwnCodeError(f"{where}: {path} raised {reason(error)}{line_of(error, path)}") from error
 
 
-def _line_of(error: BaseException, path: str) -> str:
-    """The last place in the user's own module that led to ``error``, as in ``, my_rules.py line 12``."""
+def line_of(error: BaseException, path: str) -> str:
+    """The last place in the user's own module that led to ``error``, as in `` (my_rules.py, line 12)``; or nothing."""
     module = sys.modules.get(path.partition(":")[0])
     trace = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
     own = [frame for frame in trace if frame.filename == getattr(module, "__file__", None)]
@@ -183,8 +184,9 @@ def require_parameters(function: Callable[..., object], num: int, path: str, set
 
 def reason(error: BaseException) -> str:
     """The kind of an error and the first line of what it says; of a check of settings the first finding."""
-    said = _first_finding(error).removeprefix(".") if isinstance(error, ValidationError) else str(error)
-    return writable(f"{type(error).__name__}: {said.partition(chr(10))[0]}".removesuffix(": "))
+    if isinstance(error, ValidationError):
+        return writable(f"{type(error).__name__}: {_first_finding(error).removeprefix('.')}")
+    return writable(one_line(error))
 
 
 def writable(text: str) -> str:

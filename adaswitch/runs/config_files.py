@@ -9,6 +9,7 @@ import yaml
 from adaswitch.config.parsing import parse_config, with_overrides
 from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError
+from adaswitch.storage import write_atomically
 
 
 class _Loader(yaml.SafeLoader):
@@ -50,8 +51,8 @@ def parse_override(text: str) -> tuple[str, object]:
 
 
 def write_config(config: RunConfig, path: Path) -> None:
-    """Write every setting of ``config`` to ``path``, including the defaults."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    """Write every setting of ``config`` to ``path``, including the defaults. Raises ``StorageError``."""
+    write_atomically(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
 
 
 def _parse_yaml(text: str, source: str) -> object:

@@ -1,6 +1,9 @@
 """The run directory ``runs/<name>/``: where its files are, and how they are written and read.
 
-config.yaml            every setting, including the defaults
+config.yaml            every setting of the newest attempt, including the defaults
+status.json            where the run stands, how it ended, the command that goes on
+attempts/N/            the settings and the logs of each attempt, counted from 1
+logs                   a link to the newest of these
 metrics.jsonl          an object a step
 eval.jsonl             an object an evaluation
 notes.txt              a line a remark on the data, such as how many records were left out
@@ -10,18 +13,22 @@ tensorboard/           the same numbers as events
 """
 
 import json
+import math
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, UnionType
 from typing import Any
 
 from adaswitch.config.run import RunConfig
 from adaswitch.data.json_lines import parse_record
-from adaswitch.errors import DataError, EnvironmentProblem
+from adaswitch.errors import DataError, NonFiniteError
 from adaswitch.runs.config_files import write_config
+from adaswitch.storage import append, remove_partials, sync_folder, writing
+from adaswitch.storage import write_atomically as write_atomically
 
 NUMBER = int | float
 NUMBER_OR_NONE = int | float | None
@@ -43,16 +50,17 @@ class RunDirectory:
 
     @classmethod
     def create(cls, config: RunConfig) -> "RunDirectory":
-        """Make the directory of ``config`` and write the config into it. Other files in the directory stay."""
+        """Make the directory of ``config`` and write the config into it. Other files in the directory stay.
+
+        Raises ``StorageError`` if it cannot be written.
+        """
         run = cls(Path(config.runs_dir) / config.name)
-        try:
+        with writing(run.path):
             run.rollouts.mkdir(parents=True, exist_ok=True)
             run.checkpoints.mkdir(exist_ok=True)
-            write_config(config, run.path / "config.yaml")
-        except OSError as error:
-            raise EnvironmentProblem(
-                f"runs_dir: cannot write to {run.path}: {error.strerror}; set runs_dir to a writable folder"
-            ) from None
+            sync_folder(run.path)
+            sync_folder(run.path.parent)
+        write_config(config, run.path / "config.yaml")
         return run
 
     @classmethod
@@ -63,6 +71,16 @@ class RunDirectory:
                 "not a run directory (no config.yaml); runs are folders like runs/demo", source=str(path)
             )
         return cls(Path(path))
+
+    @property
+    def status(self) -> Path:
+        """The file that says where the run stands."""
+        return self.path / "status.json"
+
+    @property
+    def attempts(self) -> Path:
+        """The folder that holds a folder for each attempt at the run."""
+        return self.path / "attempts"
 
     @property
     def metrics(self) -> Path:
@@ -116,38 +134,111 @@ class RunDirectory:
         """The folder of the checkpoint after ``step`` updates."""
         return self.checkpoints / f"step-{step}"
 
-    def drop_records_from(self, step: int) -> None:
+    def has_records(self) -> bool:
+        """Whether the run has done anything: a step, an evaluation or a checkpoint."""
+        written = [file for file in (self.metrics, self.evals) if file.is_file() and file.stat().st_size]
+        return bool(written or self.checkpoint_steps())
+
+    def set_aside(self, step: int, why: str) -> Path:
+        """Rename the checkpoint of ``step`` to ``step-N.<why>``, which nobody takes for a checkpoint, and return that.
+
+        An earlier folder of that name is removed.
+        """
+        folder = self.checkpoint(step)
+        aside = folder.with_name(f"{folder.name}.{why}")
+        with writing(aside):
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(folder, aside)
+            sync_folder(self.checkpoints)
+        return aside
+
+    def remove_partials(self) -> None:
+        """Remove what an earlier attempt left half written when it ended; see ``adaswitch.storage``."""
+        for folder in (self.path, self.rollouts, self.checkpoints):
+            remove_partials(folder)
+
+    def drop_records_from(self, step: int) -> list[str]:
         """Drop the metrics of ``step`` and later, and the evaluations after ``step``, as they will be made again.
 
-        Raises ``DataError`` as ``read_records`` does.
+        A last line that was not written to its end is dropped as well. Returns a warning about each such line. Raises
+        ``DataError`` as ``read_records`` does, and for such a line of an earlier step, which would not be made again.
         """
-        _filter_records(self.metrics, lambda record: record["step"] < step)
-        _filter_records(self.evals, lambda record: record["step"] <= step)
+        return [*_drop(self.metrics, step, last_step=step - 1), *_drop(self.evals, step, last_step=step)]
 
 
 def append_record(path: Path, record: Mapping[str, object]) -> None:
-    """Add one JSON object as a line. Non-finite numbers are refused, because JSON has none."""
-    line = json.dumps(record, allow_nan=False)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    """Add one JSON object as a line; see ``append_records``."""
+    append_records(path, [record])
+
+
+def append_records(path: Path, records: Sequence[Mapping[str, object]]) -> None:
+    """Add JSON objects as lines, either all or none, and flush them to the disk.
+
+    A last line that was not written to its end is dropped first. Raises ``NonFiniteError`` for a number that is not
+    finite, because JSON has none, and ``StorageError``.
+    """
+    for record in records:
+        for name, value in record.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise NonFiniteError(f"{path}: {name} is {value}, which cannot be recorded")
+    lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records).encode()
+    _mend_end(path)
+    append(path, lines)
+
+
+def _mend_end(path: Path) -> None:
+    """Let the record file ``path`` end with a whole line, so that the next line does not become part of its last."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read() == b"\n":
+            return
+    whole, _ = _split_torn(path.read_bytes())
+    write_atomically(path, b"".join(line + b"\n" for line in whole))
 
 
 def read_records(path: Path, fields: Fields = NO_FIELDS) -> Iterator[dict[str, Any]]:
     """The objects of a record file. If the file does not exist, there are no objects.
 
-    Raises ``DataError`` with the line if a line is no JSON object or lacks any of ``fields``, and ``DataError`` for a
-    file that cannot be read.
+    A last line without its end that is no JSON object is left out: it is being written just now, or was torn. Raises
+    ``DataError`` with the line if another line is no JSON object, or if a line lacks any of ``fields``, and
+    ``DataError`` for a file that cannot be read.
     """
+    content = _content(path)
+    whole = content.splitlines() if content.endswith(b"\n") else _split_torn(content)[0]
+    yield from _records(whole, fields, str(path))
+
+
+def _records(lines: Sequence[bytes], fields: Fields, source: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, start=1):
+        record = parse_record(line, number, source)
+        _require_fields(record, fields, number, source)
+        yield record
+
+
+def _content(path: Path) -> bytes:
     if not path.is_file():
-        return
+        return b""
     try:
-        lines = path.read_bytes().splitlines()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", source=str(path)) from None
-    for number, line in enumerate(lines, start=1):
-        record = parse_record(line, number, str(path))
-        _require_fields(record, fields, number, str(path))
-        yield record
+
+
+def _split_torn(content: bytes) -> tuple[list[bytes], bytes | None]:
+    """The lines of a record file, and apart from them the last line if it is no JSON object.
+
+    Such a line was not written to its end, even if it has one: a power failure may leave any bytes behind.
+    """
+    lines = content.splitlines()
+    if not lines:
+        return [], None
+    try:
+        parse_record(lines[-1], len(lines), "")
+    except DataError:
+        return lines[:-1], lines[-1]
+    return lines, None
 
 
 def _require_fields(record: Mapping[str, object], fields: Fields, number: int, source: str) -> None:
@@ -168,14 +259,32 @@ def _is_infinite(value: object) -> bool:
     return isinstance(value, int | float) and not abs(value) <= sys.float_info.max
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` to the file ``path``, either whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+_STEP = re.compile(rb'^\{"step": (\d+)[,}]')
 
 
-def _filter_records(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    kept = [record for record in read_records(path, {"step": NUMBER}) if keep(record)]
+def _drop(path: Path, step: int, last_step: int) -> list[str]:
+    """Drop the records after ``last_step``, and a torn last line. Returns a warning about that line, if there is one.
+
+    An evaluation is several records, so those of ``step`` itself go with a torn line: they may be its evaluation's.
+    """
+    whole, torn = _split_torn(_content(path))
+    records = list(_records(whole, {"step": NUMBER}, str(path)))
+    if torn is not None:
+        if _step_of(torn, records, is_metrics=last_step < step) < step:
+            parse_record(torn, len(whole) + 1, str(path))  # raises the error that names the line
+        last_step = step - 1
+    kept = [record for record in records if record["step"] <= last_step]
     if path.is_file():
         write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+    if torn is None:
+        return []
+    return [f"{path}, line {len(whole) + 1} was not written to its end: it is dropped, and made again"]
+
+
+def _step_of(torn: bytes, records: Sequence[Mapping[str, Any]], *, is_metrics: bool) -> float:
+    """The step of a torn line, as far as it can be told; infinity if it cannot."""
+    if (match := _STEP.match(torn)) is not None:
+        return int(match[1])
+    if is_metrics:  # there is a line for each step
+        return float(records[-1]["step"] + 1) if records else 0.0
+    return math.inf

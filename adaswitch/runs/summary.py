@@ -101,7 +101,20 @@ def print_summary(
     for note in run.notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"\nrun directory: [bold]{run.path}[/bold]", highlight=False, soft_wrap=True)
-    console.print(f"look at its rollouts: adaswitch inspect {run.path}", highlight=False, soft_wrap=True)
+    console.print(_rollouts_on_disk(run), highlight=False, soft_wrap=True)
+
+
+def _rollouts_on_disk(run: RunDirectory) -> str:
+    """What the kept rollouts take, and how to look at them; or why there are none."""
+    shards = run.shards()
+    if not shards:
+        return "no rollouts are kept (trainer.save_rollouts)"
+    mib = sum(shard.stat().st_size for shard in shards) / 2**20
+    steps = "1 step" if len(shards) == 1 else f"{len(shards)} steps"
+    return (
+        f"rollouts of {steps} take {mib:,.1f} MiB (trainer.save_rollouts keeps fewer); look at them: "
+        f"adaswitch inspect {run.path}"
+    )
 
 
 def _results(summary: Summary) -> Table:

@@ -6,7 +6,15 @@ from typing import Any, Literal
 
 from adaswitch.errors import AdaSwitchError, ConfigError, DataError, OwnCodeError, UnmarkedError
 from adaswitch.registry.facts import Check, are_names, fact, is_bool, is_count
-from adaswitch.registry.own_code import OwnCode, load_class, make, reason, require_parameters, running
+from adaswitch.registry.own_code import (
+    OwnCode,
+    line_of,
+    load_class,
+    make,
+    reason,
+    require_parameters,
+    running,
+)
 from adaswitch.tasks.base import Example, GeneratedTask, Marks, RecordTask, Split, Task
 from adaswitch.tasks.chat import Chat, Day
 from adaswitch.tasks.functions import as_mark
@@ -133,7 +141,8 @@ class _OwnTask(Task):
         except AdaSwitchError:
             raise
         except (Exception, SystemExit) as error:  # whatever the user's code raises concerns this record alone
-            raise UnmarkedError(f"the task raised {reason(error)}") from error
+            place = f"{self.path}.mark{line_of(error, self.path)}"
+            raise UnmarkedError(f"the task raised {reason(error)} in {place}") from error
         if not isinstance(marks, Mapping) or set(marks) != set(self.metrics):
             raise UnmarkedError(
                 f"the task gave {marks!r:.60}, and not a mark for each of {', '.join(self.metrics)}"
@@ -165,7 +174,9 @@ class _OwnRecordTask(_OwnTask, RecordTask):
             raise
         except (Exception, SystemExit) as error:
             raise DataError(
-                f"{self.path}.example raised {reason(error)}", source=source, line=number
+                f"{self.path}.example raised {reason(error)}{line_of(error, self.path)}",
+                source=source,
+                line=number,
             ) from error
         _require_examples([example], f"{self.path}.example")
         checked: Example = example

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from adaswitch.errors import ConfigError, UnmarkedError
-from adaswitch.registry.own_code import load_name, reason, writable
+from adaswitch.registry.own_code import line_of, load_name, reason, writable
 
 MetricFunction = Callable[[str, Mapping[str, object]], float]
 """``(completion, record) -> mark``, where the mark is from 0 to 1 and ``record`` is the record of the data file."""
@@ -31,7 +31,8 @@ def apply_metric(function: MetricFunction, completion: str, record: Mapping[str,
         Exception,
         SystemExit,
     ) as error:  # Whatever the user's code raises concerns this record alone.
-        raise UnmarkedError(f"the metric raised {reason(error)}") from error
+        path = f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
+        raise UnmarkedError(f"the metric raised {reason(error)} in {path}{line_of(error, path)}") from error
     return as_mark(value, "the metric")
 
 

@@ -18,9 +18,12 @@ def connect_teacher(
     """
     # Imported here, so that a program that only asks whether a teacher is ready need not import torch.
     from adaswitch.data.models import load_tokenizer
+    from adaswitch.data.run_models import student_vocabulary
     from adaswitch.teachers.native import TeacherClient
     from adaswitch.teachers.openai import OpenAIClient
 
     if config.teacher.api == "openai":
-        return OpenAIClient.from_config(config.teacher, load_tokenizer(config.student.model), say=say)
+        tokenizer = load_tokenizer(config.student.model)
+        vocab_size = student_vocabulary(config.student.model, tokenizer).size
+        return OpenAIClient.from_config(config.teacher, tokenizer, say=say, vocab_size=vocab_size)
     return TeacherClient.from_config(config.teacher, say=say)

@@ -1,14 +1,13 @@
 """The connections to a teacher, as its configuration describes them: addresses, key, headers, timeouts."""
 
 import asyncio
-import os
 
 import httpx
 
 from adaswitch.config.teacher import TeacherConfig
-from adaswitch.contract.keys import split_keys
 from adaswitch.contract.wire import JSON_TYPE, TIMEOUT_HEADER, safetensors_type
-from adaswitch.errors import ConfigError
+from adaswitch.teachers.address import all_urls as all_urls
+from adaswitch.teachers.address import key_header
 from adaswitch.teachers.replicas import ReplicaTransport
 
 Transport = httpx.AsyncBaseTransport
@@ -37,11 +36,6 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-def all_urls(config: TeacherConfig) -> list[str]:
-    """All addresses of the teacher: ``url``, then ``replicas``."""
-    return [config.url, *config.replicas]
-
-
 def http_client(
     config: TeacherConfig, transport: httpx.AsyncBaseTransport | None = None
 ) -> httpx.AsyncClient:
@@ -50,8 +44,6 @@ def http_client(
     Raises ``ConfigError`` for an address that is not valid, and for a key that no HTTP header can hold.
     """
     urls = all_urls(config)
-    for url in urls:
-        _check_url(url)
     # No limit: if a request is cancelled too early, httpcore counts its connection for ever (its issue 1093), and a
     # pool full of such connections sends nothing. Clients send few requests at once, and the service limits them.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
@@ -61,34 +53,15 @@ def http_client(
     )
     return httpx.AsyncClient(
         base_url=config.url,
-        headers=_headers(config),
+        headers=headers_of(config),
         timeout=httpx.Timeout(config.request_timeout_s, connect=config.connect_timeout_s),
         transport=ReplicaTransport(urls, bounded) if config.replicas else bounded,
     )
 
 
-def _headers(config: TeacherConfig) -> dict[str, str]:
+def headers_of(config: TeacherConfig) -> dict[str, str]:
     """The headers of every request: the key, the form of answers, and the seconds after which the client gives up."""
     headers = {"Accept": safetensors_type(config.logprobs), "Content-Type": JSON_TYPE}
     if config.api == "native":
         headers[TIMEOUT_HEADER] = f"{config.request_timeout_s:g}"
-    keys = split_keys(os.environ.get(config.api_key_env, ""))
-    if not keys:
-        return headers
-    key = keys[0]
-    if not (key.isascii() and key.isprintable()):
-        raise ConfigError(
-            f"teacher.api_key_env: the key in the environment variable {config.api_key_env} has characters that no "
-            "HTTP header can hold; set it to plain ASCII, as the teacher has it"
-        )
-    return headers | {"Authorization": f"Bearer {key}"}
-
-
-def _check_url(url: str) -> None:
-    try:
-        parsed = httpx.URL(url)
-        usable = parsed.scheme in ("http", "https") and bool(parsed.host)
-    except httpx.InvalidURL:
-        usable = False
-    if not usable:
-        raise ConfigError(f"teacher.url: {url!r} is no address; write it as in http://127.0.0.1:8000")
+    return headers | key_header(config)

@@ -69,11 +69,16 @@ class OpenAIClient(PersistentClient):
         max_wait_s: float,
         say: Callable[[str], None] = lambda line: None,
         replicas: Sequence[str] = (),
+        vocab_size: int | None = None,
     ) -> None:
-        """``tokenizer`` is the student's. ``model`` is the teacher's name on the server; None is the first listed."""
+        """``tokenizer`` is the student's. ``model`` is the teacher's name on the server; None is the first listed.
+
+        ``vocab_size`` is the student's V; None for all ids of the tokenizer.
+        """
         super().__init__(http, max_wait_s, say, replicas=replicas)
         self._tokenizer = tokenizer
         self._model = model
+        self._vocab_size = vocab_size or max(tokenizer.get_vocab().values()) + 1
 
     @classmethod
     def from_config(
@@ -82,10 +87,11 @@ class OpenAIClient(PersistentClient):
         tokenizer: Tokenizer,
         transport: httpx.AsyncBaseTransport | None = None,
         say: Callable[[str], None] = lambda line: None,
+        vocab_size: int | None = None,
     ) -> "OpenAIClient":
-        """The client that ``config`` describes. ``tokenizer`` is the student's. Raises as ``http_client`` does."""
+        """The client that ``config`` describes, with the student's ``tokenizer`` and V. Raises as ``http_client``."""
         http = http_client(config, transport)
-        return cls(http, tokenizer, config.model, config.max_wait_s, say, all_urls(config))
+        return cls(http, tokenizer, config.model, config.max_wait_s, say, all_urls(config), vocab_size)
 
     async def wait_until_ready(self, timeout_s: float, on_wait: Callable[[str], None]) -> None:
         """Return once ``/health`` answers 200. Raises ``TeacherUnavailableError`` after ``timeout_s`` seconds."""
@@ -106,16 +112,17 @@ class OpenAIClient(PersistentClient):
             model=entry["id"],
             backend="openai",
             dtype="unknown",
-            vocab_size=len(vocabulary),
+            vocab_size=self._vocab_size,
             max_model_len=entry.get("max_model_len") or 2**31 - 1,
-            max_top_k=len(vocabulary),
+            max_top_k=self._vocab_size,
             max_request_tokens=MAX_REQUEST_TOKENS,
             tokenizer_sha256=tokenizer_sha256(vocabulary),
         )
 
     async def _require_same_tokenizer(self, replica: str | None, url: str) -> None:
-        num_tokens = len(self._tokenizer.get_vocab())
-        for token in sorted({int(i) for i in np.linspace(0, num_tokens - 1, NUM_SPELT)}):
+        # The ids of a tokenizer may have gaps, and those from V on need not be known to the server.
+        known = sorted({token for token in self._tokenizer.get_vocab().values() if token < self._vocab_size})
+        for token in sorted({known[int(i)] for i in np.linspace(0, len(known) - 1, NUM_SPELT)}):
             ours = self._tokenizer.decode([token])
             body = json.dumps({"model": self._model, "tokens": [token]}).encode()
             response = await self._send("POST", "/detokenize", body, JSON_ANSWER, replica)
@@ -139,6 +146,7 @@ class OpenAIClient(PersistentClient):
         choices = await self._complete(body, k, len(sequences))
         answers = [_scored(sequence, choice, k) for sequence, choice in zip(sequences, choices, strict=True)]
         for answer in answers:
+            self._require_known(answer)
             check_answer(answer, len(answer.token_ids) + 1, k, info)
         return answers
 
@@ -166,8 +174,19 @@ class OpenAIClient(PersistentClient):
                 f"the teacher wrote {num_tokens} tokens ({answer.finish_reason}) where 1 to {prompt.max_tokens} "
                 "were asked"
             )
+        self._require_known(answer)
         check_answer(answer, num_tokens, k, info)
         return answer
+
+    def _require_known(self, answer: SequenceAnswer) -> None:
+        """Raises ``TeacherProtocolError`` for a token from V on. A stock server counts padding rows as tokens too."""
+        highest = max(int(ids.max()) if ids.size else 0 for ids in (answer.top_ids, answer.token_ids))
+        if highest >= self._vocab_size:
+            raise TeacherProtocolError(
+                f"the teacher {self._model!r} gives probability to id {highest}, which is not among the student's "
+                f"{self._vocab_size} tokens: serve a model whose embedding has as many rows as the student's, or serve "
+                "it with python -m services.teacher, which leaves the other rows out"
+            )
 
     async def _complete(self, body: Mapping[str, object], k: int, num_choices: int) -> list[dict[str, Any]]:
         """The choices of ``/v1/completions``, in the order of the prompts."""

@@ -43,13 +43,14 @@ def _serve_one_run(config: Path, overrides: list[str], here: bool) -> None:
     from adaswitch.cluster import actors
     from adaswitch.errors import ConfigError
     from adaswitch.method.policies.replay import Replay
+    from adaswitch.preflight import check_students
     from adaswitch.runs.recorded import resolve_config
     from services.student.service import StudentService
 
     if isinstance(settings.policy, Replay):
         raise ConfigError("policy.kind: replay needs no students: start the trainer alone")
-    settings.policy.check()
     settings = resolve_config(settings)
+    check_students(settings, lambda line: print(line, flush=True))
     actors.connect(settings.ray, show_actor_logs=True)
     should_stop = StopRequest().install()
     queue, board = actors.rollout_queue(settings), actors.weight_board(settings)
@@ -89,6 +90,6 @@ def _serve_all_runs(overrides: list[str], here: bool, ready_file: Path | None) -
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.command(epilog=EXAMPLE)(main)
     app()

@@ -14,6 +14,7 @@ from adaswitch.cluster import actors
 from adaswitch.cluster.rollout_queue import OpenRun
 from adaswitch.config.parsing import parse_config
 from adaswitch.errors import AdaSwitchError, ConfigError
+from adaswitch.last_words import one_line
 from services.student.service import ANSWER_WAIT_S, OVER, StudentService
 
 MAX_RUNS = 64
@@ -72,7 +73,7 @@ class StudentHost:
         try:
             self._say(f"{name}: {serving.result.result()}")
         except AdaSwitchError as error:
-            self._say(f"{name}: error: {error}")
+            self._say(f"{name}: error: {one_line(error)}")
         if not serving.stopped:
             self._ended[name] = serving.run.attempt
 

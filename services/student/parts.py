@@ -6,7 +6,10 @@ import torch
 
 from adaswitch.config.run import RunConfig
 from adaswitch.contract.wire import ModelInfo
-from adaswitch.data.models import check_teacher, load_tokenizer, max_positions, stop_token_ids
+from adaswitch.data.models import check_teacher, load_tokenizer, max_positions
+from adaswitch.data.run_models import STUDENT, student_vocabulary
+from adaswitch.data.stop_tokens import find_stop_tokens
+from adaswitch.data.vocabulary import shared_size
 from services.student.engines.transformers_engine import Sampling, TransformersEngine
 from services.student.teacher_calls import Client, TeacherCalls
 
@@ -27,8 +30,13 @@ def build_student(config: RunConfig, client: Client, info: ModelInfo) -> Student
     student = config.student
     tokenizer = load_tokenizer(student.model)
     check_teacher(info, tokenizer, student.model)
-    stops = stop_token_ids(student.model, tokenizer)
-    vocab_size = info.vocab_size  # the tokenizer's, which is the same on both sides
+    vocab_size = shared_size(student_vocabulary(student.model, tokenizer), info.vocab_size, info.model)
+    ends = [("the teacher", token) for token in info.stop_token_ids]
+    stops = find_stop_tokens(student.model, tokenizer, vocab_size, STUDENT, student.stop_token_ids, ends).ids
+    if unknown := [token for token in info.stop_token_ids if token not in stops]:
+        print(
+            f"the teacher ends its texts with {unknown}, which ends no completion: see student.stop_token_ids"
+        )
     sampling = Sampling(config.seed, student.temperature, student.max_new_tokens, stops)
     return StudentParts(
         engine=TransformersEngine.from_folder(

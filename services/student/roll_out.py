@@ -7,6 +7,7 @@ import torch
 
 from adaswitch.config.run import RunConfig
 from adaswitch.contract.wire import ModelInfo
+from adaswitch.method.learning_rate import last_learning_rate
 from adaswitch.teachers import connect_teacher
 from services.student.parts import build_student
 from services.student.teacher_calls import Client
@@ -45,4 +46,5 @@ def _worker(config: RunConfig, source: Source, client: Client, info: ModelInfo) 
         config.policy,
         parts.stop_token_ids,
         parts.max_tokens,
+        lambda version: last_learning_rate(config.trainer.optimizer, version, config.trainer.num_steps),
     )

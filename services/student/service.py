@@ -1,6 +1,7 @@
 """Keeps a run's student actors going: an actor that dies is replaced, and the prompts that it had leased go back."""
 
 import contextlib
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from ray.exceptions import (
 
 from adaswitch.config.run import RunConfig
 from adaswitch.errors import AdaSwitchError, EnvironmentProblem, cause_of
+from adaswitch.last_words import exceptions_in, first_line, num_memory_kills, one_line
 from services.student.actor import RaySource, start_actor
 
 OVER = "the run is over"
@@ -24,6 +26,19 @@ ANSWER_WAIT_S = 10.0
 """The number of seconds to wait for a run's queue in calls whose answer changes nothing."""
 MAX_REPLACEMENTS = 20
 """The largest number of replaced actors. If actors keep dying, starting new ones does not mend the fault."""
+
+
+_EXIT_DETAIL = re.compile(r"Worker exit detail: (.+)")
+
+
+def why_died(error: ActorDiedError) -> str:
+    """Why an actor died, in one line, as far as Ray knows: the exception of its start, or how its process ended."""
+    text = str(error)
+    raised = list(exceptions_in(text.splitlines()))
+    if raised:
+        return raised[-1]
+    detail = _EXIT_DETAIL.search(text)
+    return detail[1].strip() if detail else first_line(text) or type(error).__name__
 
 
 class StudentService:
@@ -53,6 +68,7 @@ class StudentService:
         self._terms = terms
         self._working_dir = working_dir
         self._num_started = 0
+        self._num_memory_kills = num_memory_kills()
         self._names: dict[Any, str] = {}  # by the actor's pending call
         self._actors: dict[str, Any] = {}
 
@@ -86,23 +102,28 @@ class StudentService:
         try:
             reason: str = ray.get(call)
             return reason
-        except ActorDiedError:
+        except ActorDiedError as error:
             del self._actors[name]
             num_returned = self._release(name)
             if num_returned is None:
                 return OVER
-            print(f"student {name} died; {num_returned} prompts go to others", flush=True)
+            why = why_died(error)
+            if num_memory_kills() > self._num_memory_kills:
+                why += " The kernel of this machine has ended a process because the memory ran out."
+            print(f"student {name} died ({why}); {num_returned} prompts go to others", flush=True)
+            if error.actor_init_failed:
+                self._fail(f"it could not start: {why}")
             if self._num_started >= self._config.student.num_actors + MAX_REPLACEMENTS:
-                self._fail(f"students died {MAX_REPLACEMENTS} times; see Ray's logs for the cause")
+                self._fail(f"students died {MAX_REPLACEMENTS} times, the last of this cause: {why}")
             self._start()
             return None
         except ActorUnschedulableError as error:
             self._end_actors()
             # Students on other nodes may still roll out, so this is no reason to end the run.
-            raise EnvironmentProblem(f"the node takes no student: {error}") from None
+            raise EnvironmentProblem(f"the node takes no student: {one_line(error)}") from None
         except RayError as error:
             cause = cause_of(error)
-            self._fail(str(cause), cause)
+            self._fail(one_line(cause), cause)
             raise
 
     def _fail(self, message: str, cause: BaseException | None = None) -> None:

@@ -36,7 +36,7 @@ class TeacherRequest:
 
 
 class TeacherCalls:
-    """Scores and generates for many rollouts at once. ``vocab_size`` is the size of the tokenizer's vocabulary."""
+    """Scores and generates for many rollouts at once. ``vocab_size`` is V of student and teacher."""
 
     def __init__(
         self,

@@ -16,7 +16,8 @@ from adaswitch.cluster.rollout_queue import Lease
 from adaswitch.config.student import StudentConfig
 from adaswitch.contract.rollout_codec import encode_rollouts
 from adaswitch.data.models import check_lengths
-from adaswitch.errors import QueueClosedError, StaleAttemptError
+from adaswitch.errors import NonFiniteError, QueueClosedError, StaleAttemptError
+from adaswitch.method.finite import explained
 from adaswitch.method.policies.base import Policy
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Chunk
@@ -68,8 +69,12 @@ class StudentWorker:
         policy: Policy,
         stop_token_ids: Sequence[int],
         max_tokens: int,
+        learning_rate_before: Callable[[int], float | None] = lambda version: None,
     ) -> None:
-        """``max_tokens`` is the longest sequence that both models take."""
+        """``max_tokens`` is the longest sequence that both models take.
+
+        ``learning_rate_before(version)`` is the rate of the update that made the weights of ``version``, for messages.
+        """
         self._source = source
         self._engine = engine
         self._teacher = teacher
@@ -77,6 +82,7 @@ class StudentWorker:
         self._policy = policy
         self._budget = Budget(config.max_new_tokens, frozenset(stop_token_ids))
         self._max_tokens = max_tokens
+        self._learning_rate_before = learning_rate_before
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="student-model")
         self._loaded: tuple[str, int] | None = None  # attempt and version
         self._num_active = 0
@@ -116,6 +122,9 @@ class StudentWorker:
         try:
             group = Group(self._write, self._teacher, self._policy, self._budget)
             rollouts = await group.roll_out(lease.prompts)
+        except NonFiniteError as error:
+            rate = self._learning_rate_before(version)
+            raise NonFiniteError(explained(error, self._engine.weights(), version, rate)) from error
         finally:
             await self._leave(lease.prompts)
         blobs = {

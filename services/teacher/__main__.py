@@ -66,6 +66,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="longest sequence in tokens (default: what the model takes)",
     )
     parser.add_argument(
+        "--vocab-size",
+        type=int,
+        metavar="N",
+        help="number of token ids that distributions are over (default: all, or those of the run's student)",
+    )
+    parser.add_argument(
         "--max-top-k",
         type=int,
         metavar="N",
@@ -114,7 +120,7 @@ def _run(options: argparse.Namespace) -> None:
     from services.teacher.http.binding import bind, check_binding
     from services.teacher.http.keys import KeyRing
 
-    config = _config(options)
+    config, student = _config(options)
     keys = KeyRing(split_keys(os.environ.get(KEY_VARIABLE, "")), config.api_keys_file)
     check_model_folder(config.model, "model")
     check_binding(config, bool(keys))
@@ -123,11 +129,18 @@ def _run(options: argparse.Namespace) -> None:
         set_environment(config)
     with bind(config) as bound:
         print(f"loading {config.model} on {config.engine} ...", flush=True)
+        if student is not None:
+            from adaswitch.data.run_models import cut_to_student
+
+            config = cut_to_student(config, student)
         _serve(config, keys, bound)
 
 
-def _config(options: argparse.Namespace) -> "TeacherServiceConfig":
-    """The settings: ``teacher.serve`` of the ``--config`` file, if one is given, overridden by the options."""
+def _config(options: argparse.Namespace) -> "tuple[TeacherServiceConfig, str | None]":
+    """The settings: ``teacher.serve`` of the ``--config`` file, if one is given, overridden by the options.
+
+    The second is the student's model by that file; None without a file.
+    """
     from pydantic import ValidationError
 
     from adaswitch.config.parsing import describe
@@ -137,9 +150,12 @@ def _config(options: argparse.Namespace) -> "TeacherServiceConfig":
     given = vars(options)
     path, overrides = given.pop("config", None), given.pop("overrides", [])
     document: dict[str, object] = {}
+    student: str | None = None
     if path is not None:
-        served = load_config(path, overrides).teacher.serve
+        run = load_config(path, overrides)
+        served = run.teacher.serve
         document = served.model_dump() if served is not None else {}
+        student = run.student.model
     elif overrides:
         raise ConfigError(f"{overrides[0]}: overrides change what --config FILE says; give one")
     document |= given
@@ -148,7 +164,7 @@ def _config(options: argparse.Namespace) -> "TeacherServiceConfig":
             "model: say which to serve with --model DIR, or with teacher.serve.model in --config"
         )
     try:
-        return TeacherServiceConfig.model_validate(document)
+        return TeacherServiceConfig.model_validate(document), student
     except ValidationError as error:
         raise ConfigError(describe(error, TeacherServiceConfig)) from None
 

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.errors import AdaSwitchError, ConfigError
+from adaswitch.last_words import one_line
 from services.teacher.engines.engine import EngineLostError
 from services.teacher.http.keys import KeyRing
 from services.teacher.http.lifecycle import Phase, Service
@@ -97,7 +98,7 @@ def _raise_failure(service: Service) -> None:
     if isinstance(service.failure, AdaSwitchError):
         raise service.failure
     if service.failure is not None:
-        raise EngineLostError(f"the engine did not start: {service.failure!r}") from service.failure
+        raise EngineLostError(f"the engine did not start: {one_line(service.failure)}") from service.failure
     reason = service.engine.why_lost()
     raise EngineLostError(f"the engine has died: {reason}" if reason else "the engine has died")
 

@@ -29,6 +29,9 @@ def test_an_interrupted_comparison_goes_on_where_it_was(write_plan, tmp_path: Pa
         wait_for_records(folder / "on_policy-seed7" / "metrics.jsonl", 2, interrupted)
         os.kill(interrupted.pid, signal.SIGTERM)
         assert interrupted.wait(120) == 130, interrupted.last_error()
+        said = interrupted.log.read_text()
+        assert "stopping: each run under way saves what was trained" in said
+        assert "stopped; what was trained is saved, and the same command goes on" in said
     finally:
         interrupted.stop(20)
     saved = RunDirectory.open(folder / "on_policy-seed7").checkpoint_steps()

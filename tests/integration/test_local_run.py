@@ -16,7 +16,9 @@ from adaswitch.commands.cli import app
 from adaswitch.processes.managed import ManagedProcess
 from adaswitch.runs.directory import RunDirectory, read_records
 from adaswitch.runs.shards import read_shard
+from adaswitch.runs.status import Phase, read_status
 from tests.service_fixtures import assert_nothing_left, command, inside, wait_for_records
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -48,7 +50,15 @@ def test_a_run_completes_and_can_be_looked_at(short_config: Callable[..., Path])
     assert "divergence" in inspected.stdout
     reported = inside(app, "report", str(run.path))
     assert reported.returncode == 0, reported.stdout
+    assert "complete: 3 of 3 steps, attempt 1" in reported.stdout
     assert "written by the student" in reported.stdout
+
+    again = inside(app, "run", "--config", str(config))
+    assert again.returncode == 0, again.stdout
+    assert f"{run.path} is complete after 3 steps" in again.stdout
+    listed = inside(app, "runs", str(run.path.parent))
+    assert "complete" in listed.stdout
+    assert "3/3" in listed.stdout
 
 
 def test_ctrl_c_stops_everything_and_saves_what_was_trained(short_config: Callable[..., Path]) -> None:
@@ -61,9 +71,26 @@ def test_ctrl_c_stops_everything_and_saves_what_was_trained(short_config: Callab
     assert launcher.wait(120) == 130
     output = log.read_text()
     assert "Traceback" not in output
+    assert "stopping: the trainer saves what was trained" in output
     assert f"saved in {run.path}" in output
     (saved,) = run.checkpoint_steps()
     assert saved == len(list(read_records(run.metrics)))
+    assert_nothing_left(config.parent)
+    status = read_status(run)
+    assert status is not None
+    assert (status.phase, status.during, status.step) == (Phase.STOPPED, Phase.TRAINING, saved)
+
+    # While it starts again: twice, which is impatient.
+    impatient = ManagedProcess("launcher", "adaswitch", ["run", "--config", str(config)], log)
+    wait_until(lambda: (run.attempts / "2" / "ray.log").is_file(), "the start of Ray")
+    # Two signals of one kind might come as one.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(impatient.pid, number)
+    assert impatient.wait(60) == 130
+    output = log.read_text()
+    assert "that is impatient: ending at once; nothing more is saved" in output
+    assert output.count(f"saved in {run.path}") == 2
+    assert run.checkpoint_steps() == [saved]
     assert_nothing_left(config.parent)
 
 

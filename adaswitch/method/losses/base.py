@@ -4,6 +4,7 @@ Shapes: n completion tokens in a batch, k candidates, V tokens in the vocabulary
 """
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -25,6 +26,10 @@ class Loss(Settings, ABC):
 
         The losses are not yet weighted by who wrote the token.
         """
+
+    def differentiating(self) -> AbstractContextManager[None]:
+        """Entered while torch computes the gradient of the losses. A user's own loss is blamed if torch cannot."""
+        return nullcontext()
 
     def check(self) -> None:
         """Raises ``ConfigError`` for settings that cannot be used. Called before a run; may import a user's code."""

@@ -1,11 +1,13 @@
 """A user's own loss, named by its import path. ``docs/extending.md`` has a complete example."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from adaswitch.errors import ConfigError, OwnCodeError
+from adaswitch.errors import AdaSwitchError, ConfigError, NonFiniteError, OwnCodeError
 from adaswitch.method.losses.base import Loss
 from adaswitch.registry.facts import are_weights, run_own_check
-from adaswitch.registry.own_code import OwnCode, require_parameters, running
+from adaswitch.registry.own_code import OwnCode, line_of, reason, require_parameters, running
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +39,8 @@ class CustomLoss(OwnCode, Loss):
         loaded = self.load()
         with running(f"{self.path}.token_losses", f"{WHERE}.path"):
             losses = loaded.token_losses(batch, completion_logits)
+        if _is_not_finite(losses) and _is_not_finite(completion_logits):
+            raise NonFiniteError("the student's logits are not finite, and so the losses are not")
         complaint = _complaint(losses, batch.num_tokens)
         if complaint is not None:
             raise OwnCodeError(f"{WHERE}.path: {self.path}.token_losses gave {complaint}")
@@ -46,6 +50,22 @@ class CustomLoss(OwnCode, Loss):
                 "completion_logits"
             )
         return losses
+
+    @contextmanager
+    def differentiating(self) -> Iterator[None]:
+        """See ``Loss``. Raises ``OwnCodeError`` if torch cannot compute the gradient; a lack of memory passes."""
+        try:
+            yield
+        except AdaSwitchError:
+            raise
+        except (Exception, SystemExit) as error:  # a gradient of the user's own may run any code
+            if type(error).__name__ in ("OutOfMemoryError", "MemoryError"):
+                raise
+            raise OwnCodeError(
+                f"{WHERE}.path: torch cannot compute the gradient of {self.path}.token_losses: "
+                f"{reason(error)}{line_of(error, self.path)}: compute the losses from completion_logits without "
+                "changing a tensor in place"
+            ) from error
 
     def stage_weights(self) -> tuple[float, float]:
         """See ``Loss``. A class without such weights weighs all tokens alike."""
@@ -60,6 +80,10 @@ class CustomLoss(OwnCode, Loss):
                 "one is above 0"
             )
         return float(weights[0]), float(weights[1])
+
+
+def _is_not_finite(values: object) -> bool:
+    return hasattr(values, "isfinite") and not bool(values.isfinite().all())
 
 
 def _complaint(losses: object, num_tokens: int) -> str | None:

@@ -28,5 +28,8 @@ class StudentEngine(Protocol):
     def forget(self, prompt_ids: Sequence[int]) -> None:
         """Drop the caches of these prompts, because the prompts are done or the weights change."""
 
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights that are loaded now, by parameter name."""
+
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Load new weights by parameter name. Raises ``ModelError`` if the weights do not fit this model."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
+from adaswitch.data.causal_lm import load_model
 from adaswitch.errors import ModelError
 from adaswitch.method.decoding import Decoder, Draft
 from adaswitch.method.roles import Chunk
@@ -28,7 +29,7 @@ class TransformersEngine:
     """A ``StudentEngine``. Each prompt keeps its cache from chunk to chunk."""
 
     def __init__(self, model: PreTrainedModel, vocab_size: int, sampling: Sampling, device: str) -> None:
-        """``vocab_size`` is that of the tokenizer, so padding rows of the embedding can never be drawn."""
+        """``vocab_size`` is V of student and teacher, so padding rows of the embedding can never be drawn."""
         self._model = model.to(device).eval()  # type: ignore[arg-type]
         self._decoder = Decoder(self._model, DynamicCache, vocab_size, device)
         self._sampling = sampling
@@ -39,8 +40,7 @@ class TransformersEngine:
         cls, folder: str, dtype: str, vocab_size: int, sampling: Sampling, device: str
     ) -> "TransformersEngine":
         """Load the model from a Hugging Face folder, or by name from the hub."""
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
-        return cls(model, vocab_size, sampling, device)
+        return cls(load_model(folder, "student.model", dtype), vocab_size, sampling, device)
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
         """See ``StudentEngine``."""
@@ -64,7 +64,7 @@ class TransformersEngine:
         if earlier is not None and earlier.cache is not None:
             cached = earlier.token_ids[: earlier.num_cached]
             num_same = _num_same(cached, token_ids)
-            draft.cache = earlier.cache[..., :num_same, :] if num_same else None
+            draft.cache = earlier.cache[:num_same] if num_same else None
         self._drafts[request.prompt.id] = draft
         return draft
 
@@ -78,6 +78,10 @@ class TransformersEngine:
         """See ``StudentEngine``."""
         for prompt_id in prompt_ids:
             self._drafts.pop(prompt_id, None)
+
+    def weights(self) -> dict[str, Tensor]:
+        """See ``StudentEngine``."""
+        return {name: parameter.detach() for name, parameter in self._model.named_parameters()}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """See ``StudentEngine``. Tied parameters appear only once, under their first name."""

@@ -10,11 +10,15 @@ if TYPE_CHECKING:
     from adaswitch.contract.wire import ModelInfo
 
 
+DTYPES = ("float32", "bfloat16", "float16")
+
+
 @dataclass(frozen=True)
 class ModelFacts:
     """What a model folder says about its model.
 
-    ``vocab_size`` is the number of tokens. The embedding may have more rows than that; the extra rows are padding.
+    ``vocab_size`` is V, the number of ids that distributions are over. The embedding may have more rows than that;
+    the extra rows are padding, or tokens that the run's student does not have.
     """
 
     vocab_size: int
@@ -22,50 +26,69 @@ class ModelFacts:
     max_model_len: int
     dtype: str
     tokenizer_sha256: str
+    stop_token_ids: tuple[int, ...]
+    notes: tuple[str, ...]
+    """A line on tokens that the model has no row for, if there are any."""
 
 
 def read_model_folder(config: TeacherServiceConfig) -> ModelFacts:
     """The facts about ``config.model``, with the length and the number type that ``config`` asks for, if it does.
 
-    Raises ``ModelError`` if the folder cannot be read, if its tokenizer and its model do not belong together, or if
-    ``config`` asks for longer sequences than the model takes.
+    Raises ``ModelError`` if the folder cannot be read or used, or if ``config`` asks for longer sequences than the
+    model takes.
     """
-    from transformers import AutoConfig
-
     from adaswitch.contract.fingerprint import tokenizer_sha256
-    from adaswitch.data.models import load, load_tokenizer
+    from adaswitch.data.architecture import longest_sequence
+    from adaswitch.data.model_config import check_teacher_model, read_model_config
+    from adaswitch.data.models import load_tokenizer
+    from adaswitch.data.stop_tokens import own_stop_token_ids
+    from adaswitch.data.vocabulary import notes_on, vocabulary_of
 
-    hf_config = load(AutoConfig.from_pretrained, config.model, "model")
-    text_config = hf_config.get_text_config()
-    vocabulary = load_tokenizer(config.model, "model").get_vocab()
-    facts = ModelFacts(
-        vocab_size=max(vocabulary.values()) + 1,
-        num_embedding_rows=text_config.vocab_size,
-        max_model_len=config.max_model_len or text_config.max_position_embeddings,
-        dtype=_dtype(config.dtype, hf_config.dtype),
-        tokenizer_sha256=tokenizer_sha256(vocabulary),
+    check_teacher_model(config.model, config.engine, "model")
+    model, tokenizer = read_model_config(config.model, "model"), load_tokenizer(config.model, "model")
+    vocabulary = vocabulary_of(tokenizer, model.num_rows, "model")
+    return ModelFacts(
+        vocab_size=min(vocabulary.size, config.vocab_size or vocabulary.size),
+        num_embedding_rows=model.num_rows,
+        max_model_len=_max_model_len(config, longest_sequence(model.config)),
+        dtype=_dtype(config, model.stored_dtype),
+        tokenizer_sha256=tokenizer_sha256(tokenizer.get_vocab()),
+        stop_token_ids=tuple(own_stop_token_ids(config.model, tokenizer, vocabulary.size, "model")),
+        notes=tuple(notes_on(vocabulary, tokenizer, "model")),
     )
-    _check(facts, config, text_config.max_position_embeddings)
-    return facts
 
 
-def _dtype(asked_for: str, stored: object) -> str:
-    if asked_for != "auto":
-        return asked_for
-    # ``stored`` reads like "torch.bfloat16". A folder that names no type was saved in float32.
-    return str(stored or "float32").removeprefix("torch.")
+def _max_model_len(config: TeacherServiceConfig, longest: int | None) -> int:
+    """``config.max_model_len``, or else ``longest``, which the model takes at most; None if it names no limit."""
+    asked_for = config.max_model_len
+    if longest is None and asked_for is None:
+        raise ModelError(f"max_model_len: {config.model!r} does not say how long a sequence may be: set it")
+    if longest is not None and asked_for is not None and asked_for > longest:
+        raise ModelError(f"max_model_len: {asked_for} is more than the {longest} of {config.model!r}")
+    return asked_for or longest or 0
 
 
-def _check(facts: ModelFacts, config: TeacherServiceConfig, max_positions: int) -> None:
-    if facts.vocab_size > facts.num_embedding_rows:
+def other_engine(config: TeacherServiceConfig) -> str:
+    """What to do about a model that vLLM cannot run here."""
+    from adaswitch.data.model_config import check_teacher_model
+
+    try:
+        check_teacher_model(config.model, "transformers", "model")
+    except ModelError:
+        return "the engine transformers cannot either, so take another model"
+    return "the engine transformers can (--engine transformers; teacher.serve.engine in a run)"
+
+
+def _dtype(config: TeacherServiceConfig, stored: str | None) -> str:
+    """The number type of the weights in memory. A folder that names no type was saved in float32."""
+    if config.dtype != "auto":
+        return config.dtype
+    if stored not in (None, *DTYPES):
         raise ModelError(
-            f"model: the tokenizer of {config.model!r} has {facts.vocab_size} tokens, its model only "
-            f"{facts.num_embedding_rows}; they do not belong together"
+            f"model: {config.model!r} names the number type {stored!r} in its config.json, which is not computed with "
+            f"here: set dtype to one of {', '.join(DTYPES)}"
         )
-    if facts.max_model_len > max_positions:
-        raise ModelError(
-            f"max_model_len: {facts.max_model_len} is more than the {max_positions} of {config.model!r}"
-        )
+    return stored or "float32"
 
 
 def model_info(config: TeacherServiceConfig, facts: ModelFacts) -> "ModelInfo":
@@ -83,5 +106,6 @@ def model_info(config: TeacherServiceConfig, facts: ModelFacts) -> "ModelInfo":
         max_request_tokens=config.max_request_tokens,
         tokenizer_sha256=facts.tokenizer_sha256,
         max_request_sequences=config.max_request_sequences,
+        stop_token_ids=list(facts.stop_token_ids),
         max_request_logprobs=int(config.logprob_memory_gib * 2**30) // logprob_bytes(1, 0),
     )

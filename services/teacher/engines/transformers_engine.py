@@ -78,17 +78,21 @@ class TransformersEngine:
         await in_daemon_thread(self._load)
 
     def _load(self) -> None:
-        from transformers import AutoModelForCausalLM, DynamicCache
+        from transformers import DynamicCache
         from transformers.utils import logging
 
-        from adaswitch.data.models import load
+        from adaswitch.data.causal_lm import load_configured
+        from adaswitch.data.model_config import read_model_config
 
         logging.disable_progress_bar()
         torch.set_num_threads(self._config.num_threads)
         facts = read_model_folder(self._config)
-        model = load(AutoModelForCausalLM.from_pretrained, self._config.model, "model", dtype=facts.dtype)
+        folder = read_model_config(self._config.model, "model")
+        for note in [*facts.notes, *folder.notes]:
+            print(note, flush=True)
+        model = load_configured(folder, "model", facts.dtype)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = model.eval().to(device)
+        self._model = model.to(device)  # type: ignore[arg-type]
         self._decoder = Decoder(self._model, DynamicCache, facts.vocab_size, device)
         self._row_size = facts.num_embedding_rows
         self._info = model_info(self._config, facts)
@@ -157,7 +161,7 @@ class TransformersEngine:
             use_cache=cache is not None,
             logits_to_keep=num_kept,
         )
-        logits: Tensor = output.logits[..., : self.info.vocab_size]
+        logits: Tensor = output.logits[:, -num_kept:, : self.info.vocab_size]
         return logits.float().log_softmax(-1).cpu()
 
     def _generate(self, request: GenerateRequest, abandoned: threading.Event) -> list[SequenceAnswer]:

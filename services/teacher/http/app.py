@@ -11,12 +11,13 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, Counter
 
 from adaswitch.config.teacher import TeacherServiceConfig
-from adaswitch.contract.wire import ErrorBody, GenerateRequest, ModelInfo, ScoreRequest, SequenceAnswer
+from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreRequest, SequenceAnswer, ServiceStatus
 from services.teacher.engines.engine import TeacherEngine
 from services.teacher.http.answer import HeldAnswer, encoded
 from services.teacher.http.auth import BearerAuthMiddleware
+from services.teacher.http.codes import Routes
 from services.teacher.http.deadline import Deadline
-from services.teacher.http.documented import documented
+from services.teacher.http.documented import DocumentedApp, documented, documented_work, text_answer
 from services.teacher.http.errors import install_handlers
 from services.teacher.http.keys import KeyRing
 from services.teacher.http.lifecycle import Service
@@ -52,7 +53,7 @@ def create_app(
     """
     metrics = TeacherMetrics()
     service = Service(engine, config, metrics)
-    app = FastAPI(
+    app = DocumentedApp(
         title="AdaSwitch teacher",
         description="Per-token log-probabilities of a language model, and its own continuations.",
         lifespan=_lifespan,
@@ -86,20 +87,24 @@ def _service(app: FastAPI) -> Service:
     return service
 
 
-@router.get("/healthz")
-async def healthz() -> dict[str, str]:
+@router.get("/healthz", **documented())
+async def healthz() -> ServiceStatus:
     """200 while the process lives."""
-    return {"status": "alive"}
+    return ServiceStatus(status="alive")
 
 
-@router.get("/readyz", responses={503: {"model": ErrorBody}})
-async def readyz(request: Request) -> dict[str, str]:
+@router.get("/readyz", **documented(Routes.ENGINE))
+async def readyz(request: Request) -> ServiceStatus:
     """200 once the engine has answered a warm-up request; 503 before that, and while the service is draining."""
     _service(request.app).check_ready()
-    return {"status": "ready"}
+    return ServiceStatus(status="ready")
 
 
-@router.get("/metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    response_class=Response,
+    **documented(answer=text_answer("Metrics in Prometheus' text format.")),
+)
 async def metrics(request: Request) -> Response:
     """The service's metrics and the engine's own, in Prometheus' text format."""
     service = _service(request.app)
@@ -107,9 +112,7 @@ async def metrics(request: Request) -> Response:
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-@router.get(
-    "/v1/model", dependencies=with_key, responses={401: {"model": ErrorBody}, 503: {"model": ErrorBody}}
-)
+@router.get("/v1/model", dependencies=with_key, **documented(Routes.KEYED, Routes.ENGINE))
 async def model(request: Request) -> ModelInfo:
     """The model that is served, and its limits."""
     service = _service(request.app)
@@ -117,7 +120,7 @@ async def model(request: Request) -> ModelInfo:
     return service.engine.info
 
 
-@router.post("/v1/score", dependencies=with_key, **documented("/v1/score", ScoreRequest))
+@router.post("/v1/score", dependencies=with_key, **documented_work("/v1/score", ScoreRequest))
 async def score(request: Request) -> Response:
     """The teacher's distributions after given tokens: ``len - start + 1`` rows for each sequence."""
     return await _answered(request, ScoreRequest, _scoring)
@@ -133,7 +136,7 @@ def _scoring(service: Service, request: ScoreRequest) -> Work:
     )
 
 
-@router.post("/v1/generate", dependencies=with_key, **documented("/v1/generate", GenerateRequest))
+@router.post("/v1/generate", dependencies=with_key, **documented_work("/v1/generate", GenerateRequest))
 async def generate(request: Request) -> Response:
     """The teacher's own tokens, each with the distribution that it was drawn from."""
     return await _answered(request, GenerateRequest, _generating)

@@ -3,6 +3,7 @@
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.teacher.http.codes import AUTHENTICATE
 from services.teacher.http.errors import ApiError
 from services.teacher.http.keys import KeyRing
 
@@ -20,10 +21,9 @@ class BearerAuthMiddleware:
         """Check one request, and hand it on to the app if it may pass."""
         if scope["type"] == "http" and scope["path"].startswith(PROTECTED_PREFIX) and not self._allows(scope):
             error = ApiError(
-                401,
                 "unauthorized",
                 "this service wants Authorization: Bearer <key>",
-                headers={"WWW-Authenticate": "Bearer"},
+                headers={AUTHENTICATE: "Bearer"},
             )
             await error.response()(scope, receive, send)
             return

@@ -1,28 +1,15 @@
 """Checks and binds the address that the service listens on. Imports nothing slow, so that a failure comes at once."""
 
-import ipaddress
 import socket
 
 from adaswitch.config.teacher import TeacherServiceConfig
+from adaswitch.contract.keys import require_key
 from adaswitch.errors import EnvironmentProblem
 
 
 def check_binding(config: TeacherServiceConfig, has_keys: bool) -> None:
     """Raises ``EnvironmentProblem`` if other machines could reach the service without a key (save if ``insecure``)."""
-    if not has_keys and not config.insecure and not _is_loopback(config.host):
-        raise EnvironmentProblem(
-            f"host: {config.host} can be reached from other machines; set ADASWITCH_API_KEY or "
-            "--api-keys-file, bind 127.0.0.1, or pass --insecure"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    require_key(config.host, has_keys, config.insecure)
 
 
 def bind(config: TeacherServiceConfig) -> socket.socket:

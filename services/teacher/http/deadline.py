@@ -43,4 +43,4 @@ class Deadline:
     def passed(self, headers: Mapping[str, str] | None = None) -> ApiError:
         """The error to raise once the deadline has passed: 504."""
         message = f"not answered within {self.timeout_s:g} s"
-        return ApiError(504, "deadline_exceeded", message, headers=headers)
+        return ApiError("deadline_exceeded", message, headers=headers)

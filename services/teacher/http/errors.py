@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from adaswitch.contract.wire import JSON_TYPE, ErrorBody, ErrorDetail
 from adaswitch.errors import NonFiniteError
 from services.teacher.engines.engine import EngineFaultError, EngineLostError, RequestRefusedError
+from services.teacher.http.codes import ERROR_CODES, RETRY_AFTER
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ RETRY_AFTER_S = 1
 MAX_FIELD_CHARACTERS = 200
 """Most characters of a field's name in an error: clients may make up long names."""
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+"""The statuses that the router itself answers with."""
 
 
 class ApiError(Exception):
@@ -27,16 +29,15 @@ class ApiError(Exception):
 
     def __init__(
         self,
-        status: int,
         code: str,
         message: str,
         *,
         field: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """``code`` is a stable name for programs; ``message`` is for people."""
+        """``code`` is one of ``ERROR_CODES``, which gives the status; ``message`` is for people."""
         super().__init__(message)
-        self.status = status
+        self.status = ERROR_CODES[code].status
         self.detail = ErrorDetail(code=code, message=message, field=field)
         self.headers = headers
 
@@ -48,22 +49,22 @@ class ApiError(Exception):
 
 def unavailable(code: str, message: str) -> ApiError:
     """503: the same request may succeed later."""
-    return ApiError(503, code, message, headers={"Retry-After": str(RETRY_AFTER_S)})
+    return ApiError(code, message, headers={RETRY_AFTER: str(RETRY_AFTER_S)})
 
 
 def busy(code: str, message: str) -> ApiError:
     """429: the same request may succeed once others have been answered."""
-    return ApiError(429, code, message, headers={"Retry-After": str(RETRY_AFTER_S)})
+    return ApiError(code, message, headers={RETRY_AFTER: str(RETRY_AFTER_S)})
 
 
 def internal() -> ApiError:
     """500: a fault of the service's own, which is logged where it is caught."""
-    return ApiError(500, "internal", "an error in the service; its log has it under the request's id")
+    return ApiError("internal", "an error in the service; its log has it under the request's id")
 
 
 def out_of_range(field: str, message: str) -> ApiError:
     """422: the value of ``field`` is outside of what is allowed."""
-    return ApiError(422, "out_of_range", message, field=field)
+    return ApiError("out_of_range", message, field=field)
 
 
 def from_validation(error: ValidationError) -> ApiError:
@@ -71,9 +72,9 @@ def from_validation(error: ValidationError) -> ApiError:
     finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
     message = finding["msg"].removeprefix("Value error, ")
     if finding["type"] == "json_invalid":
-        return ApiError(400, "not_json", message)
+        return ApiError("not_json", message)
     field = ".".join(str(part) for part in finding["loc"])[:MAX_FIELD_CHARACTERS]
-    return ApiError(422, "invalid_field", f"{field or 'body'}: {message}", field=field or None)
+    return ApiError("invalid_field", f"{field or 'body'}: {message}", field=field or None)
 
 
 def install_handlers(app: FastAPI) -> None:
@@ -102,14 +103,14 @@ def _as_api_error(error: Exception) -> ApiError:
         case ApiError():
             return error
         case HTTPException():
-            code = _HTTP_CODES.get(error.status_code, "http_error")
-            return ApiError(error.status_code, code, str(error.detail), headers=error.headers)
+            code = _HTTP_CODES.get(error.status_code, "internal")
+            return ApiError(code, str(error.detail), headers=error.headers)
         case RequestRefusedError():
-            return ApiError(422, "refused", str(error))
+            return ApiError("refused", str(error))
         case NonFiniteError():
-            return ApiError(503, "non_finite", str(error))
+            return ApiError("non_finite", str(error))
         case EngineFaultError():
-            return ApiError(503, "engine_fault", str(error))
+            return ApiError("engine_fault", str(error))
         case EngineLostError():
             return unavailable("engine_lost", str(error))
         case _:

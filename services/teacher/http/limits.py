@@ -39,7 +39,7 @@ async def read_body(
         if not deadline.left_s:
             raise deadline.passed({"Connection": "close"}) from None
         message = f"the body did not come within {config.body_timeout_s:g} s"
-        raise ApiError(408, "body_timeout", message, headers={"Connection": "close"}) from None
+        raise ApiError("body_timeout", message, headers={"Connection": "close"}) from None
 
 
 async def _whole_body(request: Request, config: TeacherServiceConfig, take: Callable[[int], None]) -> bytes:
@@ -57,7 +57,7 @@ async def _whole_body(request: Request, config: TeacherServiceConfig, take: Call
 def _too_large(max_bytes: int) -> ApiError:
     # The rest of the body is never read, so no other request can follow on this connection.
     message = f"the body is longer than {max_bytes} bytes"
-    return ApiError(413, "body_too_large", message, headers={"Connection": "close"})
+    return ApiError("body_too_large", message, headers={"Connection": "close"})
 
 
 class _Structure:
@@ -85,7 +85,7 @@ class _Structure:
                 message = (
                     f"the body has more than {limit} times {mark.decode()!r}, as no request has that is taken"
                 )
-                raise ApiError(422, "out_of_range", message, headers={"Connection": "close"})
+                raise ApiError("out_of_range", message, headers={"Connection": "close"})
 
 
 def parse(schema: type[Schema], body: bytes) -> Schema:

@@ -67,7 +67,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._num_header_bytes += len(data)
             if self._num_header_bytes > self._limits.max_header_bytes:
                 self._refuse(
-                    431, "headers_too_large", f"more than {self._limits.max_header_bytes} bytes of headers"
+                    "headers_too_large", f"more than {self._limits.max_header_bytes} bytes of headers"
                 )
 
     def on_message_begin(self) -> None:
@@ -81,10 +81,15 @@ class GuardedProtocol(HttpToolsProtocol):
             self._expect_headers()
 
     def on_headers_complete(self) -> None:
-        """Stop waiting for headers, and start the request."""
+        """Stop waiting for headers, and start the request unless they are too long, as they can be in one piece."""
         self._in_headers = False
         self._stop_timer()
-        if not self._deaf:
+        if self._deaf:
+            return
+        num_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if num_bytes > self._limits.max_header_bytes:
+            self._refuse_headers()
+        else:
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -100,7 +105,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are not HTTP, in the contract's form."""
-        self._refuse(400, "not_http", msg)
+        self._refuse("not_http", msg)
 
     def _expect_headers(self) -> None:
         self._timer = self.loop.call_later(self._limits.header_timeout_s, self._too_slow)
@@ -114,14 +119,18 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timer = None
         if not self.transport.is_closing():
             seconds = f"{self._limits.header_timeout_s:g} s"
-            self._refuse(408, "headers_timeout", f"the request's headers did not come within {seconds}")
+            self._refuse("headers_timeout", f"the request's headers did not come within {seconds}")
 
-    def _refuse(self, status: int, code: str, message: str) -> None:
+    def _refuse_headers(self) -> None:
+        self._refuse("headers_too_large", f"more than {self._limits.max_header_bytes} bytes of headers")
+
+    def _refuse(self, code: str, message: str) -> None:
         """Answer with an error, and close the connection."""
         self._deaf = True
-        body = bytes(ApiError(status, code, message).response().body)
+        error = ApiError(code, message)
+        body = bytes(error.response().body)
         headers = f"content-type: {JSON_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(STATUS_LINE[status] + headers.encode() + body)
+        self.transport.write(STATUS_LINE[error.status] + headers.encode() + body)
         self.transport.close()
 
 

@@ -73,8 +73,10 @@ def shown(run: RunDirectory, step: int | None = None, num: int = 9, switched: bo
 def test_the_switch_the_divergences_and_the_thresholds_are_shown(run: RunDirectory) -> None:
     text = shown(run)
     assert "step-000003" in text
-    assert "prompt 12 · 5 tokens · switched at token 2 · weights 3 · ended by length" in text
-    assert "prompt 13 · 5 tokens · never switched" in text
+    assert "─ prompt 12 ─" in text
+    assert "5 tokens · switched at token 2 · weights 3 · ended by length" in text
+    assert "─ prompt 13 ─" in text
+    assert "5 tokens · never switched" in text
     assert "3+5 44▸444" in text
     assert "0.125" in text
     assert "0.250" in text

@@ -21,6 +21,5 @@ def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
         check_model_folder(str(tmp_path), "model")
 
 
-@pytest.mark.parametrize("model", ["models/chain-student", "Qwen/Qwen2.5-0.5B"])
-def test_a_model_folder_and_a_name_of_the_hub_pass(model: str) -> None:
-    check_model_folder(model, "model")
+def test_a_model_folder_passes() -> None:
+    check_model_folder("models/chain-student", "model")

@@ -1,9 +1,11 @@
 """What is wrong with a run is found before anything is started, and named."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig
 
 from adaswitch.config.parsing import parse_config, with_overrides
 from adaswitch.config.run import RunConfig
@@ -51,6 +53,24 @@ def test_without_evaluation_no_held_out_data_is_read() -> None:
 def test_models_and_lengths_that_do_not_fit(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         load_run_data(config(**settings))
+
+
+def test_kinds_of_models_that_cannot_be_had_are_named_before_their_weights_are_looked_for(
+    tmp_path: Path,
+) -> None:
+    mamba, t5 = tmp_path / "mamba", tmp_path / "t5"
+    AutoConfig.for_model("mamba").save_pretrained(mamba)
+    AutoConfig.for_model("t5").save_pretrained(t5)
+    for settings, message in (
+        ({"student.model": str(mamba)}, "^student.model: .*mamba.* keeps a state of another kind"),
+        ({"teacher.serve.model": str(t5)}, "^teacher.serve.model: .* is an encoder with a decoder"),
+        (
+            {"teacher.serve.model": str(mamba), "teacher.serve.engine": "transformers"},
+            "^teacher.serve.model: .* keeps a state of another kind",
+        ),
+    ):
+        with pytest.raises(ModelError, match=message):
+            load_run_data(config(**settings))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +164,7 @@ def test_what_is_too_long_is_left_out_for_both_models(tmp_path: Path) -> None:
 
 def test_the_longest_sequence_of_a_local_teacher_is_known(tmp_path: Path) -> None:
     folder = tmp_path / "teacher"
-    folder.mkdir()
+    shutil.copytree("models/chain-teacher", folder)
     text = Path("models/chain-teacher/config.json").read_text()
     (folder / "config.json").write_text(re.sub(r'("max_position_embeddings": )\d+', r"\g<1>70", text))
     settings = {"teacher.serve.model": str(folder), "teacher.serve.max_model_len": None}

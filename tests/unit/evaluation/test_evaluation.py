@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from adaswitch.data.datasets import encode_prompt, load_examples
 from adaswitch.data.models import load_tokenizer
-from adaswitch.errors import UnmarkedError
+from adaswitch.errors import NonFiniteError, UnmarkedError
 from adaswitch.evaluation.divergence import MAX_LOGITS, Text, mean_divergences
 from adaswitch.evaluation.evaluation import EvalPrompts, Evaluation, Sampling, evaluate
 from adaswitch.tasks.base import Example, Marks
@@ -59,6 +59,18 @@ def greedy_by_hand(model, token_ids: list[int], max_new_tokens: int) -> list[int
         logits = model(torch.tensor([[*token_ids, *written]])).logits[0, -1]
         written.append(int(logits.argmax()))
     return written
+
+
+def test_a_model_whose_weights_are_not_finite_is_not_marked():
+    broken = AutoModelForCausalLM.from_pretrained(STUDENT, dtype=torch.float32).eval()
+    with torch.no_grad():
+        broken.model.norm.weight[0] = math.nan
+    with pytest.raises(NonFiniteError, match=r"logits are not finite: model\.norm\.weight holds nan"):
+        evaluate(broken, prompts(num=2))
+    teacher = AutoModelForCausalLM.from_pretrained(TEACHER, dtype=torch.float32).eval()
+    for models, whose in (((broken, teacher), "student"), ((teacher, broken), "teacher")):
+        with pytest.raises(NonFiniteError, match=f"divergence is NaN: so are the {whose}'s logits"):
+            mean_divergences(*models, [Text(0, [1, 5], [6, 7])], 19)
 
 
 def test_greedy_is_the_most_likely_token_each_time(student):

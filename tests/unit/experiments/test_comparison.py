@@ -2,16 +2,20 @@
 
 import datetime
 import json
+import signal
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.policies.off_policy import OffPolicy
 from adaswitch.processes.entry import StopRequest
 from adaswitch.runs import day
 from experiments import runner
+from experiments.__main__ import main as compare
 from experiments.local import train_locally
 from experiments.plan import Plan, cells, load_plan, only
 from experiments.results import read_results
@@ -213,6 +217,24 @@ def test_a_stop_ends_what_is_under_way(plan, monkeypatch):
     assert [words.split()[0] for words in FakeProcess.told] == ["terminate", "terminate", "wait", "wait"]
 
 
+def test_an_impatient_stop_reaches_what_is_under_way(plan, monkeypatch):
+    asked = []
+
+    class Asking(FakeProcess):
+        def stop(self, grace_s):
+            asked.append((self.is_impatient(), self.last_grace_s))
+
+    monkeypatch.setattr(runner, "ManagedProcess", Asking)
+    should_stop = StopRequest(patient=True)
+
+    def twice(done, running):
+        for _ in range(2):
+            should_stop._on_signal(signal.SIGINT, None)
+
+    assert not run_all(trainings(plan), 2, should_stop, twice)
+    assert asked == [(True, runner.LAST_GRACE_S)] * 2
+
+
 @pytest.mark.parametrize("path", sorted(Path("experiments/plans").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_plan_has_cells(path):
     found = load_plan(path)
@@ -224,3 +246,27 @@ def test_in_one_process_nothing_runs_ahead(plan):
     settings = {"trainer.max_staleness": 1}
     with pytest.raises(ConfigError, match="max_staleness: in one process nothing runs ahead"):
         train_locally(cells(plan.model_copy(update={"settings": settings}))[0].config, lambda: False)
+
+
+def test_chosen_methods_are_run_with_the_reference_and_no_others(tmp_path, monkeypatch):
+    methods = {
+        "adaswitch": {},
+        **{name: {"policy": {"kind": name}} for name in ("off_policy", "on_policy", "dataset")},
+    }
+    settings = {"student.model": "models/chain-student", "task.num_train": 12, "task.num_eval": 8}
+    document = {**PLAN, "runs_dir": str(tmp_path), "seeds": [3, 5], "settings": settings, "methods": methods}
+    (tmp_path / "plan.yaml").write_text(json.dumps(document))
+    begun = []
+
+    def run_none(work, jobs, should_stop, on_change):
+        begun.extend(item.name for item in work)
+        return True
+
+    monkeypatch.setattr("experiments.runner.run_all", run_none)
+    command = typer.Typer()
+    command.command()(compare)
+    arguments = ["--plan", str(tmp_path / "plan.yaml"), "--local", "--methods", "on_policy", "--seeds", "5"]
+    result = CliRunner().invoke(command, arguments)
+    assert (result.exit_code, begun) == (0, ["adaswitch-seed5", "on_policy-seed5"])
+    words = " ".join(CliRunner().invoke(command, ["--help"], env={"COLUMNS": "200"}).stdout.split())
+    assert "Run only these of the plan's methods, separated by commas, and the reference method." in words

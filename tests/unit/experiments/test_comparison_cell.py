@@ -65,7 +65,7 @@ def test_all_attempts_are_in_the_cells_seconds(plan, begun, monkeypatch):
     monkeypatch.setattr(CpuMeter, "total_s", lambda self: 10.0)
     with pytest.raises(SystemExit):
         run(begun)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(SystemExit):
         run(begun)
     assert not (begun.folder / FINISHED_FILE).exists()
     run(begun)
@@ -117,10 +117,13 @@ def test_the_teachers_engine_is_looked_at_before_it_is_closed(plan, monkeypatch)
         async def close(self) -> None:
             self.done.append("close")
 
-    def prepare(config, connect, should_stop):
+    data = SimpleNamespace(models=SimpleNamespace(named_in=lambda config: config))
+
+    def prepare(config, connect, should_stop, data):
         connect()
         return SimpleNamespace(recorder=SimpleNamespace(close=lambda: None)), 0
 
+    monkeypatch.setattr(local, "check_run", lambda config, starts, say: data)
     monkeypatch.setattr(local, "make_engine", lambda settings: Teacher())
     monkeypatch.setattr(local, "LocalSource", lambda *args: None)
     monkeypatch.setattr(local, "prepare", prepare)

@@ -11,6 +11,7 @@ from adaswitch.runs.directory import RunDirectory
 from experiments.plan import Plan, cells
 from experiments.preflight import require_data
 from tests.comparison import PLAN, complete
+from tests.service_fixtures import unused_port
 
 SETTINGS = {
     "task.num_train": 10,
@@ -24,7 +25,13 @@ SKD = {"policy": {"kind": "skd", "accept_top_k": 25}}
 def plan_of(folder: Path, methods: dict[str, object] | None = None, **changes: object) -> Plan:
     """One seed, the method that is given last."""
     methods = {"adaswitch": {}, **(methods or {})}
-    document = {**PLAN, "runs_dir": str(folder), "seeds": [3], "settings": SETTINGS, "methods": methods}
+    document = {
+        **PLAN,
+        "runs_dir": str(folder),
+        "seeds": [3],
+        "settings": SETTINGS | {"teacher.serve.port": unused_port()},
+    }
+    document["methods"] = methods
     return Plan.model_validate({**document, **changes})
 
 
@@ -84,9 +91,9 @@ def test_a_teacher_that_takes_too_little_is_named(tmp_path):
 
 
 def changed_teacher(folder: Path, name: str, old: str, new: str) -> str:
-    """A copy of the chain teacher's folder without weights, ``old`` replaced in one of its files."""
+    """A copy of the chain teacher's folder, ``old`` replaced in one of its files."""
     other = folder / "other-teacher"
-    shutil.copytree("models/chain-teacher", other, ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copytree("models/chain-teacher", other)
     text = (other / name).read_text()
     assert old in text
     (other / name).write_text(text.replace(old, new))

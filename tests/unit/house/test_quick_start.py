@@ -14,6 +14,7 @@ QUICK = {
         "adaswitch.commands.cli",
         "adaswitch.commands.progress",
         "adaswitch.commands.launch",
+        "adaswitch.commands.runs",
     ),
     "Ray's head": ("adaswitch.cluster.head",),
     "rollout queue and weight board": ("adaswitch.cluster.actors",),

@@ -130,3 +130,24 @@ def test_a_heavy_import_is_found():
     report = "import time: self [us] | cumulative | imported package\nimport time:   7 |   9 |     torch\n"
     assert heavy_imports(report) == {"torch"}
     assert heavy_imports(report.replace("torch", "torch.nn").replace("  torch", "  json")) == set()
+
+
+def boxed_apps(source: str) -> Iterator[int]:
+    """The lines where a typer app is made that draws tracebacks or errors in boxes, of which a log makes no sense."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "typer.Typer":
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            plain = {"pretty_exceptions_enable": "False", "rich_markup_mode": "None"}
+            if not plain.items() <= given.items():
+                yield node.lineno
+
+
+def test_no_program_draws_its_errors_in_boxes():
+    boxed = [
+        f"{path.relative_to(ROOT)}, line {line}"
+        for path in SOURCES
+        if path.parts[len(ROOT.parts)] != "tests"
+        for line in boxed_apps(path.read_text(encoding="utf-8"))
+    ]
+    assert boxed == []
+    assert list(boxed_apps("import typer\napp = typer.Typer(rich_markup_mode=None)")) == [2]

@@ -11,6 +11,8 @@ from transformers import (
     DynamicCache,
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     Lfm2Config,
     Lfm2ForCausalLM,
     LlamaConfig,
@@ -47,6 +49,16 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "mistral-sliding": lambda: MistralForCausalLM(MistralConfig(**GROUPED, sliding_window=4)),
     "qwen2-half-sliding": lambda: Qwen2ForCausalLM(
         Qwen2Config(**GROUPED, use_sliding_window=True, sliding_window=4, max_window_layers=1)
+    ),
+    "gemma2-capped": lambda: Gemma2ForCausalLM(
+        Gemma2Config(
+            **GROUPED, head_dim=8, sliding_window=4, attn_logit_softcapping=1.0, attn_implementation="eager"
+        )
+    ),
+    "gemma3-alternating": lambda: Gemma3ForCausalLM(
+        Gemma3TextConfig(
+            **GROUPED, head_dim=8, sliding_window=4, layer_types=["sliding_attention", "full_attention"]
+        )
     ),
     "gemma2-alternating": lambda: Gemma2ForCausalLM(Gemma2Config(**GROUPED, head_dim=8, sliding_window=4)),
 }

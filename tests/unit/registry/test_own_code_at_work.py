@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from adaswitch.data.datasets import load_examples
-from adaswitch.errors import ConfigError, DataError, OwnCodeError, UnmarkedError
+from adaswitch.errors import ConfigError, DataError, NonFiniteError, OwnCodeError, UnmarkedError
 from adaswitch.method.batching import make_batch
 from adaswitch.method.losses.custom import CustomLoss
 from adaswitch.method.own_rule import OwnRule
@@ -187,6 +187,41 @@ def test_a_loss_that_answers_wrongly_is_named(name: str, message: str) -> None:
         loss(name).token_losses(batch, torch.zeros(batch.num_tokens, 11, requires_grad=True))
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "InPlace",
+            r"InPlace\.token_losses: RuntimeError: one of the variables needed for gradient .*in place$",
+        ),
+        (
+            "BrokenGradient",
+            r"BrokenGradient\.token_losses: AttributeError: .*no_such_thing.* \(own_rules\.py, line \d+\)",
+        ),
+    ],
+)
+def test_a_loss_that_torch_refuses_only_at_its_gradient_is_named(name: str, message: str) -> None:
+    batch, own = make_batch([random_rollout(0)]), loss(name)
+    losses = own.token_losses(batch, torch.zeros(batch.num_tokens, 11, requires_grad=True))
+    with (
+        pytest.raises(OwnCodeError, match=f"trainer.loss.path: torch cannot .*{message}"),
+        own.differentiating(),
+    ):
+        losses.sum().backward()
+
+
+def test_a_lack_of_memory_is_not_the_losss_fault() -> None:
+    with pytest.raises(torch.OutOfMemoryError), loss("PlainLoss").differentiating():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_loss_is_not_blamed_for_logits_that_are_not_finite() -> None:
+    batch = make_batch([random_rollout(0)])
+    logits = torch.full((batch.num_tokens, 11), torch.nan, requires_grad=True)
+    with pytest.raises(NonFiniteError, match="the student's logits are not finite"):
+        loss("PlainLoss").token_losses(batch, logits)
+
+
 def task(name: str, **settings: object) -> CustomTask:
     return CustomTask(path=f"tests.own_rules:{name}", settings=settings)
 
@@ -225,7 +260,8 @@ def test_records_are_read_for_a_task_of_ones_own(tmp_path: Path) -> None:
     assert load_examples(task("Records", train=source), "train")[0].reference == "b"
     assert load_examples(task("Records", train=source), "eval") == []
     with pytest.raises(
-        DataError, match=r"notes.jsonl, line 2: tests.own_rules:Records.example raised KeyError: 'say'"
+        DataError,
+        match=r"notes.jsonl, line 2: tests.own_rules:Records.example raised KeyError: 'say' \(own_rules.py, line",
     ):
         load_examples(task("Records", train={"path": source["path"]}), "train")
 
@@ -248,7 +284,10 @@ def test_a_task_that_gives_no_examples_is_named(name: str, message: str) -> None
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Unmarkable", "the task raised KeyError: 'mark'"),
+        (
+            "Unmarkable",
+            r"the task raised KeyError: 'mark' in tests.own_rules:Unmarkable.mark \(own_rules.py, line \d+\)",
+        ),
         ("WrongMarks", "the task gave {'other': 1.0}, and not a mark for each of exact_match"),
         ("LargeMarks", "the task gave 2.0, which is no number from 0 to 1"),
     ],

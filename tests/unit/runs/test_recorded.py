@@ -11,7 +11,7 @@ from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.policies.random_switch import RandomSwitch
 from adaswitch.method.rollout import Rollout
-from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.directory import RunDirectory, append_record
 from adaswitch.runs.recorded import resolve_config, switch_positions
 from adaswitch.runs.shards import save_rollouts
 from tests.fakes import random_rollout
@@ -90,5 +90,36 @@ def test_a_run_that_cannot_be_replayed(recorded: RunDirectory, tmp_path: Path) -
     with pytest.raises(DataError, match="not a run directory"):
         resolve_config(config(tmp_path, {"kind": "replay", "run": str(tmp_path / "nobody")}))
     policy = {"kind": "replay", "run": str(recorded.path)}
+    shards = recorded.shards()
+    content = shards[1].read_bytes()
+    for damaged in (b"", content[:5], content[: len(content) - 1]):
+        shards[1].write_bytes(damaged)
+        with pytest.raises(
+            DataError, match=r"step-000001\.safetensors: damaged .*: replay a run that has all"
+        ):
+            resolve_config(config(tmp_path, policy))
+    shards[1].write_bytes(content)
     with pytest.raises(ConfigError, match="is this run itself"):
         resolve_config(config(tmp_path, policy, name="old"))
+
+
+def test_a_run_that_goes_on_keeps_the_stop_tokens_that_it_was_begun_with(tmp_path: Path) -> None:
+    fresh = config(tmp_path, {"kind": "adaswitch"})
+    named = with_student(fresh, stop_token_ids=[5, 2])
+    assert resolve_config(fresh) is fresh
+    RunDirectory.create(fresh)
+    assert resolve_config(fresh) is fresh
+    run = RunDirectory.create(named)
+    assert resolve_config(fresh) is fresh  # nothing was done, so the next attempt is the first
+    append_record(run.metrics, {"step": 0})
+    assert resolve_config(fresh) == named
+    for other in (
+        with_student(fresh, stop_token_ids=[7]),
+        with_student(fresh, model="another"),
+        fresh.model_copy(update={"trainer": fresh.trainer.model_copy(update={"resume": False})}),
+    ):
+        assert resolve_config(other) is other
+
+
+def with_student(settings: RunConfig, **changes: object) -> RunConfig:
+    return settings.model_copy(update={"student": settings.student.model_copy(update=changes)})

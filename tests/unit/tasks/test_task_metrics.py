@@ -144,7 +144,10 @@ def test_a_metric_that_would_end_the_program_does_not(own_metrics):
 
 def test_a_metric_that_raises_is_unmarked_with_its_words(own_metrics):
     own_metrics.metric = lambda completion, record: record["gone"]
-    with pytest.raises(UnmarkedError, match="the metric raised KeyError: 'gone'"):
+    with pytest.raises(
+        UnmarkedError,
+        match=r"the metric raised KeyError: 'gone' in \S+:\S+ \(test_task_metrics.py, line \d+\)",
+    ):
         own_task().mark("a", Example("?", "", 1))
 
 
@@ -163,7 +166,7 @@ def test_what_a_metric_says_can_be_written_down(own_metrics):
     ):
         with pytest.raises(UnmarkedError) as caught:
             own_task(name).mark("a", Example("?", "", 1))
-        assert str(caught.value) == cause
+        assert str(caught.value).startswith(cause)
 
 
 def test_a_metric_that_cannot_be_had_is_refused(own_metrics):

@@ -153,6 +153,38 @@ async def test_a_server_that_spells_otherwise_is_refused() -> None:
         await make_client(server).model_info()
 
 
+class GappyLetters(Letters):
+    """The same without the token 9: the ids have a gap, and the highest stays."""
+
+    def get_vocab(self) -> dict[str, int]:
+        return {text: token for text, token in super().get_vocab().items() if token != 9}
+
+    def decode(self, token_ids: list[int]) -> str:
+        assert 9 not in token_ids
+        return super().decode(token_ids)
+
+
+async def test_ids_with_gaps_are_counted_to_the_highest() -> None:
+    server = Server()
+    server.spells = GappyLetters()
+    config = TeacherConfig(api="openai", url="http://big:8000")
+    client = OpenAIClient.from_config(config, GappyLetters(), transport=httpx.MockTransport(server.handle))
+    info = await client.model_info()
+    assert (info.vocab_size, info.max_top_k) == (VOCAB_SIZE, VOCAB_SIZE)
+    [answer, _] = await client.score(SEQUENCES, -1)
+    assert sorted(answer.top_ids[0].tolist()) == list(range(VOCAB_SIZE))
+
+
+async def test_a_server_with_more_rows_than_the_student_is_refused_where_it_matters() -> None:
+    config = TeacherConfig(api="openai", url="http://big:8000")
+    transport = httpx.MockTransport(Server().handle)
+    client = OpenAIClient.from_config(config, Letters(), transport=transport, vocab_size=VOCAB_SIZE - 1)
+    assert (await client.model_info()).vocab_size == VOCAB_SIZE - 1
+    expected = r"gives probability to id 10, which is not among the student's 10 tokens: serve a model whose"
+    with pytest.raises(TeacherProtocolError, match=expected):
+        await client.score(SEQUENCES, -1)
+
+
 async def test_a_request_has_the_key_and_a_name_of_its_own_at_every_try(monkeypatch) -> None:
     monkeypatch.setenv("MY_TEACHER_KEY", "secret")
     server, seen = Server(), []

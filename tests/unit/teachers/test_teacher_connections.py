@@ -142,10 +142,13 @@ async def test_the_next_request_of_a_connection_has_time_of_its_own() -> None:
         assert b"408" in await reader.read()
 
 
-async def test_headers_without_an_end_are_refused() -> None:
-    endless = b"GET /healthz HTTP/1.1\r\n" + b"X-Much: " + b"y" * 70_000
-    async with served(FakeEngine()) as client, connected(client, endless) as (reader, _):
-        assert (await reader.read()).startswith(b"HTTP/1.1 431")
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
+async def test_headers_that_are_too_long_are_refused_with_or_without_their_end(end: bytes) -> None:
+    long = b"GET /healthz HTTP/1.1\r\n" + b"X-Much: " + b"y" * 70_000 + end
+    async with served(FakeEngine()) as client, connected(client, long) as (reader, _):
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 431")
+    assert json.loads(answer.split(b"\r\n\r\n")[1])["error"]["code"] == "headers_too_large"
 
 
 async def test_what_is_no_http_is_refused_in_the_contracts_form() -> None:

@@ -3,9 +3,10 @@
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from adaswitch.config.trainer import TrainerConfig
-from adaswitch.errors import NonFiniteError
+from adaswitch.errors import ConfigError, NonFiniteError, OwnCodeError
 from adaswitch.method.batching import make_batch
 from adaswitch.method.rollout import Rollout
 from tests.fakes import random_rollout
@@ -116,6 +117,43 @@ def test_every_loss_goes_down(kind: str) -> None:
     assert losses[29] < 0.8 * losses[0]
 
 
+def test_a_step_computes_what_the_model_computes_when_it_writes() -> None:
+    one = learner()
+    for module in one.model.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.9
+    values, _ = losses_by_hand(learner(), rollouts(*MIXED))
+    assert one.update(rollouts(*MIXED), 0).loss == pytest.approx(values.mean().item(), rel=1e-5)
+
+
+def test_activations_that_are_computed_again_change_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    num_calls = []
+    forward = LlamaDecoderLayer.forward
+
+    def counted(*arguments: object, **inputs: object) -> object:
+        num_calls.append(1)
+        return forward(*arguments, **inputs)
+
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", counted)
+    found = []
+    for checkpointing in (False, True):
+        one = learner(gradient_checkpointing=checkpointing)
+        one.update(rollouts(*MIXED), 0)
+        found.append((gradients(one), len(num_calls)))
+        num_calls.clear()
+    assert found[1][1] == 2 * found[0][1], "each layer once more in the backward pass"
+    for name, slope in found[0][0].items():
+        torch.testing.assert_close(found[1][0][name], slope)
+
+
+def test_a_class_that_cannot_compute_activations_again_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LlamaForCausalLM, "supports_gradient_checkpointing", False)
+    with pytest.raises(
+        ConfigError, match=r"^trainer.gradient_checkpointing: LlamaForCausalLM does not.*set it to"
+    ):
+        learner(gradient_checkpointing=True)
+
+
 def test_only_the_ratio_of_the_weights_matters() -> None:
     found = []
     for scale in (1, 8):
@@ -160,3 +198,55 @@ def test_a_loss_that_is_not_finite_is_refused_even_where_the_gradient_is_not() -
         one.update(rollouts(*MIXED), 0)
     assert all(slope.isfinite().all() for slope in gradients(one).values())
     assert all(torch.equal(tensor, before[name]) for name, tensor in one.weights().items())
+
+
+@pytest.mark.parametrize("name", ["model.norm.weight", "lm_head.weight"])
+def test_weights_that_are_not_finite_are_named_with_step_and_learning_rate(name):
+    one = learner()
+    one.weights()[name].fill_(torch.nan)
+    words = r"weights are not finite after step 7, at a learning rate of 0\.00998, \(" + name
+    with pytest.raises(NonFiniteError, match=words):
+        one.update(rollouts(*MIXED), 7)
+    with pytest.raises(NonFiniteError, match=words), one.explaining(7):
+        raise NonFiniteError("the model's logits are not finite")
+    with pytest.raises(NonFiniteError, match=words):
+        one.require_finite_weights(7)
+
+
+def test_a_loss_whose_gradient_torch_refuses_is_named():
+    one = learner(loss={"kind": "custom", "path": "tests.own_rules:InPlace"})
+    with pytest.raises(OwnCodeError, match="torch cannot compute the gradient of tests"):
+        one.update(rollouts(*MIXED), 0)
+
+
+def test_a_learning_rate_beyond_all_bounds_is_named_before_anything_is_changed():
+    one = learner(optimizer={"learning_rate": 1e38, "warmup_steps": 0})
+    before = {name: tensor.clone() for name, tensor in one.weights().items()}
+    with pytest.raises(
+        NonFiniteError, match=r"the update of step 0 is not finite, at a learning rate of 1e\+38"
+    ):
+        one.update(rollouts(*MIXED), 0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in one.weights().items())
+    assert not one.optimizer.state
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_training_computes_what_the_model_that_writes_computes(recomputed: bool) -> None:
+    """Nothing is dropped at random, also where activations are computed again."""
+
+    class Loud(torch.nn.Module):
+        def __init__(self, inner: torch.nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.dropout(self.inner(hidden), 0.5, self.training)
+
+    step = rollouts(*MIXED)
+    plain, loud = learner(), learner(gradient_checkpointing=recomputed)
+    [layer] = loud.model.get_submodule("model.layers")
+    layer.mlp = Loud(layer.mlp)
+    before = torch.get_rng_state()
+    assert loud.update(step, 0).loss == pytest.approx(plain.update(step, 0).loss, rel=1e-6)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert layer.training == recomputed

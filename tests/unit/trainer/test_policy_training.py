@@ -153,9 +153,12 @@ def test_a_recorded_run_that_is_damaged_or_of_other_models_is_named(
         ReplaySource(path, vocab_size=19, max_tokens=15)
     again = config(tmp_path, {"kind": "replay", "run": path}, "new")
     shards = run_of(recorded).shards()
-    shards[0].write_bytes(shards[0].read_bytes()[:200])
-    with pytest.raises(DataError, match=r"step-000000\.safetensors: the rollouts in it cannot be read"):
-        prepare(again, _nobody, lambda: False)
+    content = shards[0].read_bytes()
+    other = content.replace(b"adaswitch-rollouts-1", b"adaswitch-rollouts-9")
+    for damaged, words in ((content[:200], "damaged"), (other, "not rollouts of the form")):
+        shards[0].write_bytes(damaged)
+        with pytest.raises(DataError, match=rf"step-000000\.safetensors: .*{words}"):
+            prepare(again, _nobody, lambda: False)
     shards[1].unlink()
     with pytest.raises(ConfigError, match="none of step 1"):
         prepare(again, _nobody, lambda: False)

@@ -246,8 +246,36 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path, teacher: LocalTeacher) -> 
     run_training(settings, teacher)
     state = RunDirectory(tmp_path / "run").checkpoint(1) / "trainer_state.pt"
     state.write_bytes(state.read_bytes()[:100])
-    with pytest.raises(DataError, match="cannot resume"):
+    with pytest.raises(
+        DataError, match=r"no checkpoint here is whole.*step-1: trainer_state\.pt is not what was"
+    ):
         run_training(settings, teacher)
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+    tmp_path: Path, teacher: LocalTeacher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = config(tmp_path, **{"trainer.num_steps": 2, "trainer.eval_every": 1})
+    run_training(settings, teacher)
+    run = RunDirectory(tmp_path / "run")
+    # Copied, because the weights are in the very file that is damaged next.
+    expected = {name: weight.clone() for name, weight in weights_of(run).items()}
+    losses = [record["loss"] for record in read_records(run.metrics)]
+    (run.checkpoint(2) / "model.safetensors").write_bytes(b"")
+    for path in (run.metrics, run.evals):
+        with path.open("ab") as file:
+            file.write(b'{"step": 2, "lo')
+    assert run_training(settings, teacher) == 2
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert [("is damaged" in line, "was not written to its end" in line) for line in warnings] == [
+        (True, False),
+        (False, True),
+        (False, True),
+    ]
+    assert all(torch.equal(expected[name], weight) for name, weight in weights_of(run).items())
+    assert [record["loss"] for record in read_records(run.metrics)] == losses
+    assert [record["step"] for record in read_records(run.evals)] == [0, 1, 2]
+    assert {path.name for path in run.checkpoints.iterdir()} == {"step-1", "step-2", "step-2.damaged"}
 
 
 def test_a_budget_that_does_not_fit_is_named(tmp_path: Path, teacher: LocalTeacher) -> None:

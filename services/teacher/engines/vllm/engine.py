@@ -8,6 +8,8 @@ scored again without the cache.
 import asyncio
 import itertools
 import os
+import re
+import signal
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.contract.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from adaswitch.errors import ModelError
+from adaswitch.last_words import killed, num_memory_kills, one_line
 from services.teacher.engines.engine import (
     EngineFaultError,
     EngineLostError,
@@ -22,7 +25,7 @@ from services.teacher.engines.engine import (
     all_or_none,
     in_daemon_thread,
 )
-from services.teacher.engines.model_folder import ModelFacts, model_info, read_model_folder
+from services.teacher.engines.model_folder import ModelFacts, model_info, other_engine, read_model_folder
 from services.teacher.engines.vllm.arrays import keep_prompt_arrays
 from services.teacher.engines.vllm.environment import (
     check_vllm_installed,
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
 WORKER_EXTENSION = "services.teacher.engines.vllm.worker.TeacherWorkerExtension"
 MAX_BATCHED_TOKENS = 4096
+_EXIT_CODE = re.compile(r"'\w+': (-\d+)")
 MAX_LOGITS = 2**28
 """Most logits of one engine step: vLLM computes all log-probabilities of a step at once, here 1 GiB in float32."""
 
@@ -56,6 +60,7 @@ class VLLMEngine:
         self._block_size = 0
         self._closing = False
         self._log = EngineLog()
+        self._num_memory_kills = num_memory_kills()
         self._built = threading.Event()
         self._built.set()
 
@@ -72,16 +77,20 @@ class VLLMEngine:
         return self._llm is not None and not self._llm.errored
 
     def why_lost(self) -> str | None:
-        """The first exception that the engine's process printed; None if it printed none, as when it was killed."""
-        return self._log.reason()
+        """The first exception that the engine's process printed, or the signal that killed it; None if neither was."""
+        return self._log.reason() or _killed_by(_exit_codes(self._llm), self._num_memory_kills)
 
     async def start(self) -> None:
         """Load the model in a process of its own, and check that it answers a request."""
         check_vllm_installed()
         set_environment(self._config)
         facts = await in_daemon_thread(lambda: read_model_folder(self._config))
+        for note in facts.notes:
+            print(note, flush=True)
         if (reason := await self._start_or_reason(facts)) is not None:
-            raise ModelError(f"model: vLLM cannot serve {self._config.model!r}: {reason}")
+            raise ModelError(
+                f"model: vLLM cannot serve {self._config.model!r}: {reason}; {other_engine(self._config)}"
+            )
         self._info = model_info(self._config, facts)
 
     async def _start_or_reason(self, facts: ModelFacts) -> str | None:
@@ -90,7 +99,9 @@ class VLLMEngine:
             with self._log.capture():
                 await self._start_engine(facts)
         except Exception as error:
-            return self._log.reason() or f"{type(error).__name__}: {error}".splitlines()[0]
+            # vLLM's own error only says which of its processes ended, and how.
+            codes = [int(code) for code in _EXIT_CODE.findall(str(error))]
+            return self._log.reason() or _killed_by(codes, self._num_memory_kills) or one_line(error)
         return None
 
     async def _start_engine(self, facts: ModelFacts) -> None:
@@ -247,6 +258,21 @@ class VLLMEngine:
         from prometheus_client import generate_latest
 
         return generate_latest().decode()
+
+
+def _exit_codes(llm: "AsyncLLM | None") -> list[int]:
+    """The exit codes of vLLM's processes that have ended."""
+    resources: Any = getattr(getattr(llm, "engine_core", None), "resources", None)
+    manager = getattr(resources, "engine_manager", None)
+    return [] if manager is None else list(manager.finished_procs().values())
+
+
+def _killed_by(exit_codes: Sequence[int], earlier_memory_kills: int) -> str | None:
+    """How a signal ended one of vLLM's processes. SIGTERM does not count, as the other processes are ended by it."""
+    memory_ran_out = num_memory_kills() > earlier_memory_kills
+    causes = [killed(code, memory_ran_out) for code in exit_codes if code != -signal.SIGTERM]
+    named = next((cause for cause in causes if cause is not None), None)
+    return f"vLLM's engine process was {named}" if named else None
 
 
 async def _stop_reading(llm: "AsyncLLM") -> None:

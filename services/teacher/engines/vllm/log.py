@@ -8,14 +8,24 @@ import os
 import re
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+from adaswitch.last_words import exceptions_in
 
 MAX_LINES = 2000
 JOIN_TIMEOUT_S = 2.0
 _REASON = re.compile(r"(?:^|[\s\]])((?:\w+\.)*\w*(?:Error|Exception|Exit)): (.+)$")
 # Messages that begin like this only say that something else failed.
 _EMPTY_REASONS = ("Engine core initialization failed", "WorkerProc initialization failed")
+
+
+def _mentioned(lines: Sequence[str]) -> Iterator[str]:
+    """Lines that look like an exception, outside of a traceback."""
+    for line in lines:
+        match = _REASON.search(line)
+        if match:
+            yield f"{match[1].rsplit('.', 1)[-1]}: {match[2].strip()}"
 
 
 class EngineLog:
@@ -43,13 +53,16 @@ class EngineLog:
                 os.close(copy)
 
     def reason(self) -> str | None:
-        """The first exception in the log that names a cause, as ``ValueError: message``; None if there is none."""
+        """The first exception in the log that names a cause, as ``ValueError: message``; None if there is none.
+
+        Tracebacks come first: their exceptions are known by their place, other lines only by their look.
+        """
         if self._reader is not None:
             self._reader.join(JOIN_TIMEOUT_S)  # the reader ends once the last process that writes has ended
-        for line in list(self._lines):
-            match = _REASON.search(line)
-            if match and not match[2].startswith(_EMPTY_REASONS):
-                return f"{match[1].rsplit('.', 1)[-1]}: {match[2].strip()}"
+        lines = list(self._lines)
+        for reason in (*exceptions_in(lines), *_mentioned(lines)):
+            if not reason.partition(": ")[2].startswith(_EMPTY_REASONS):
+                return reason
         return None
 
     def _read(self, reader: int) -> None:

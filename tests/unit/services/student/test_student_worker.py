@@ -14,7 +14,7 @@ from adaswitch.config.student import StudentConfig
 from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.rollout_codec import decode_rollouts
 from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
-from adaswitch.errors import ModelError, TeacherProtocolError, TeacherRejectedError
+from adaswitch.errors import ModelError, NonFiniteError, TeacherProtocolError, TeacherRejectedError
 from adaswitch.method.distribution import TopK
 from adaswitch.method.policies.on_policy import OnPolicy
 from adaswitch.method.prompt import Prompt
@@ -40,13 +40,13 @@ class FakeEngine:
     """Writes token 1 all the time; every call's weights are noted."""
 
     def __init__(self) -> None:
-        self.weights = torch.tensor(-1.0)
+        self.present = torch.tensor(-1.0)
         self.written_with: list[tuple[int, float]] = []
         self.cached: set[int] = set()
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
         for request in requests:
-            self.written_with.append((request.prompt.id, float(self.weights)))
+            self.written_with.append((request.prompt.id, float(self.present)))
             self.cached.add(request.prompt.id)
         return [
             Chunk([1] * request.num_tokens, torch.zeros(request.num_tokens, V).log_softmax(-1))
@@ -56,8 +56,11 @@ class FakeEngine:
     def forget(self, prompt_ids: Sequence[int]) -> None:
         self.cached -= set(prompt_ids)
 
+    def weights(self) -> Mapping[str, Tensor]:
+        return {"w": self.present}
+
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        self.weights = weights["w"]
+        self.present = weights["w"]
 
 
 class FakeClient:
@@ -114,10 +117,12 @@ class DirectSource:
 
 
 class Setup:
-    def __init__(self, client: FakeClient | None = None, **student: object) -> None:
+    def __init__(
+        self, engine: FakeEngine | None = None, client: FakeClient | None = None, **student: object
+    ) -> None:
         self.queue = RolloutQueue(1000, 100)
         self.board = WeightBoard(store=lambda blob: blob)
-        self.engine = FakeEngine()
+        self.engine = engine or FakeEngine()
         self.client = client or FakeClient()
         settings = StudentConfig(model="-", max_new_tokens=3, **{"group_size": 2, "num_groups": 2, **student})
         teacher = TeacherCalls(self.client, INFO, TeacherConfig(), V, 0, [0])
@@ -129,6 +134,7 @@ class Setup:
             OnPolicy(),
             [0],
             max_tokens=64,
+            learning_rate_before=lambda version: version / 10,
         )
 
     async def publish(self, version: int, attempt: str = "a") -> None:
@@ -186,6 +192,32 @@ async def test_a_new_attempt_makes_the_worker_start_afresh() -> None:
     await running
 
 
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [
+        (
+            float("nan"),
+            r"weights are not finite after step 3, at a learning rate of 0\.3, \(w holds nan\): lower",
+        ),
+        (
+            2.0,
+            r"not numbers \(NaN\).* \(the student's weights after step 3, at .* are finite, the largest is 2\)",
+        ),
+    ],
+)
+async def test_numbers_that_are_not_finite_are_explained_by_the_weights(weight: float, words: str) -> None:
+    class Diverged(FakeEngine):
+        def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
+            return [Chunk([1] * r.num_tokens, torch.full((r.num_tokens, V), torch.nan)) for r in requests]
+
+    setup = Setup(Diverged())
+    await setup.queue.begin("a")
+    await setup.board.publish("a", 3, weights_to_blob({"w": torch.tensor(weight)}))
+    await setup.queue.offer("a", [Prompt(0, (1, 1), 1, 0, 0)])
+    with pytest.raises(NonFiniteError, match=words):
+        await setup.worker.run()
+
+
 async def test_a_prompt_that_does_not_fit_ends_the_worker() -> None:
     setup = Setup()
     await setup.queue.begin("a")
@@ -198,7 +230,7 @@ async def test_a_prompt_that_does_not_fit_ends_the_worker() -> None:
 async def test_what_the_teacher_refuses_ends_the_worker() -> None:
     client = FakeClient()
     client.error = TeacherRejectedError("top_k: too many", status=422, code="out_of_range", field="top_k")
-    setup = Setup(client)
+    setup = Setup(client=client)
     await setup.queue.begin("a")
     await setup.publish(0)
     await setup.queue.offer("a", [Prompt(i, (1, 1), 1, 0, 0) for i in range(2)])

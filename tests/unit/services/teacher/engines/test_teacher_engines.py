@@ -24,6 +24,7 @@ from services.teacher.engines.transformers_engine import TransformersEngine
 from services.teacher.engines.vllm.environment import set_environment
 from services.teacher.engines.vllm.log import EngineLog
 from services.teacher.engines.vllm.rows import MissingRowError, generated_answer, scored_answer
+from tests.model_folders import NUM_IDS, change_config, make_folder, make_tokenizer
 from tests.teacher_fakes import running_app
 from tests.teacher_models import NUM_ROWS, VOCAB_SIZE, Reference, assert_rows, make_model
 
@@ -288,18 +289,18 @@ async def test_a_daemon_thread_brings_results_and_errors():
     assert not is_starting()
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"max_model_len": 257}, "257 is more than the 256"),
-        ({}, "has 80 tokens, its model only 60"),
-    ],
-)
-def test_a_model_that_does_not_fit_is_named(tmp_path, model_folder, change, words):
-    if not change:
-        model_folder = make_model(tmp_path, 80, num_rows=60)
-    with pytest.raises(ModelError, match=words):
-        read_model_folder(TeacherServiceConfig(model=str(model_folder), **change))
+def test_a_length_that_does_not_fit_is_named(model_folder):
+    with pytest.raises(ModelError, match="257 is more than the 256"):
+        read_model_folder(TeacherServiceConfig(model=str(model_folder), max_model_len=257))
+
+
+def test_tokens_without_a_row_are_said(tmp_path):
+    facts = read_model_folder(TeacherServiceConfig(model=str(make_model(tmp_path, 80, num_rows=60))))
+    assert (facts.vocab_size, facts.num_embedding_rows) == (60, 60)
+    assert facts.notes == (
+        "model: 20 of the tokenizer's tokens have no row in the model, which has 60, and are never written: "
+        "60 'w60', 61 'w61', 62 'w62', ..",
+    )
 
 
 def test_a_folder_with_a_broken_config_is_named(tmp_path):
@@ -314,3 +315,45 @@ def test_float32_is_float32_on_gpus_too_and_what_the_user_has_set_stays(monkeypa
     set_environment(TeacherServiceConfig(model="m", num_threads=2))
     assert environment["TRITON_F32_DEFAULT"] == "ieee"
     assert environment["OMP_NUM_THREADS"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "settings", "vocab_size"),
+    [(50, {}, 50), (49, {}, 49), (64, {"vocab_size": 40}, 40), (64, {}, 50)],
+)
+async def test_distributions_are_over_the_ids_that_tokenizer_model_and_run_have(
+    tmp_path: Path, num_rows: int, settings: dict[str, int], vocab_size: int
+) -> None:
+    tokenizer = make_tokenizer({"[PAD]": NUM_IDS})
+    folder = make_folder(tmp_path, tokenizer, num_rows=num_rows, generation={"eos_token_id": [2, 7, 99]})
+    engine = TransformersEngine(TeacherServiceConfig(model=folder, engine="transformers", **settings))
+    await engine.start()
+    try:
+        assert (engine.info.vocab_size, engine.info.max_top_k) == (vocab_size, vocab_size)
+        assert engine.info.stop_token_ids == [2, 7]
+        (answer,) = await engine.score([ScoreSequence(token_ids=[1, 2, 3], start=1)], vocab_size)
+        np.testing.assert_allclose(np.exp(answer.top_logprobs.astype(np.float64)).sum(-1), 1.0, atol=1e-5)
+        (drawn,) = await engine.generate(request_of(([5], 60, 1)))
+        assert int(drawn.token_ids.max()) < vocab_size
+    finally:
+        await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        (
+            {"dtype": "float64"},
+            r"names the number type 'float64' .*: set dtype to one of float32, bfloat16, float16",
+        ),
+        ({"quantization_config": {"quant_method": "gptq"}}, r"is quantized .* gptq\): .* engine vllm may be"),
+        ({"num_hidden_layers": 3}, r"lacks the weight model\.layers\.2"),
+    ],
+)
+async def test_a_folder_that_this_engine_cannot_compute_is_refused_by_name(
+    tmp_path: Path, changes: dict[str, object], fault: str
+) -> None:
+    engine = TransformersEngine(TeacherServiceConfig(model=make_folder(tmp_path), engine="transformers"))
+    change_config(tmp_path, changes)
+    with pytest.raises(ModelError, match=f"^model: .*{fault}"):
+        await engine.start()

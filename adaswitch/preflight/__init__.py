@@ -1,0 +1,159 @@
+"""Everything that is checked before a run starts anything, for all programs that start runs or parts of them.
+
+``check_run`` goes from cheap to dear. Settings, folders, ports, the teacher's address and the records come first,
+within a second or two. Only then come the tokenizers and the lengths of all prompts, which need transformers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from adaswitch.config.run import RunConfig, check_rules
+from adaswitch.config.teacher import TeacherServiceConfig
+from adaswitch.contract.fingerprint import tokenizer_sha256
+from adaswitch.data.run_examples import RunExamples, all_files_are_here, read_run_examples
+from adaswitch.errors import ModelError
+from adaswitch.method.policies.replay import Replay
+from adaswitch.preflight.folders import ModelFiles, check_pair, read_model_files
+from adaswitch.preflight.lengths import check_longest, check_prompts
+from adaswitch.preflight.machine import (
+    check_devices,
+    check_engine,
+    check_runs_dir,
+    check_teacher_address,
+    check_torch_device,
+)
+from adaswitch.teachers.first_look import Seen, look_at_teacher
+
+if TYPE_CHECKING:
+    from adaswitch.data.preflight import RunData
+
+STUDENT, TEACHER = "student.model", "teacher.serve.model"
+Say = Callable[[str], None]
+
+
+class Starts(StrEnum):
+    """What a program is about to start, and so what it has to check."""
+
+    WHOLE_RUN = "whole run"
+    """Teacher, Ray, students and trainer on this machine."""
+    ONE_PROCESS = "one process"
+    """Teacher, student and trainer in this process."""
+    TRAINER = "trainer"
+    """The trainer alone. The teacher is a service elsewhere."""
+    STUDENTS = "students"
+    """The students of a run alone. They read no data, but data that is there is looked at."""
+
+
+def check_run(config: RunConfig, starts: Starts, say: Say) -> "RunData":
+    """Raises ``UserError`` or ``TeacherError`` for the first thing that would keep the run from its end.
+
+    ``say`` gets a line if the teacher is one that is waited for. Nothing is started, and nothing is written. Returns
+    the run's data. For students alone there is ``check_students``.
+    """
+    return last_checks(config, starts, first_checks(config, starts, say))
+
+
+def check_students(config: RunConfig, say: Say) -> None:
+    """The same as ``check_run``, for a program that starts a run's students alone and so reads no data."""
+    found = first_checks(config, Starts.STUDENTS, say)
+    _require_tokenizer_of(found.teacher, config.student.model)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the first checks of a run have found, for the last ones."""
+
+    teacher: Seen | None
+    """The teacher elsewhere, if there is one and it answers."""
+    examples: RunExamples | None
+    """The run's examples; None if only students are started and the data is not on this machine."""
+
+
+def first_checks(config: RunConfig, starts: Starts, say: Say) -> Found:
+    """The cheap half of ``check_run``: everything that needs neither torch nor transformers."""
+    trains, everything_here = starts is not Starts.STUDENTS, starts in (Starts.WHOLE_RUN, Starts.ONE_PROCESS)
+    check_devices(config, trainer=trains, students=everything_here)
+    if trains:
+        check_runs_dir(config)
+    student = read_model_files(config.student.model, STUDENT)
+    check_longest(config, student, None)
+    if trains:
+        check_rules(config)
+    else:
+        config.policy.check()
+    seen = None
+    if (serve := _served_here(config, starts)) is not None:
+        _check_served(config, serve, student, with_port=starts is Starts.WHOLE_RUN)
+    elif not isinstance(config.policy, Replay):
+        seen = look_at_teacher(config.teacher, say)
+    return Found(seen, read_run_examples(config) if trains or all_files_are_here(config) else None)
+
+
+def _served_here(config: RunConfig, starts: Starts) -> TeacherServiceConfig | None:
+    """The teacher that is to be served by what is started; None if there is none, or if it is elsewhere."""
+    if isinstance(config.policy, Replay) or starts in (Starts.TRAINER, Starts.STUDENTS):
+        return None
+    return config.teacher.serve
+
+
+def _check_served(
+    config: RunConfig, serve: TeacherServiceConfig, student: ModelFiles, *, with_port: bool
+) -> None:
+    check_engine(serve)
+    if with_port:
+        check_teacher_address(serve)
+    teacher = read_model_files(serve.model, TEACHER)
+    check_longest(config, student, teacher)
+    check_pair(student, teacher, TEACHER)
+
+
+def last_checks(config: RunConfig, starts: Starts, found: Found) -> "RunData":
+    """The dear half of ``check_run``, which needs torch and transformers."""
+    seen = found.teacher
+    check_torch_device("trainer.device", config.trainer.device)
+    from adaswitch.data.preflight import load_run_data
+    from adaswitch.teachers.ends import teacher_stop_token_ids
+
+    ends, note = teacher_stop_token_ids(config)
+    data = load_run_data(config, found.examples, ends)
+    if note is not None:
+        data.notes.append(note)
+    own = tokenizer_sha256(data.tokenizer.get_vocab())
+    if (serve := _served_here(config, starts)) is not None:
+        from adaswitch.data.models import load_tokenizer
+
+        theirs = tokenizer_sha256(load_tokenizer(serve.model, TEACHER).get_vocab())
+        _require_same(f"{TEACHER}: {serve.model!r}", theirs, config.student.model, own)
+    elif seen is not None:
+        if seen.tokenizer_sha256 is not None:
+            _require_same(_named(seen), seen.tokenizer_sha256, config.student.model, own)
+        check_prompts(data.train_prompts, config.student.max_new_tokens, seen)
+    return data
+
+
+def _require_tokenizer_of(seen: Seen | None, student: str) -> None:
+    """Raises ``ModelError`` if the teacher that was seen has another tokenizer than the folder ``student``."""
+    if seen is None or seen.tokenizer_sha256 is None:
+        return
+    files = read_model_files(student, STUDENT)
+    if tokenizer_sha256(files.vocabulary) == seen.tokenizer_sha256:
+        return
+    # tokenizer.json alone is not the whole of every tokenizer. Only a difference is worth the import.
+    from adaswitch.data.models import load_tokenizer
+
+    own = tokenizer_sha256(load_tokenizer(student, STUDENT).get_vocab())
+    _require_same(_named(seen), seen.tokenizer_sha256, student, own)
+
+
+def _named(seen: Seen) -> str:
+    return f"teacher.url: {seen.model!r} at {seen.url}"
+
+
+def _require_same(teacher: str, theirs: str, student: str, own: str) -> None:
+    if theirs != own:
+        raise ModelError(
+            f"{teacher} and the student {student!r} have different tokenizers ({theirs[:12]} and {own[:12]}): "
+            "token ids would not mean the same; take a pair of one model family"
+        )

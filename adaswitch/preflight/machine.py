@@ -1,0 +1,96 @@
+"""Checks of this machine: devices, engines, ports, folders. Imports neither torch nor an engine."""
+
+import importlib.util
+import os
+import re
+from importlib import metadata
+from pathlib import Path
+
+from adaswitch.config.run import RunConfig
+from adaswitch.config.teacher import TeacherServiceConfig
+from adaswitch.contract.keys import require_key, split_keys
+from adaswitch.errors import ConfigError, EnvironmentProblem
+from adaswitch.processes.managed import require_free_port
+
+DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
+GPU_FILES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Files that a machine with a GPU for CUDA or ROCm has, on Linux and on Windows' Linux."""
+KEY_VARIABLE = "ADASWITCH_API_KEY"
+
+
+def check_devices(config: RunConfig, *, trainer: bool, students: bool) -> None:
+    """Raises ``UserError`` for a device that torch has no name for, or that cannot be there.
+
+    ``trainer`` and ``students`` say which of them are to run on this machine. What can only be asked of torch is left
+    to ``check_torch_device``.
+    """
+    for setting, device, is_here in (
+        ("trainer.device", config.trainer.device, trainer),
+        ("student.device", config.student.device, students),
+    ):
+        if not DEVICE.fullmatch(device):
+            raise ConfigError(f"{setting}: {device!r} is no device: write auto, cpu, cuda, or cuda:1")
+        if is_here and device.startswith("cuda"):
+            _require_gpu(setting, f"{device} is asked for", "cpu")
+    wanted = config.student.num_gpus_per_actor
+    if students and wanted > 0:
+        _require_gpu("student.num_gpus_per_actor", f"{wanted:g} are asked for", "0")
+
+
+def _require_gpu(setting: str, what: str, other: str) -> None:
+    if metadata.version("torch").endswith("+cpu"):
+        reason = "torch here is the CPU build"
+    elif not any(os.path.exists(file) for file in GPU_FILES):
+        reason = "this machine has no GPU"
+    else:
+        return
+    raise EnvironmentProblem(
+        f"{setting}: {what}, but {reason}: set {setting}={other}, or see adaswitch doctor"
+    )
+
+
+def check_torch_device(setting: str, device: str) -> None:
+    """Raises ``EnvironmentProblem`` if torch cannot compute on ``device``. Imports torch."""
+    import torch
+
+    kind, _, index = device.partition(":")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise EnvironmentProblem(
+            f"{setting}: {device} is asked for, but torch finds {torch.cuda.device_count()} GPUs for CUDA: set "
+            f"{setting}=cpu, or see adaswitch doctor"
+        )
+
+
+def check_engine(serve: TeacherServiceConfig) -> None:
+    """Raises ``EnvironmentProblem`` if the engine of the teacher that is to be served here is not installed."""
+    if serve.engine == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise EnvironmentProblem(
+            "teacher.serve.engine: vllm is not installed; get it with `pip install 'adaswitch[vllm]'` (`make setup` in "
+            "the repository), or set teacher.serve.engine=transformers"
+        )
+
+
+def check_teacher_address(serve: TeacherServiceConfig) -> None:
+    """Raises ``UserError`` if the teacher's port is taken, or if its service would refuse its address or its keys."""
+    keys = split_keys(os.environ.get(KEY_VARIABLE, ""))
+    file = serve.api_keys_file
+    if file is not None and not os.access(file, os.R_OK):
+        raise ConfigError(f"teacher.serve.api_keys_file: cannot read {file}: check the path")
+    require_key(serve.host, bool(keys or file), serve.insecure, "teacher.serve.host")
+    require_free_port(serve.port, "teacher.serve.port", serve.host)
+
+
+def check_runs_dir(config: RunConfig) -> None:
+    """Raises ``EnvironmentProblem`` if the run directory can be neither written to nor made. Makes nothing."""
+    place = Path(config.runs_dir, config.name).absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        reason = f"{place} is a file"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        reason = f"{place} is not writable"
+    else:
+        return
+    raise EnvironmentProblem(
+        f"runs_dir: cannot write to {Path(config.runs_dir, config.name)}: {reason}; set runs_dir to a writable folder"
+    )
