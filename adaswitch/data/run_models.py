@@ -82,12 +82,15 @@ def student_vocabulary(folder: str, tokenizer: PreTrainedTokenizerBase) -> Vocab
 def cut_to_student(serve: TeacherServiceConfig, student: str) -> TeacherServiceConfig:
     """``serve`` with ``vocab_size`` set to that of the student in the folder ``student``, unless it is set already.
 
-    If this machine does not have the folder, ``serve`` stays as it is.
+    If this machine does not have both folders, or if they have different tokenizers, ``serve`` stays as it is: such a
+    teacher is no teacher of this student, which the student says.
     """
-    if serve.vocab_size is not None or not os.path.isdir(student):
+    if serve.vocab_size is not None or not (os.path.isdir(student) and os.path.isdir(serve.model)):
         return serve
-    size = student_vocabulary(student, load_tokenizer(student, STUDENT)).size
-    return serve.model_copy(update={"vocab_size": size})
+    own, theirs = load_tokenizer(student, STUDENT), load_tokenizer(serve.model, TEACHER)
+    if tokenizer_sha256(own.get_vocab()) != tokenizer_sha256(theirs.get_vocab()):
+        return serve
+    return serve.model_copy(update={"vocab_size": student_vocabulary(student, own).size})
 
 
 def _teacher(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[int, list[int]] | None:

@@ -13,7 +13,7 @@ from adaswitch.config.run import RunConfig, check_rules
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.contract.fingerprint import tokenizer_sha256
 from adaswitch.data.run_examples import RunExamples, all_files_are_here, read_run_examples
-from adaswitch.errors import ModelError
+from adaswitch.errors import EnvironmentProblem, ModelError
 from adaswitch.method.policies.replay import Replay
 from adaswitch.preflight.folders import ModelFiles, check_pair, read_model_files
 from adaswitch.preflight.lengths import check_longest, check_prompts
@@ -88,7 +88,17 @@ def first_checks(config: RunConfig, starts: Starts, say: Say) -> Found:
         _check_served(config, serve, student, with_port=starts is Starts.WHOLE_RUN)
     elif not isinstance(config.policy, Replay):
         seen = look_at_teacher(config.teacher, say)
-    return Found(seen, read_run_examples(config) if trains or all_files_are_here(config) else None)
+    return Found(seen, read_run_examples(config) if trains else _examples_here(config))
+
+
+def _examples_here(config: RunConfig) -> RunExamples | None:
+    """The run's examples, as far as students can look at them: None without the files, or without their reader."""
+    if not all_files_are_here(config):
+        return None
+    try:
+        return read_run_examples(config)
+    except EnvironmentProblem:  # such as no package for Parquet, which students do without
+        return None
 
 
 def _served_here(config: RunConfig, starts: Starts) -> TeacherServiceConfig | None:
