@@ -20,6 +20,7 @@ from adaswitch.config.run import RunConfig
 from adaswitch.config.student import StudentConfig
 from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from adaswitch.method.kept_logits import KeptLogits
 from adaswitch.method.policies.on_policy import OnPolicy
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Chunk
@@ -82,12 +83,12 @@ class SlowEngine:
     def __init__(self, write_s: float) -> None:
         self._write_s = write_s
         self._token_ids = list(range(NUM_TOKENS))
-        self._logprobs = torch.zeros(NUM_TOKENS, VOCAB_SIZE).log_softmax(-1)
+        self._rows = KeptLogits(torch.zeros(NUM_TOKENS, VOCAB_SIZE))
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
         """Write the same tokens for every request."""
         time.sleep(self._write_s)
-        return [Chunk(self._token_ids, self._logprobs) for _ in requests]
+        return [Chunk(self._token_ids, self._rows) for _ in requests]
 
     def forget(self, prompt_ids: Sequence[int]) -> None:
         """Do nothing: nothing is kept."""

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from adaswitch.method.distribution import TopK, top_k
+from adaswitch.method.kept_logits import KeptLogits
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Chunk, Continuation
 from adaswitch.method.rollout import Costs, Ending, Rollout
-from adaswitch.method.sampling import draw, position_uniforms, teacher_seed
+from adaswitch.method.sampling import Place, draw, teacher_seed
 
 Model = Callable[[Sequence[int]], Tensor]
 """From all tokens so far to the log-probabilities ``[V]`` of the next one."""
@@ -47,7 +48,7 @@ def neighbour(model: Model, seed: int, gap: float) -> Model:
 
 @dataclass
 class FakeStudent:
-    """Draws from ``model`` by the uniform numbers of seed, prompt and position."""
+    """Draws from ``model`` by the noise of seed, prompt and position."""
 
     model: Model
     seed: int
@@ -57,11 +58,9 @@ class FakeStudent:
 
     async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
         self.calls.append((len(completion), num_tokens))
-        uniforms = position_uniforms(self.seed, prompt.id, len(completion) + num_tokens)
-        written, rows = _write(
-            self.model, [*prompt.token_ids, *completion], uniforms[len(completion) :], self.stop_token_ids
-        )
-        return Chunk(written, rows)
+        places = [Place(self.seed, prompt.id, len(completion) + j) for j in range(num_tokens)]
+        written, rows = _write(self.model, [*prompt.token_ids, *completion], places, self.stop_token_ids)
+        return Chunk(written, KeptLogits(rows))
 
 
 @dataclass
@@ -83,19 +82,19 @@ class FakeTeacher:
     async def generate(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Continuation:
         self.calls.append(("generate", len(completion), num_tokens))
         seed = teacher_seed(self.seed, prompt.id, len(completion))
-        uniforms = position_uniforms(seed, 0, num_tokens)
-        written, rows = _write(self.model, [*prompt.token_ids, *completion], uniforms, self.stop_token_ids)
+        places = [Place(seed, 0, j) for j in range(num_tokens)]
+        written, rows = _write(self.model, [*prompt.token_ids, *completion], places, self.stop_token_ids)
         return Continuation(written, top_k(rows, self.k))
 
 
 def _write(
-    model: Model, token_ids: list[int], uniforms: np.ndarray, stop_token_ids: Collection[int]
+    model: Model, token_ids: list[int], places: Sequence[Place], stop_token_ids: Collection[int]
 ) -> tuple[list[int], Tensor]:
     written: list[int] = []
     rows: list[Tensor] = []
-    for uniform in uniforms:
+    for place in places:
         rows.append(model([*token_ids, *written]))
-        written.append(int(draw(rows[len(rows) - 1][None], torch.tensor([uniform]))))
+        written.append(int(draw(rows[len(rows) - 1][None], [place])))
         if written[len(written) - 1] in stop_token_ids:
             break
     return written, torch.stack(rows)

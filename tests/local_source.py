@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -14,7 +13,7 @@ from adaswitch.contract.fingerprint import tokenizer_sha256
 from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from adaswitch.data.models import load_tokenizer
 from adaswitch.method.prompt import Prompt
-from adaswitch.method.sampling import draw
+from adaswitch.method.sampling import Place, draw
 
 
 class LocalTeacher:
@@ -40,12 +39,11 @@ class LocalTeacher:
     async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
         answers = []
         for prompt in request.prompts:
-            uniforms = np.random.default_rng(prompt.seed).random(prompt.max_tokens)
             tokens = list(prompt.token_ids)
             reason = "length"
-            for uniform in uniforms:
+            for position in range(prompt.max_tokens):
                 logprobs = self._logprobs(tokens)[len(tokens) - 1 :]
-                tokens.append(int(draw(logprobs, torch.tensor([uniform]), request.temperature)))
+                tokens.append(int(draw(logprobs, [Place(prompt.seed, 0, position)], request.temperature)))
                 if tokens[len(tokens) - 1] in prompt.stop_token_ids:
                     reason = "stop"
                     break

@@ -12,6 +12,7 @@ from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget
 from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Rollout
+from adaswitch.method.sampling import Place, gumbel_noise
 from tests.fakes import FakeStudent, FakeTeacher, Model, hash_model, neighbour
 
 
@@ -62,14 +63,11 @@ def over(tokens: Sequence[int], world: World) -> bool:
     return stopped or len(tokens) == world.max_new_tokens
 
 
-def inverse_cdf(probabilities: list[float], uniform: float) -> int:
-    total = math.fsum(probabilities)
-    below = 0.0
-    for token, probability in enumerate(probabilities):
-        below += probability
-        if uniform * total < below:
-            return token
-    raise AssertionError("the probabilities do not add up")
+def drawn(probabilities: list[float], seed: int, prompt_id: int, position: int) -> int:
+    """The token with the largest sum of log-probability and Gumbel noise, in plain Python floats."""
+    noise = gumbel_noise(Place(seed, prompt_id, position), len(probabilities)).tolist()
+    sums = [math.log(p) + g if p > 0 else -math.inf for p, g in zip(probabilities, noise, strict=True)]
+    return sums.index(max(sums))
 
 
 def slow_divergence(metric: str, p: list[float], q: list[float], k: int) -> float:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import (
@@ -21,7 +20,7 @@ from transformers import (
 
 from adaswitch.errors import NonFiniteError, UnmarkedError
 from adaswitch.method.finite import non_finite_weight
-from adaswitch.method.sampling import draw, position_uniforms
+from adaswitch.method.sampling import Place, draw
 from adaswitch.tasks.base import Example, Marks, Task
 from adaswitch.tasks.scores import Outcome, Score, scores
 
@@ -166,12 +165,8 @@ def _write(
     pad = prompts.stop_token_ids[0]
     input_ids = torch.tensor([[pad] * (width - len(ids)) + list(ids) for ids in rows])
     mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in rows])
-    uniforms = [
-        _uniforms(sampling.seed, prompts.examples[i], sample, prompts.max_new_tokens) for i, sample in batch
-    ]
-    drawing = DrawByPosition(
-        torch.from_numpy(np.stack(uniforms)), width, sampling.temperature, prompts.num_ids
-    )
+    starts = [Place(sampling.seed, _prompt_id(prompts.examples[i], sample), 0) for i, sample in batch]
+    drawing = DrawByPosition(starts, width, sampling.temperature, prompts.num_ids)
     try:
         output: Tensor = model.generate(  # type: ignore[operator]  # typed as a tensor in PreTrainedModel
             input_ids=input_ids.to(model.device),
@@ -189,11 +184,14 @@ def _write(
 
 
 class DrawByPosition(LogitsProcessor):
-    """Makes ``generate`` take the token that a position's uniform number draws, whatever its own sampling rule is."""
+    """Makes ``generate`` take the token that a position's noise draws, whatever its own sampling rule is."""
 
-    def __init__(self, uniforms: Tensor, width: int, temperature: float, vocab_size: int) -> None:
-        """``uniforms [b, n]``. Prompts are padded to ``width``; tokens beyond ``vocab_size`` are padding."""
-        self._uniforms = uniforms
+    def __init__(self, starts: Sequence[Place], width: int, temperature: float, vocab_size: int) -> None:
+        """``starts``: the places of the b first tokens. Prompts are padded to ``width``.
+
+        Tokens beyond ``vocab_size`` are padding.
+        """
+        self._starts = starts
         self._width = width
         self._temperature = temperature
         self._vocab_size = vocab_size
@@ -203,17 +201,18 @@ class DrawByPosition(LogitsProcessor):
 
         Raises ``NonFiniteError`` for logits from which no token can be chosen, such as NaN.
         """
-        uniforms = self._uniforms[:, input_ids.shape[1] - self._width].to(scores.device)
+        position = input_ids.shape[1] - self._width
+        places = [start._replace(position=position) for start in self._starts]
         if not bool(scores[:, : self._vocab_size].amax(-1).isfinite().all()):
             raise NonFiniteError("the model's logits are not finite")
-        chosen = draw(scores[:, : self._vocab_size], uniforms, self._temperature)
+        chosen = draw(scores[:, : self._vocab_size], places, self._temperature)
         return torch.full_like(scores, -torch.inf).scatter(-1, chosen.unsqueeze(-1), 0.0)
 
 
-def _uniforms(seed: int, example: Example, sample: int, num_tokens: int) -> np.ndarray:
+def _prompt_id(example: Example, sample: int) -> int:
+    """A number of 64 bits for the record and the sample."""
     name = f"{example.split} {example.number} {sample}"
-    prompt_id = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-    return position_uniforms(seed, prompt_id, num_tokens)
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
 def _up_to_stop(token_ids: list[int], stop_token_ids: Sequence[int]) -> list[int]:

@@ -10,6 +10,7 @@ so the columns of a sequence lie side by side without gaps, and its cache holds 
 left the window.
 """
 
+import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,10 +38,18 @@ class Draft:
 
 @dataclass(frozen=True)
 class Written:
-    """The tokens that were added to one draft: ``token_ids [n]``, drawn from ``logprobs [n, V]``."""
+    """The tokens that were added to one draft: ``token_ids [n]``, and the ``logits [n, V]`` that they were drawn from.
+
+    The logits are the model's own, in its number type, and in memory that no other draft shares.
+    """
 
     token_ids: list[int]
-    logprobs: Tensor
+    logits: Tensor
+
+    @property
+    def logprobs(self) -> Tensor:
+        """The log-probabilities ``[n, V]`` in float32, at temperature 1."""
+        return self.logits.float().log_softmax(-1)
 
 
 class Decoder:
@@ -71,7 +80,7 @@ class Decoder:
     ) -> list[Written]:
         """Continue draft i by at most ``num_tokens[i]`` tokens. A stop token ends a draft earlier, and is included.
 
-        ``choose(logprobs [b, V], j)`` draws the j-th new token of every row. The drafts are extended, and
+        ``choose(logits [b, V], j)`` draws the j-th new token of every row. The drafts are extended, and
         their caches hold all tokens but the last, which has not been fed yet. Raises ``ValueError`` for a
         draft without tokens, or if no token is to be written.
         """
@@ -81,28 +90,28 @@ class Decoder:
         rows: list[Tensor] = []
         finished = [False] * len(drafts)
         new_ids: list[list[int]] = [[] for _ in drafts]
-        while True:
-            logprobs = self._step(batch)
-            rows.append(logprobs.cpu())
-            chosen = choose(logprobs, len(rows) - 1).tolist()
-            for i, token in enumerate(chosen):
+        for j in itertools.count():
+            logits = self._step(batch)
+            rows = rows or [logits.new_empty(count, logits.shape[-1], device="cpu") for count in num_tokens]
+            chosen = choose(logits, j).tolist()
+            for i, (token, row) in enumerate(zip(chosen, logits.cpu(), strict=True)):
                 if not finished[i]:
                     new_ids[i].append(token)
+                    rows[i][j] = row
                     finished[i] = token in stop_token_ids[i] or len(new_ids[i]) == num_tokens[i]
             if all(finished):
                 break
             batch.append(chosen)
         batch.store_caches([len(ids) for ids in new_ids])
-        all_rows = torch.stack(rows, dim=1)
         for draft, ids in zip(drafts, new_ids, strict=True):
             draft.token_ids.extend(ids)
-        return [Written(ids, all_rows[i, : len(ids)]) for i, ids in enumerate(new_ids)]
+        return [Written(ids, _cut(own, len(ids))) for ids, own in zip(new_ids, rows, strict=True)]
 
     def _step(self, batch: "_Batch") -> Tensor:
         output = self._model(**batch.inputs(), use_cache=True, logits_to_keep=1)
         batch.cache = output.past_key_values
         logits: Tensor = output.logits[:, -1, : self._vocab_size]
-        return logits.float().log_softmax(-1)
+        return logits
 
 
 class _Batch:
@@ -153,6 +162,11 @@ class _Batch:
         for i, (draft, new) in enumerate(zip(self._drafts, num_new, strict=True)):
             keep = self._mask[i].nonzero().squeeze(-1)[: len(draft.token_ids) + new - 1]
             draft.cache = flat[i].index_select(0, keep)
+
+
+def _cut(rows: Tensor, count: int) -> Tensor:
+    """The first ``count`` rows, without the memory of the others."""
+    return rows if len(rows) == count else rows[:count].clone()
 
 
 def _left_padded(rows: Sequence[Sequence[int]], width: int) -> Tensor:

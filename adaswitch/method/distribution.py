@@ -71,10 +71,6 @@ class TopK:
         tail = (1.0 - total).clamp_min(TAIL_FLOOR).log()
         return torch.cat([self.logprobs.double(), tail], dim=-1).log_softmax(-1).float()
 
-    def outcome_logprobs_of(self, logits: Tensor) -> Tensor:
-        """The student's side of a divergence: ``logits [n, V']`` as these k + 1 outcomes ``[n, k + 1]``."""
-        return outcome_logprobs_of(logits, self.ids, self.vocab_size)
-
 
 def concatenate(parts: Sequence[TopK]) -> TopK:
     """One ``TopK`` with the rows of all ``parts`` in their order. All parts must have the same k and V."""

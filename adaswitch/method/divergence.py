@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from adaswitch.errors import NonFiniteError, TeacherProtocolError
+from adaswitch.errors import NonFiniteError
 
 if TYPE_CHECKING:  # settings name losses, but are also read by programs without torch
     from torch import Tensor
@@ -57,17 +57,17 @@ DIVERGENCES: dict[str, Divergence] = {"forward_kl": forward_kl, "reverse_kl": re
 """The divergences that a switch rule can use, by their name in a config."""
 
 
-def divergences(metric: str, teacher: "TopK", student_logprobs: "Tensor") -> list[float]:
-    """d_1 .. d_n of n positions, from the teacher's rows and the student's full log-probabilities ``[n, V]``.
+def divergences(metric: str, teacher: "TopK", q_logprobs: "Tensor") -> list[float]:
+    """d_1 .. d_n of n positions, from the teacher's rows and the student's log-probabilities ``[n, k + 1]``.
 
-    Raises ``TeacherProtocolError`` if the teacher has another number of rows, and ``NonFiniteError`` if a divergence
-    is not a number, because a rollout must never go on after such a divergence.
+    ``q_logprobs`` has the outcomes of ``teacher``, the tail last. Raises ``ValueError`` for another shape, and
+    ``NonFiniteError`` if a divergence is not a number, because a rollout must never go on after such a divergence.
     """
-    if len(teacher) != len(student_logprobs):
-        raise TeacherProtocolError(
-            f"{len(student_logprobs)} tokens were to be scored, the teacher gave {len(teacher)} rows"
+    p_logprobs = teacher.outcome_logprobs()
+    if p_logprobs.shape != q_logprobs.shape:
+        raise ValueError(
+            f"outcomes {tuple(p_logprobs.shape)} of the teacher and {tuple(q_logprobs.shape)} of the student differ"
         )
-    p_logprobs, q_logprobs = teacher.outcome_logprobs(), teacher.outcome_logprobs_of(student_logprobs)
     values: list[float] = DIVERGENCES[metric](p_logprobs, q_logprobs).tolist()
     for value, logprobs in zip(values, student_logprobs, strict=True):
         if not math.isfinite(value):

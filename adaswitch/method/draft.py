@@ -72,8 +72,6 @@ class RolloutDraft:
         num_written = len(chunk.token_ids)
         if not 1 <= num_written <= self.num_left:
             raise ValueError(f"the student was to write 1 to {self.num_left} tokens, it wrote {num_written}")
-        if len(scores) != num_written:
-            raise ValueError(f"the student wrote {num_written} tokens, from {len(scores)} distributions")
         num_kept = num_written if crossing is None else crossing
         if len(self.divergences) == len(self.token_ids):
             self.divergences += new[: len(thresholds)]

@@ -13,12 +13,30 @@ from adaswitch.method.distribution import TopK
 from adaswitch.method.prompt import Prompt
 
 
+class KeptRows(Protocol):
+    """The student's own n distributions, at temperature 1, from which a chunk's tokens were drawn.
+
+    They are kept in the form in which the engine has them, and looked at once the teacher's candidates are known. All
+    V log-probabilities of a token would take a hundred times the memory that a divergence needs.
+    """
+
+    async def outcomes(self, ids: Tensor) -> Tensor:
+        """The log-probabilities ``[n, k + 1]`` of the candidates ``ids [n, k]``, with that of all other tokens last.
+
+        The ids of a row are distinct. The last column is a log-sum-exp over the other tokens, never ``log(1 - sum)``.
+        Raises ``ValueError`` unless there are n rows of ids.
+        """
+
+
 @dataclass(frozen=True)
 class Chunk:
-    """Tokens that a student wrote: ``token_ids [n]``, drawn from ``logprobs [n, V]`` (nats, temperature 1)."""
+    """Tokens that a student wrote: ``token_ids [n]``, and the n distributions from which they were drawn.
+
+    The distributions may be asked for until the engine forgets the prompt. They are freed then, or with the chunk.
+    """
 
     token_ids: list[int]
-    logprobs: Tensor
+    rows: KeptRows
 
 
 @dataclass(frozen=True)
@@ -33,9 +51,10 @@ class Student(Protocol):
     """Writes with the student model."""
 
     async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
-        """Up to ``num_tokens`` tokens (at least one) after ``completion``; fewer if a token ends the completion.
+        """Up to ``num_tokens`` tokens (at least one) after ``completion``.
 
-        Token j of a completion depends on the weights, the tokens before it, the run's seed, ``prompt.id`` and j.
+        They are fewer if a token ends the completion, or if no more distributions can be kept at a time. Token j of a
+        completion depends on the weights, the tokens before it, the run's seed, ``prompt.id`` and j.
         """
 
 

@@ -37,7 +37,7 @@ class Costs:
     teacher_tokens: int = 0
     """The tokens that the teacher generated."""
     write_s: float = 0.0
-    """The seconds of waiting for the student to write."""
+    """The seconds of waiting for the student: to write, and to say how likely the teacher's candidates are to it."""
     score_s: float = 0.0
     """The seconds of waiting for the teacher's scores."""
     generate_s: float = 0.0

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from adaswitch.errors import DataError
+from adaswitch.errors import DataError, TeacherProtocolError
 from adaswitch.method.divergence import DIVERGENCES, divergences
 from adaswitch.method.draft import RolloutDraft
 from adaswitch.method.prompt import Prompt
@@ -57,19 +57,30 @@ class Stages:
             # The teacher may write no more tokens, so a switch is no longer possible.
             rule = NeverSwitch()
         while not draft.ended:
-            size = min(chunk_size, draft.num_left)
-            with draft.waiting("write_s"):
-                chunk = await self.student.write(draft.prompt, draft.token_ids, size)
-            with draft.waiting("score_s"):
-                scores = await self.teacher.score(
-                    draft.prompt, draft.token_ids + chunk.token_ids, start=len(draft.token_ids)
-                )
-            new = divergences(metric, scores, chunk.logprobs)
-            crossing, thresholds = first_switch(rule, draft.divergences, new, chunk.token_ids, scores)
-            draft.add_explored(chunk, scores, new, thresholds, crossing)
-            if crossing is not None:
+            if await self._explore_chunk(rule, metric, min(chunk_size, draft.num_left)):
                 return True
         return False
+
+    async def _explore_chunk(self, rule: SwitchRule | TokenRule, metric: str, size: int) -> bool:
+        """One chunk of up to ``size`` tokens, of which nothing is kept but the record. True if there was a crossing."""
+        draft = self.draft
+        with draft.waiting("write_s"):
+            chunk = await self.student.write(draft.prompt, draft.token_ids, size)
+        with draft.waiting("score_s"):
+            scores = await self.teacher.score(
+                draft.prompt, draft.token_ids + chunk.token_ids, start=len(draft.token_ids)
+            )
+        if len(scores) != len(chunk.token_ids):
+            raise TeacherProtocolError(
+                f"prompt {draft.prompt.id}: {len(chunk.token_ids)} tokens were to be scored, the teacher gave "
+                f"{len(scores)} rows"
+            )
+        with draft.waiting("write_s"):
+            own = await chunk.rows.outcomes(scores.ids)
+        new = divergences(metric, scores, own)
+        crossing, thresholds = first_switch(rule, draft.divergences, new, chunk.token_ids, scores)
+        draft.add_explored(chunk, scores, new, thresholds, crossing)
+        return crossing is not None
 
     async def guide(self, max_tokens: int | None = None) -> None:
         """Guidance: the teacher writes to the end, or at most ``max_tokens``, within the teacher's budget."""

@@ -37,7 +37,7 @@ def build_student(config: RunConfig, client: Client, info: ModelInfo) -> Student
         print(
             f"the teacher ends its texts with {unknown}, which ends no completion: see student.stop_token_ids"
         )
-    sampling = Sampling(config.seed, student.temperature, student.max_new_tokens, stops)
+    sampling = Sampling(config.seed, student.temperature, stops)
     return StudentParts(
         engine=TransformersEngine.from_folder(
             student.model, student.dtype, vocab_size, sampling, _device(student.device)

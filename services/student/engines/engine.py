@@ -23,13 +23,20 @@ class StudentEngine(Protocol):
     """Writes for many prompts at once. It is not thread-safe, so only one call may run at a time."""
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
-        """One chunk for each request, drawn with the random numbers that belong to the prompt and the position."""
+        """One chunk for each request. ``adaswitch.method.sampling.draw`` says which token is drawn at a position.
+
+        The chunk's rows may be asked for from another thread, also while ``write`` runs for others. They are kept in
+        whatever form costs the engine least: logits, or the final hidden states, which its head projects once more.
+        """
 
     def forget(self, prompt_ids: Sequence[int]) -> None:
-        """Drop the caches of these prompts, because the prompts are done or the weights change."""
+        """Drop all that is kept of these prompts, as caches and hidden states. Nobody asks for their rows any more."""
 
     def weights(self) -> Mapping[str, Tensor]:
         """The weights that are loaded now, by parameter name."""
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Load new weights by parameter name. Raises ``ModelError`` if the weights do not fit this model."""
+        """Load new weights by parameter name. Called only while no prompt is under way: all were forgotten.
+
+        Raises ``ModelError`` if the weights do not fit this model.
+        """

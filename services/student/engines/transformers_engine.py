@@ -10,18 +10,22 @@ from transformers import DynamicCache, PreTrainedModel
 from adaswitch.data.causal_lm import load_model
 from adaswitch.errors import ModelError
 from adaswitch.method.decoding import Decoder, Draft
+from adaswitch.method.kept_logits import KeptLogits
 from adaswitch.method.roles import Chunk
-from adaswitch.method.sampling import draw, position_uniforms
+from adaswitch.method.sampling import Place, draw
 from services.student.engines.engine import WriteRequest
+
+MAX_KEPT_BYTES = 2**30
+"""The most memory for the logits that one call to ``write`` keeps. If a call asks for more, all its chunks are shorter.
+Each group under way keeps those of its last call, until they are scored."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the student writes: the run's seed, the temperature, and the limits that end a completion."""
+    """How the student writes: the run's seed, the temperature, and the tokens that end a completion."""
 
     seed: int
     temperature: float
-    max_new_tokens: int
     stop_token_ids: Collection[int]
 
 
@@ -32,6 +36,7 @@ class TransformersEngine:
         """``vocab_size`` is V of student and teacher, so padding rows of the embedding can never be drawn."""
         self._model = model.to(device).eval()  # type: ignore[arg-type]
         self._decoder = Decoder(self._model, DynamicCache, vocab_size, device)
+        self._row_bytes = vocab_size * self._model.dtype.itemsize
         self._sampling = sampling
         self._drafts: dict[int, Draft] = {}
 
@@ -44,17 +49,20 @@ class TransformersEngine:
 
     def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
         """See ``StudentEngine``."""
-        drafts = [self._draft(request) for request in requests]
-        uniforms = torch.stack([self._uniforms(request) for request in requests])
+        most = max(1, MAX_KEPT_BYTES // (len(requests) * self._row_bytes))
         written = self._decoder.write(
-            drafts,
-            [request.num_tokens for request in requests],
+            [self._draft(request) for request in requests],
+            [min(request.num_tokens, most) for request in requests],
             [self._sampling.stop_token_ids] * len(requests),
-            lambda logprobs, j: draw(
-                logprobs, uniforms[:, j].to(logprobs.device), self._sampling.temperature
+            lambda logits, j: draw(
+                logits, [self._place(request, j) for request in requests], self._sampling.temperature
             ),
         )
-        return [Chunk(new.token_ids, new.logprobs) for new in written]
+        return [Chunk(new.token_ids, KeptLogits(new.logits)) for new in written]
+
+    def _place(self, request: WriteRequest, j: int) -> Place:
+        """What the noise of the j-th new token belongs to."""
+        return Place(self._sampling.seed, request.prompt.id, len(request.completion) + j)
 
     def _draft(self, request: WriteRequest) -> Draft:
         """The prompt's draft. Its cache is reused as far as it holds the same tokens."""
@@ -67,12 +75,6 @@ class TransformersEngine:
             draft.cache = earlier.cache[:num_same] if num_same else None
         self._drafts[request.prompt.id] = draft
         return draft
-
-    def _uniforms(self, request: WriteRequest) -> Tensor:
-        """The uniform numbers of the positions that may be written, padded to ``max_new_tokens``."""
-        budget = self._sampling.max_new_tokens
-        numbers = position_uniforms(self._sampling.seed, request.prompt.id, 2 * budget)
-        return torch.from_numpy(numbers[len(request.completion) : len(request.completion) + budget])
 
     def forget(self, prompt_ids: Sequence[int]) -> None:
         """See ``StudentEngine``."""

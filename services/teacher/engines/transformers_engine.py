@@ -27,7 +27,7 @@ from adaswitch.contract.wire import (
     SequenceAnswer,
 )
 from adaswitch.method.decoding import Decoder, Draft
-from adaswitch.method.sampling import draw, position_uniforms
+from adaswitch.method.sampling import Place, draw
 from services.teacher.engines.engine import EngineLostError, check_finite, in_daemon_thread
 from services.teacher.engines.model_folder import model_info, read_model_folder
 
@@ -39,8 +39,8 @@ MAX_LOGITS = 2**26
 """Most logits (rows times V') of one forward pass of scoring, or of one piece of a continuation. They take 256 MiB in
 float32, and two tensors of this size are in memory at a time."""
 MAX_DRAWN = 2**22
-"""Most log-probabilities (rows times V) that tokens are drawn from in one call: drawing makes several copies of them
-in float64."""
+"""Most logits (rows times V) that tokens are drawn from in one call: drawing makes several copies of them, those for
+``top_p`` in float64."""
 
 
 class Abandoned(Exception):
@@ -165,8 +165,7 @@ class TransformersEngine:
         return logits.float().log_softmax(-1).cpu()
 
     def _generate(self, request: GenerateRequest, abandoned: threading.Event) -> list[SequenceAnswer]:
-        longest = max(prompt.max_tokens for prompt in request.prompts)
-        writing = [_Writing(prompt, longest) for prompt in request.prompts]
+        writing = [_Writing(prompt) for prompt in request.prompts]
         while unfinished := [one for one in writing if one.finish_reason is None]:
             self._write_on(unfinished, request, abandoned)
         return [_joined(one.parts, one.finish_reason) for one in writing]
@@ -200,13 +199,11 @@ class TransformersEngine:
 class _Writing:
     """One prompt's continuation so far, in ``parts``."""
 
-    def __init__(self, prompt: GeneratePrompt, num_positions: int) -> None:
-        """``num_positions`` counts all draws, also those after this continuation's end, which are thrown away."""
+    def __init__(self, prompt: GeneratePrompt) -> None:
         self.draft = Draft(list(prompt.token_ids))
         self.stop_token_ids = frozenset(prompt.stop_token_ids)
         self.parts: list[SequenceAnswer] = []
         self._prompt = prompt
-        self._uniforms = torch.from_numpy(position_uniforms(prompt.seed, 0, num_positions))
 
     @property
     def num_left(self) -> int:
@@ -220,10 +217,9 @@ class _Writing:
             return "stop"
         return None if self.num_left else "length"
 
-    @property
-    def uniforms(self) -> Tensor:
-        """The uniform random numbers that the next tokens are drawn with."""
-        return self._uniforms[self._num_written :]
+    def place(self, j: int) -> Place:
+        """What the noise of the j-th next token belongs to."""
+        return Place(self._prompt.seed, 0, self._num_written + j)
 
     @property
     def _num_written(self) -> int:
@@ -234,17 +230,16 @@ def _chooser(
     writing: Sequence[_Writing], request: GenerateRequest, abandoned: threading.Event
 ) -> Callable[[Tensor, int], Tensor]:
     """The function that draws the next tokens of ``writing``, in the form that ``Decoder.write`` expects."""
-    uniforms = torch.stack([one.uniforms for one in writing])
 
-    def choose(logprobs: Tensor, position: int) -> Tensor:
+    def choose(logits: Tensor, j: int) -> Tensor:
         if abandoned.is_set():
             raise Abandoned
-        num_rows = max(1, MAX_DRAWN // logprobs.shape[-1])
-        numbers = uniforms[:, position].to(logprobs.device)
+        num_rows = max(1, MAX_DRAWN // logits.shape[-1])
+        places = [one.place(j) for one in writing]
         return torch.cat(
             [
-                draw(rows, row_numbers, request.temperature, request.top_p)
-                for rows, row_numbers in zip(logprobs.split(num_rows), numbers.split(num_rows), strict=True)
+                draw(rows, places[i * num_rows :][: len(rows)], request.temperature, request.top_p)
+                for i, rows in enumerate(logits.split(num_rows))
             ]
         )
 

@@ -13,7 +13,7 @@ from adaswitch.commands.teacher_doctor import NUM_DRAWS, TEMPERATURE, _judged, c
 from adaswitch.config.teacher import TeacherConfig, TeacherServiceConfig
 from adaswitch.contract.wire import GenerateRequest, SequenceAnswer
 from adaswitch.errors import ConfigError, TeacherRejectedError, TeacherUnavailableError
-from adaswitch.method.sampling import draw
+from adaswitch.method.sampling import Place, draw
 from services.teacher.engines.memory import logprob_bytes
 from services.teacher.engines.transformers_engine import TransformersEngine
 from tests.teacher_fakes import FakeEngine, fake_answer, fake_info, fake_logprobs, running_app
@@ -39,12 +39,11 @@ class DrawingEngine(FakeEngine):
     async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
         answers = []
         for prompt in request.prompts:
-            uniforms = np.random.default_rng(prompt.seed).random(prompt.max_tokens)
             tokens: list[int] = []
-            for uniform in uniforms:
+            for position in range(prompt.max_tokens):
                 row = torch.from_numpy(fake_logprobs([*prompt.token_ids, *tokens]))[None]
                 temperature = request.temperature if self._ignores is None else self._ignores
-                tokens.append(int(draw(row, torch.tensor([uniform]), temperature)))
+                tokens.append(int(draw(row, [Place(prompt.seed, 0, position)], temperature)))
             answers.append(fake_answer(prompt.token_ids, tokens, len(tokens), request.top_k, "length"))
         return answers
 

@@ -26,7 +26,7 @@ from transformers import (
 
 from adaswitch.errors import ModelError
 from adaswitch.method.decoding import Decoder, Draft, Written
-from adaswitch.method.sampling import draw, position_uniforms
+from adaswitch.method.sampling import Place, draw
 
 V = 29
 PADDING_ROWS = 3
@@ -95,13 +95,11 @@ def prompts(*lengths: int) -> list[Draft]:
 
 
 def by_position(seeds: Sequence[int], start: Sequence[int] | None = None) -> Callable[[Tensor, int], Tensor]:
-    """Draws row i's j-th token with the number of its own stream at ``start[i] + j``."""
+    """Draws row i's j-th token with the noise of its own stream at ``start[i] + j``."""
     starts = start or [0] * len(seeds)
-    numbers = [position_uniforms(1, seed, 200) for seed in seeds]
 
-    def choose(logprobs: Tensor, j: int) -> Tensor:
-        uniforms = [row[at + j] for row, at in zip(numbers, starts, strict=True)]
-        return draw(logprobs, torch.tensor(uniforms))
+    def choose(logits: Tensor, j: int) -> Tensor:
+        return draw(logits, [Place(1, seed, at + j) for seed, at in zip(seeds, starts, strict=True)])
 
     return choose
 
@@ -191,8 +189,8 @@ def test_rows_that_stop_early_leave_the_others_alone(name: str) -> None:
 def test_writing_ends_with_the_last_row() -> None:
     calls = []
 
-    def choose(logprobs: Tensor, j: int) -> Tensor:
-        calls.append((j, len(logprobs)))
+    def choose(logits: Tensor, j: int) -> Tensor:
+        calls.append((j, len(logits)))
         return torch.tensor([7, 7, 7])
 
     decoder("llama").write(prompts(2, 2, 2), [9, 2, 4], [[7], [], []], choose)
@@ -214,20 +212,30 @@ def test_drawn_from_the_rows_that_are_returned() -> None:
     seen: list[Tensor] = []
     inner = by_position([0, 1])
 
-    def choose(logprobs: Tensor, j: int) -> Tensor:
-        seen.append(logprobs)
-        return inner(logprobs, j)
+    def choose(logits: Tensor, j: int) -> Tensor:
+        seen.append(logits)
+        return inner(logits, j)
 
     written = decoder("llama").write(prompts(4, 2), [5, 5], [[], []], choose)
     for i, new in enumerate(written):
-        assert torch.equal(new.logprobs, torch.stack([row[i] for row in seen]))
+        assert torch.equal(new.logits, torch.stack([row[i] for row in seen]))
 
 
-def test_a_model_in_half_precision_gives_single_precision_rows() -> None:
+def test_what_is_kept_of_a_draft_takes_its_own_memory_alone() -> None:
+    """So that the rollouts of a batch free theirs one by one, and padding and unwritten tokens take none."""
+    (first,) = write_and_check("llama", prompts(3), [9])
+    written = write_and_check("llama", prompts(3, 8), [9, 5], [[first.token_ids[2]], []])
+    for new in written:
+        assert len(new.token_ids) < 9
+        assert new.logits.untyped_storage().nbytes() == len(new.token_ids) * V * 4
+
+
+def test_a_model_in_half_precision_keeps_its_logits_so_and_says_log_probabilities_in_single() -> None:
     torch.manual_seed(0)
     half = LlamaForCausalLM(LlamaConfig(**SHAPE)).bfloat16().eval()
     drafts = prompts(4, 2)
     written = Decoder(half, DynamicCache, V).write(drafts, [3, 3], [[], []], by_position([0, 1]))
+    assert all(new.logits.dtype == torch.bfloat16 for new in written)
     assert all(new.logprobs.dtype == torch.float32 for new in written)
     assert all(draft.cache is not None and draft.cache.dtype == torch.bfloat16 for draft in drafts)
 

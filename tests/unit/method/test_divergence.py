@@ -262,7 +262,8 @@ def test_candidates_and_tail_are_never_further_apart_than_the_whole(
 def test_shrinking_the_student_on_the_candidates_does_not_pay() -> None:
     # Without the tail this student, who hardly ever takes a candidate, would look as good as any.
     p = top_k(logs([0.6, 0.3, 0.05, 0.05]), 2)
-    away, near = logs([1e-6, 1e-6, 0.5, 0.499998]), logs([0.5, 0.3, 0.1, 0.1])
+    students = logs([1e-6, 1e-6, 0.5, 0.499998]), logs([0.5, 0.3, 0.1, 0.1])
+    away, near = (outcome_logprobs_of(student, p.ids, 4) for student in students)
     for metric in DIVERGENCES:
         assert divergences(metric, p, away)[0] > 10 * divergences(metric, p, near)[0]
 
@@ -302,11 +303,19 @@ def test_outcomes_without_probability_leave_the_gradient_finite() -> None:
 def test_a_divergence_that_is_not_finite_is_an_error(student: list[float], words: str) -> None:
     teacher = top_k(logs([0.5, 0.3, 0.2]), 2)
     with pytest.raises(NonFiniteError, match=words):
-        divergences("forward_kl", teacher, logs(student))
+        divergences("forward_kl", teacher, outcome_logprobs_of(logs(student), teacher.ids, 3))
+
+
+def test_outcomes_of_another_shape_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"outcomes \(2, 3\) of the teacher and \(1, 3\) of the student differ"
+    ):
+        divergences("forward_kl", top_k(logs([0.6, 0.3, 0.1], [0.5, 0.3, 0.2]), 2), logs([0.6, 0.3, 0.1]))
 
 
 def test_one_number_a_position() -> None:
     teacher = top_k(logs(P, P), 3)
-    assert divergences("forward_kl", teacher, logs(P, Q)) == pytest.approx(
+    student = outcome_logprobs_of(logs(P, Q), teacher.ids, len(P))
+    assert divergences("forward_kl", teacher, student) == pytest.approx(
         [0.0, slow("forward_kl", P, Q)], abs=1e-6
     )

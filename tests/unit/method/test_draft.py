@@ -1,6 +1,7 @@
 """What breaks the contract of the two roles ends a rollout, and never goes into one."""
 
 import asyncio
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from adaswitch.errors import NonFiniteError, TeacherProtocolError
 from adaswitch.method.distribution import TopK
+from adaswitch.method.kept_logits import KeptLogits
 from adaswitch.method.policies.adaswitch import AdaSwitch
 from adaswitch.method.policies.base import Policy
 from adaswitch.method.policies.off_policy import OffPolicy
@@ -27,7 +29,7 @@ def one_rollout(student: FakeStudent, teacher: FakeTeacher, policy: Policy) -> R
 def test_a_student_that_writes_nothing_or_too_much_is_refused(num_written: int) -> None:
     class Student(FakeStudent):
         async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
-            return Chunk([1] * num_written, torch.zeros(num_written, 3).log_softmax(-1))
+            return Chunk([1] * num_written, KeptLogits(torch.zeros(num_written, 3)))
 
     class Teacher(FakeTeacher):
         async def score(self, prompt: Prompt, completion: Sequence[int], start: int) -> TopK:
@@ -71,7 +73,7 @@ def test_a_teacher_that_scores_too_few_or_too_many_is_refused(num_rows: int) -> 
 def test_a_student_whose_numbers_are_not_finite_ends_the_rollout() -> None:
     class Student(FakeStudent):
         async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
-            return Chunk([1] * num_tokens, torch.full((num_tokens, 3), torch.nan))
+            return Chunk([1] * num_tokens, KeptLogits(torch.full((num_tokens, 3), torch.nan)))
 
     model = hash_model(0, 3)
     with pytest.raises(NonFiniteError):
@@ -81,15 +83,29 @@ def test_a_student_whose_numbers_are_not_finite_ends_the_rollout() -> None:
 def test_a_student_with_fewer_tokens_than_distributions_is_refused() -> None:
     class Student(FakeStudent):
         async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
-            return Chunk([1], torch.zeros(2, 3).log_softmax(-1))
+            return Chunk([1], KeptLogits(torch.zeros(2, 3)))
 
     class Teacher(FakeTeacher):
         async def score(self, prompt: Prompt, completion: Sequence[int], start: int) -> TopK:
-            return TopK(torch.arange(3).repeat(2, 1), torch.zeros(2, 3).log_softmax(-1), 3)
+            return TopK(torch.arange(3).repeat(1, 1), torch.zeros(1, 3).log_softmax(-1), 3)
 
     model = hash_model(0, 3)
-    with pytest.raises(ValueError, match="wrote 1 tokens, from 2 distributions"):
+    with pytest.raises(ValueError, match="candidates of 1 tokens, for 2 distributions"):
         one_rollout(Student(model, 0), Teacher(model, 3, 0), OnPolicy())
+
+
+def test_a_chunks_distributions_are_freed_before_the_next_chunk_is_written() -> None:
+    class Student(FakeStudent):
+        async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
+            assert [kept() for kept in earlier] == [None] * len(earlier)
+            chunk = await super().write(prompt, completion, num_tokens)
+            earlier.append(weakref.ref(chunk.rows))
+            return chunk
+
+    earlier: list[weakref.ref[object]] = []
+    model = hash_model(0, 3)
+    one_rollout(Student(model, 0), FakeTeacher(model, 3, 0), AdaSwitch(window=9, chunk_size=2))
+    assert [kept() for kept in earlier] == [None] * 3
 
 
 def test_a_teacher_whose_k_changes_within_a_rollout_is_refused() -> None:

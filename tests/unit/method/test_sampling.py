@@ -1,22 +1,23 @@
-"""Drawing tokens: the inverse of the cumulative distribution, frequencies, nucleus, and the uniform numbers."""
+"""Drawing tokens: the noise of a place, the frequencies of what is drawn, nucleus, and what changes no token."""
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from adaswitch.method.coins import prompt_coin, switch_place
-from adaswitch.method.sampling import draw, position_uniforms, teacher_seed
+from adaswitch.method.sampling import PIECE, Place, draw, gumbel_noise, teacher_seed
 
 P = [0.1, 0.4, 0.0, 0.3, 0.2]
-
-
-def draw_each(probabilities: list[float], uniforms: list[float], **options: float) -> list[int]:
-    logprobs = torch.tensor(probabilities, dtype=torch.float64).log().repeat(len(uniforms), 1)
-    return draw(logprobs, torch.tensor(uniforms, dtype=torch.float64), **options).tolist()
+NUM_DRAWS = 4000
+PLACES = [Place(6, prompt_id, position) for prompt_id in range(80) for position in range(50)]
+ANY_PLACE = st.builds(Place, *[st.integers(0, 2**64 - 1)] * 3)
 
 
 def chi_square(counts: np.ndarray, expected: np.ndarray) -> float:
@@ -25,31 +26,89 @@ def chi_square(counts: np.ndarray, expected: np.ndarray) -> float:
     return float((((counts - expected) ** 2)[seen] / expected[seen]).sum())
 
 
-def test_a_uniform_number_is_looked_up_in_the_cumulative_distribution() -> None:
-    assert draw_each(P, [0.0, 0.09, 0.11, 0.49, 0.51, 0.79, 0.81, 0.999999]) == [0, 0, 1, 1, 3, 3, 4, 4]
+def draw_at(places: Sequence[Place], probabilities: Sequence[float] = P, **options: float) -> list[int]:
+    """Draw from the same distribution at each of the places."""
+    logprobs = torch.tensor([probabilities], dtype=torch.float64).log()
+    return draw(logprobs.expand(len(places), -1), places, **options).tolist()
 
 
-@given(st.integers(0, 10**6), st.floats(0, 1, exclude_max=True), st.floats(0.2, 3))
-def test_the_draw_equals_the_slow_version(seed: int, uniform: float, temperature: float) -> None:
-    logits = 3 * np.random.default_rng(seed).normal(size=7)
-    weights = [math.exp(logit / temperature) for logit in logits]
-    total = math.fsum(weights)
-    ends = [math.fsum(weights[: i + 1]) / total for i in range(7)]
-    token = int(draw(torch.from_numpy(logits)[None], torch.tensor([uniform]).double(), temperature))
-    assert (0.0 if token == 0 else ends[token - 1]) - 1e-12 <= uniform <= ends[token] + 1e-12
+def philox(place: Place, num_words: int) -> list[int]:
+    """Philox4x64-10 as its authors define it (SC 2011): words of 32 bits, the low one of each 64 first."""
+    words: list[int] = []
+    for block in itertools.count(1):
+        counter, key = [block, 0, 0, place.position], [place.seed, place.prompt_id]
+        for _ in range(10):
+            high0, low0 = divmod(0xD2E7470EE14C6C93 * counter[0], 2**64)
+            high1, low1 = divmod(0xCA5A826395121157 * counter[2], 2**64)
+            counter = [high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0]
+            key = [(key[0] + 0x9E3779B97F4A7C15) % 2**64, (key[1] + 0xBB67AE8584CAA73B) % 2**64]
+        words += [half for word in counter for half in (word % 2**32, word >> 32)]
+        if len(words) >= num_words:
+            return words[:num_words]
+    raise AssertionError
 
 
-@pytest.mark.parametrize("largest", [math.nextafter(1.0, 0.0), 1 - 1e-12])
-@pytest.mark.parametrize("last", [0.0, 1e-300])
-def test_a_token_without_probability_is_never_drawn_at_the_ends(largest: float, last: float) -> None:
-    for seed in range(50):
-        weights = np.random.default_rng(seed).random(37)
-        probabilities = [0.0, *(weights / weights.sum()).tolist(), last, 0.0, 0.0]
-        assert draw_each(probabilities, [0.0, largest]) == [1, 37]
+@given(ANY_PLACE, st.integers(1, 20))
+def test_the_noise_is_gumbels_of_philoxs_numbers(place: Place, num_ids: int) -> None:
+    uniforms = [(word + 0.5) / 2**32 for word in philox(place, num_ids)]
+    slow = [-math.log(-math.log1p(-u)) for u in uniforms]
+    assert gumbel_noise(place, num_ids).tolist() == pytest.approx(slow, rel=1e-5, abs=1e-5)
+
+
+def test_the_noise_is_this() -> None:
+    # Another would make every earlier run irreproducible.
+    assert gumbel_noise(Place(0, 0, 0), 3).tolist() == pytest.approx([3.342180, 4.455550, 0.054856], abs=1e-5)
+    assert gumbel_noise(Place(7, 11, 13), 3).tolist() == pytest.approx(
+        [2.014688, 0.675845, 0.482279], abs=1e-5
+    )
+
+
+@given(ANY_PLACE, st.integers(1, 2 * PIECE), st.integers(0, 2 * PIECE))
+def test_a_tokens_noise_does_not_depend_on_the_vocabularys_size(place: Place, few: int, more: int) -> None:
+    noise = gumbel_noise(place, few + more)
+    assert torch.equal(noise[:few], gumbel_noise(place, few))
+    assert noise.isfinite().all()
+
+
+def test_the_numbers_at_the_ends_are_finite_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ends:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def random_raw(self, size: int) -> np.ndarray:
+            return np.array([0, 2**64 - 1], dtype=np.uint64)[:size]
+
+    monkeypatch.setattr(np.random, "Philox", Ends)
+    noise = gumbel_noise(Place(0, 0, 0), 4).tolist()
+    assert noise == pytest.approx([22.87, 22.87, -2.81, -2.81], abs=0.01)
+
+
+def uniform(noise: Tensor) -> np.ndarray:
+    """The noise through its distribution function, which gives numbers spread evenly between 0 and 1."""
+    return (-(-noise.double()).exp()).exp().numpy()
+
+
+def test_the_noise_has_gumbels_distribution() -> None:
+    numbers = uniform(torch.cat([gumbel_noise(place, 50) for place in PLACES[:2000]]))
+    counts, _ = np.histogram(numbers, bins=100, range=(0, 1))
+    # 99 degrees of freedom: beyond 148 once in a thousand seeds; these are fixed.
+    assert chi_square(counts, np.full(100, 1000.0)) < 148
+    # Large noise decides which token is drawn: of 100,000 numbers 10 are in the last of 10,000 parts.
+    assert 1 <= (numbers > 1 - 1e-4).sum() <= 24
+
+
+def test_neighbours_have_nothing_in_common() -> None:
+    """Seeds, prompts, positions and ids next to each other: of 20,000 pairs the correlation is within 4 / sqrt."""
+    size = 20_000
+    one = uniform(gumbel_noise(Place(5, 6, 7), size + 1))
+    others = [uniform(gumbel_noise(Place(*at), size)) for at in ((6, 6, 7), (5, 7, 7), (5, 6, 8), (6, 5, 7))]
+    for other in [*others, one[1:]]:
+        assert abs(np.corrcoef(one[:size], other)[0, 1]) < 4 / math.sqrt(size)
+        assert not np.isclose(one[:size], other, rtol=0, atol=1e-9).any()
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("options", "weights"),
     [
         ({}, P),
         ({"temperature": 0.5}, [0.01, 0.16, 0.0, 0.09, 0.04]),
@@ -57,21 +116,48 @@ def test_a_token_without_probability_is_never_drawn_at_the_ends(largest: float, 
         ({"top_p": 0.6}, [0.0, 0.4, 0.0, 0.3, 0.0]),
     ],
 )
-def test_frequencies(options: dict[str, float], expected: list[float]) -> None:
-    num_draws = 20_000
-    uniforms = position_uniforms(0, 0, num_draws)
-    counts = np.bincount(draw_each(P, uniforms.tolist(), **options), minlength=5)
-    shares = np.array(expected) / sum(expected)
-    # 3 degrees of freedom: beyond 16.3 once in a thousand seeds; this one is fixed.
-    assert chi_square(counts, num_draws * shares) < 16.3
+@pytest.mark.parametrize("field", ["seed", "prompt_id", "position"])
+def test_frequencies(field: str, options: dict[str, float], weights: list[float]) -> None:
+    """Whichever of the three counts on, what is drawn is distributed as the softmax at the temperature."""
+    places = [Place(1, 2, 3)._replace(**{field: i}) for i in range(NUM_DRAWS)]
+    counts = np.bincount(draw_at(places, **options), minlength=5)
+    # 3 degrees of freedom: beyond 16.3 once in a thousand seeds; these are fixed.
+    assert chi_square(counts, NUM_DRAWS * np.array(weights) / sum(weights)) < 16.3
+
+
+def test_rare_tokens_of_a_large_vocabulary_are_drawn_as_often_as_they_should() -> None:
+    """One token of .9, and 50,000 of 2e-6 each: a tenth of the draws, evenly over the ids."""
+    num_rare, places = 50_000, PLACES[:500]
+    tokens = np.array(draw_at(places, [0.9, *[0.1 / num_rare] * num_rare]))
+    rare = tokens[tokens > 0]
+    assert abs(len(rare) - 50) < 4 * math.sqrt(45)
+    counts, _ = np.histogram(rare, bins=4, range=(1, num_rare + 1))
+    assert chi_square(counts, np.full(4, len(rare) / 4)) < 16.3
+
+
+@pytest.mark.parametrize("other", ["next position", "next prompt", "teacher"])
+def test_a_token_says_nothing_of_another_place(other: str) -> None:
+    """Of two places that have to do with each other, all pairs of tokens are as frequent as they should be."""
+    pairs = {
+        "next position": PLACES[1:],
+        "next prompt": PLACES[50:] + PLACES[:50],
+        "teacher": [Place(teacher_seed(*place), 0, 0) for place in PLACES],
+    }
+    seen = [0, 1, 3, 4]
+    counts = np.zeros((5, 5))
+    for pair in zip(draw_at(PLACES), draw_at(pairs[other]), strict=False):
+        counts[pair] += 1
+    expected = np.outer(P, P)[np.ix_(seen, seen)] * counts.sum()
+    # 15 degrees of freedom: beyond 37.7 once in a thousand seeds.
+    assert chi_square(counts[np.ix_(seen, seen)], expected) < 37.7
 
 
 def test_temperature_0_takes_the_most_likely() -> None:
-    assert draw_each(P, [0.0, 0.5, 0.99], temperature=0) == [1, 1, 1]
+    assert set(draw_at(PLACES[:100], temperature=0)) == {1}
 
 
 def test_a_temperature_near_0_is_nearly_greedy() -> None:
-    assert draw_each(P, [1e-9, 0.5, 0.99], temperature=0.01) == [1, 1, 1]
+    assert set(draw_at(PLACES[:100], temperature=0.01)) == {1}
 
 
 @pytest.mark.parametrize(
@@ -79,53 +165,54 @@ def test_a_temperature_near_0_is_nearly_greedy() -> None:
     [(1e-9, {1}), (0.39, {1}), (0.41, {1, 3}), (0.69, {1, 3}), (0.71, {1, 3, 4}), (0.95, {0, 1, 3, 4})],
 )
 def test_the_nucleus_is_the_smallest_set_that_reaches_top_p(top_p: float, kept: set[int]) -> None:
-    uniforms = ((np.arange(400) + 0.5) / 400).tolist()
-    assert set(draw_each(P, uniforms, top_p=top_p)) == kept
+    assert set(draw_at(PLACES[:400], top_p=top_p)) == kept
 
 
 def test_a_set_that_reaches_top_p_exactly_is_large_enough() -> None:
-    uniforms = ((np.arange(400) + 0.5) / 400).tolist()
-    assert len(set(draw_each([0.25] * 4, uniforms, top_p=0.5))) == 2
+    assert len(set(draw_at(PLACES[:400], [0.25] * 4, top_p=0.5))) == 2
 
 
 def test_the_nucleus_is_taken_after_the_temperature() -> None:
     # At temperature 0.5 the first two hold .25 / .30 of it all.
-    uniforms = ((np.arange(400) + 0.5) / 400).tolist()
-    assert set(draw_each(P, uniforms, top_p=0.8, temperature=0.5)) == {1, 3}
-    assert set(draw_each(P, uniforms, top_p=0.8, temperature=1.0)) == {1, 3, 4}
+    assert set(draw_at(PLACES[:400], top_p=0.8, temperature=0.5)) == {1, 3}
+    assert set(draw_at(PLACES[:400], top_p=0.8, temperature=1.0)) == {1, 3, 4}
 
 
-def test_rows_are_drawn_by_themselves() -> None:
-    logprobs = torch.from_numpy(np.random.default_rng(0).normal(size=(6, 9)))
-    uniforms = torch.from_numpy(position_uniforms(1, 2, 6))
-    together = draw(logprobs, uniforms, top_p=0.9)
-    alone = [int(draw(logprobs[i : i + 1], uniforms[i : i + 1], top_p=0.9)) for i in range(6)]
-    assert together.tolist() == alone
+@given(st.integers(0, 10**6), st.permutations(range(6)), st.integers(1, 6), st.integers(0, 9))
+def test_a_token_depends_on_its_row_and_place_alone(
+    seed: int, order: list[int], num_rows: int, num_padding: int
+) -> None:
+    """Not on the rows beside it, their order, a constant in the logits, or on impossible tokens behind the last one."""
+    logits = torch.from_numpy(3 * np.random.default_rng(seed).normal(size=(6, 9))).float()
+    places = [Place(seed, i % 2, i) for i in range(6)]
+    together = draw(logits, places, temperature=0.7).tolist()
+    some = order[:num_rows]
+    assert draw(logits[some], [places[i] for i in some], 0.7).tolist() == [together[i] for i in some]
+    padded = torch.nn.functional.pad(logits, (0, num_padding), value=-torch.inf)
+    assert draw(padded, places, 0.7).tolist() == together
+    assert draw(logits.log_softmax(-1), places, 0.7).tolist() == together
 
 
-@given(st.integers(0, 2**31 - 1), st.integers(0, 2**40), st.integers(0, 50), st.integers(0, 50))
-def test_a_longer_call_begins_with_the_same_numbers(seed: int, prompt_id: int, short: int, more: int) -> None:
-    numbers = position_uniforms(seed, prompt_id, short + more)
-    assert (numbers[:short] == position_uniforms(seed, prompt_id, short)).all()
-    assert ((numbers >= 0) & (numbers < 1)).all()
+def test_rounding_changes_almost_no_token() -> None:
+    """An error of 1e-5 in the logits, as between two ways to compute them in float32, changes none of 4,000 tokens."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(NUM_DRAWS, 1000, generator=generator)
+    near = logits + 1e-5 * torch.randn(logits.shape, generator=generator)
+    assert torch.equal(draw(logits, PLACES), draw(near, PLACES))
 
 
-def test_the_uniform_numbers_are_these() -> None:
-    # Others would make every earlier run irreproducible.
-    assert position_uniforms(0, 0, 2).tolist() == [0.011546754286331562, 0.24154919656271812]
-    assert position_uniforms(7, 11, 2).tolist() == [0.31363218025791606, 0.1588653822005296]
+def test_logits_in_half_precision_are_drawn_from_in_single() -> None:
+    logits = torch.randn(400, 50, generator=torch.Generator().manual_seed(0)).bfloat16()
+    kept = logits.clone()
+    assert torch.equal(draw(logits, PLACES[:400]), draw(logits.float(), PLACES[:400]))
+    assert torch.equal(logits, kept)
 
 
-def test_seed_and_prompt_each_change_the_numbers() -> None:
-    streams = {tuple(position_uniforms(seed, prompt_id, 3)) for seed in range(5) for prompt_id in range(5)}
-    assert len(streams) == 25
-
-
-def test_the_uniform_numbers_are_spread_evenly() -> None:
-    numbers = np.concatenate([position_uniforms(3, prompt_id, 10) for prompt_id in range(1000)])
-    counts, _ = np.histogram(numbers, bins=10, range=(0, 1))
-    # 9 degrees of freedom: beyond 27.9 once in a thousand seeds.
-    assert chi_square(counts, np.full(10, 1000.0)) < 27.9
+def test_the_logits_are_left_as_they_are() -> None:
+    logits = torch.randn(4, 50)
+    kept = logits.clone()
+    draw(logits, PLACES[:4], temperature=1.0)
+    assert torch.equal(logits, kept)
 
 
 def test_teacher_seeds_differ_and_fit_the_wire() -> None:
@@ -148,7 +235,7 @@ def test_coins_are_spread_evenly_and_apart_from_the_positions() -> None:
     counts, _ = np.histogram(coins, bins=10, range=(0, 1))
     # 9 degrees of freedom: beyond 27.9 once in a thousand seeds.
     assert chi_square(counts, np.full(10, 200.0)) < 27.9
-    first = np.array([position_uniforms(3, prompt_id, 1)[0] for prompt_id in range(2000)])
+    first = np.array([gumbel_noise(Place(3, prompt_id, 0), 1).item() for prompt_id in range(2000)])
     # Of independent numbers the correlation is 0 to within 1 / sqrt(2000) = 0.022.
     assert abs(np.corrcoef(coins, first)[0, 1]) < 0.08
     assert prompt_coin(1, 23) != prompt_coin(12, 3)

@@ -18,9 +18,9 @@ from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget
 from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Ending, Rollout
-from adaswitch.method.sampling import position_uniforms, teacher_seed
+from adaswitch.method.sampling import teacher_seed
 from tests.fakes import FakeStudent, FakeTeacher, Model
-from tests.worlds import World, inverse_cdf, over, slow_divergence
+from tests.worlds import World, drawn, over, slow_divergence
 
 INF = math.inf
 
@@ -43,7 +43,7 @@ def token_by_token(world: World, policy: AdaSwitch | None) -> Reference:
     """Exploration with a look at both models before each token, then guidance; no policy is guidance alone."""
     reference = Reference()
     prompt = list(world.prompt.token_ids)
-    uniforms = position_uniforms(world.seed, world.prompt.id, world.max_new_tokens)
+    own = world.seed, world.prompt.id
     exploring = policy is not None
     while exploring and not over(reference.tokens, world):
         p = world.teacher(prompt + reference.tokens).double().exp().tolist()
@@ -58,15 +58,15 @@ def token_by_token(world: World, policy: AdaSwitch | None) -> Reference:
         if d_i > tau_i:
             exploring = False
         else:
-            add(reference, inverse_cdf(q, uniforms[len(reference.tokens)]), p, by_teacher=False)
+            add(reference, drawn(q, *own, len(reference.tokens)), p, by_teacher=False)
     position = len(reference.tokens)
-    guidance = position_uniforms(teacher_seed(world.seed, world.prompt.id, position), 0, world.max_new_tokens)
+    guidance = teacher_seed(*own, position), 0
     while not over(reference.tokens, world):
         p = world.teacher(prompt + reference.tokens).double().exp().tolist()
-        add(reference, inverse_cdf(p, guidance[len(reference.tokens) - position]), p, by_teacher=True)
+        add(reference, drawn(p, *guidance, len(reference.tokens) - position), p, by_teacher=True)
     while not over(reference.student_path, world):
         q = world.student(prompt + reference.student_path).double().exp().tolist()
-        reference.student_path.append(inverse_cdf(q, uniforms[len(reference.student_path)]))
+        reference.student_path.append(drawn(q, *own, len(reference.student_path)))
     return reference
 
 

@@ -27,9 +27,9 @@ from adaswitch.method.policies.threshold import Threshold
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Ending, Rollout
-from adaswitch.method.sampling import position_uniforms, teacher_seed
+from adaswitch.method.sampling import teacher_seed
 from tests.fakes import FakeStudent, FakeTeacher
-from tests.worlds import World, inverse_cdf, over, slow_divergence
+from tests.worlds import World, drawn, over, slow_divergence
 
 TIE = 1e-4
 HandBack = SKD | Relay
@@ -51,14 +51,13 @@ def token_by_token(world: World, policy: HandBack | OneSwitch) -> Slow:
     """One token after the other; before each, both models are asked."""
     slow = Slow()
     prompt = list(world.prompt.token_ids)
-    uniforms = position_uniforms(world.seed, world.prompt.id, world.max_new_tokens)
     limit = math.inf if world.max_teacher_tokens is None else world.max_teacher_tokens
     place = slow_place(policy, world) if isinstance(policy, RandomSwitch) else None
     while not over(slow.tokens, world):
         position = len(slow.tokens)
         p = world.teacher(prompt + slow.tokens).double().exp().tolist()
         q = world.student(prompt + slow.tokens).double().exp().tolist()
-        proposal = inverse_cdf(q, uniforms[position])
+        proposal = drawn(q, world.seed, world.prompt.id, position)
         if not isinstance(policy, OffPolicy):
             slow.divergences[position] = slow_divergence(metric_of(policy), p, q, world.k)
         may_switch = sum(slow.by_teacher) < limit
@@ -66,12 +65,11 @@ def token_by_token(world: World, policy: HandBack | OneSwitch) -> Slow:
             put(slow, proposal, p, by_teacher=False)
             continue
         seed = teacher_seed(world.seed, world.prompt.id, position)
-        guidance = position_uniforms(seed, 0, world.max_new_tokens)
         while not over(slow.tokens, world) and len(slow.tokens) - position < turn_of(policy):
             if sum(slow.by_teacher) >= limit:
                 break
             p = world.teacher(prompt + slow.tokens).double().exp().tolist()
-            put(slow, inverse_cdf(p, guidance[len(slow.tokens) - position]), p, by_teacher=True)
+            put(slow, drawn(p, seed, 0, len(slow.tokens) - position), p, by_teacher=True)
         if not isinstance(policy, HandBack):
             break
     if slow.tokens[len(slow.tokens) - 1] in world.stop_token_ids:

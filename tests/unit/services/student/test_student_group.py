@@ -1,12 +1,15 @@
 """Groups of rollouts on real tiny models: what a rollout is must not depend on how it is batched."""
 
 import asyncio
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as st
 
 from adaswitch.config.parsing import parse_config, with_overrides
 from adaswitch.config.run import RunConfig
@@ -128,6 +131,38 @@ def test_neither_group_nor_chunk_size_changes_a_rollout_with_many_turns(
     assert turns > len(prompts)
 
 
+WRITERS = [{"kind": "adaswitch", "window": 4}, {"kind": "on_policy"}, *HAND_BACK]
+
+
+@pytest.fixture(scope="module")
+def expected(teacher: LocalTeacher, prompts: list[Prompt]) -> dict[str, list[Rollout]]:
+    """Every prompt's rollout by each of the policies."""
+    return {policy["kind"]: roll_out(config(policy=policy), teacher, prompts) for policy in WRITERS}
+
+
+@hypothesis.settings(max_examples=12)
+@hypothesis.given(
+    policy=st.sampled_from(WRITERS),
+    order=st.lists(st.integers(0, 6), min_size=1, max_size=4, unique=True),
+    group_size=st.integers(1, 4),
+    chunk_size=st.integers(1, 40),
+)
+def test_a_rollout_is_the_same_in_any_chunks_group_order_and_company(
+    teacher: LocalTeacher,
+    prompts: list[Prompt],
+    expected: dict[str, list[Rollout]],
+    policy: dict[str, object],
+    order: list[int],
+    group_size: int,
+    chunk_size: int,
+) -> None:
+    if policy["kind"] != "on_policy":
+        policy = policy | {"chunk_size": chunk_size}
+    run = config(policy=policy, **{"student.group_size": group_size})
+    rollouts = roll_out(run, teacher, [prompts[i] for i in order])
+    assert all(map(same, rollouts, [expected[policy["kind"]][i] for i in order]))
+
+
 @pytest.mark.parametrize("policy", HAND_BACK, ids=lambda policy: policy["kind"])
 def test_with_whom_a_prompt_is_written_on_is_no_matter_of_timing(
     teacher: LocalTeacher, prompts: list[Prompt], policy: dict[str, object]
@@ -150,6 +185,22 @@ def test_with_whom_a_prompt_is_written_on_is_no_matter_of_timing(
         seen.append(batches)
     assert seen[0] == seen[1]
     assert len(seen[0]) > 3
+
+
+def test_distributions_are_freed_before_the_next_chunks_are_written(
+    teacher: LocalTeacher, prompts: list[Prompt]
+) -> None:
+    class Watched(LocalSource):
+        async def _write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
+            assert [kept() for kept in earlier] == [None] * len(earlier)
+            chunks = await super()._write(requests)
+            earlier.extend(weakref.ref(chunk.rows) for chunk in chunks)
+            return chunks
+
+    earlier: list[weakref.ref[object]] = []
+    asyncio.run(Watched(config(**{"student.group_size": 7}), teacher).roll_out(prompts))
+    assert len(earlier) > len(prompts)
+    assert [kept() for kept in earlier] == [None] * len(earlier)
 
 
 def test_costs_add_up(teacher: LocalTeacher, prompts: list[Prompt]) -> None:

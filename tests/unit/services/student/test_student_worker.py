@@ -16,6 +16,7 @@ from adaswitch.contract.rollout_codec import decode_rollouts
 from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from adaswitch.errors import ModelError, NonFiniteError, TeacherProtocolError, TeacherRejectedError
 from adaswitch.method.distribution import TopK
+from adaswitch.method.kept_logits import KeptLogits
 from adaswitch.method.policies.on_policy import OnPolicy
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Chunk
@@ -49,7 +50,7 @@ class FakeEngine:
             self.written_with.append((request.prompt.id, float(self.present)))
             self.cached.add(request.prompt.id)
         return [
-            Chunk([1] * request.num_tokens, torch.zeros(request.num_tokens, V).log_softmax(-1))
+            Chunk([1] * request.num_tokens, KeptLogits(torch.zeros(request.num_tokens, V)))
             for request in requests
         ]
 
