@@ -67,8 +67,9 @@ class TeacherServiceConfig(Settings):
     kv_cache_gib: float = Field(default=1.0, gt=0)
     """The memory for vLLM's key-value cache on CPU, in GiB."""
     kv_block_size: int | None = Field(default=None, ge=1)
-    """The number of tokens in a block of vLLM's key-value cache. Only whole blocks of the cache can be reused. The
-    default is vLLM's own."""
+    """The number of tokens in a block of vLLM's key-value cache. Only whole blocks of the cache can be reused, so a
+    block should be no longer than ``policy.chunk_size``, or little longer. The default is 32 on CPU, where vLLM's own
+    is 128, and vLLM's own on GPUs."""
     enforce_eager: bool | None = None
     """Whether vLLM runs without compilation, which starts faster and runs slower. The default is true on CPU and false
     on GPUs."""

@@ -47,6 +47,9 @@ MAX_BATCHED_TOKENS = 4096
 _EXIT_CODE = re.compile(r"'\w+': (-\d+)")
 MAX_LOGITS = 2**28
 """Most logits of one engine step: vLLM computes all log-probabilities of a step at once, here 1 GiB in float32."""
+CPU_BLOCK_SIZE = 32
+"""The tokens in a block of the cache on CPU, the least that vLLM's kernels take. With vLLM's own 128, chunks of 32
+tokens found almost nothing of what stands before them."""
 
 
 class VLLMEngine:
@@ -158,7 +161,7 @@ class VLLMEngine:
             "max_num_seqs": min(256, max_batched_tokens),
             "enforce_eager": eager,
             "enable_prefix_caching": True,
-            "block_size": config.kv_block_size,
+            "block_size": kv_block_size(config, on_cpu=on_cpu),
             "distributed_executor_backend": "uni" if on_cpu else None,
             "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30) if on_cpu else None,
             "gpu_memory_utilization": config.gpu_memory_utilization,
@@ -273,6 +276,13 @@ def _killed_by(exit_codes: Sequence[int], earlier_memory_kills: int) -> str | No
     causes = [killed(code, memory_ran_out) for code in exit_codes if code != -signal.SIGTERM]
     named = next((cause for cause in causes if cause is not None), None)
     return f"vLLM's engine process was {named}" if named else None
+
+
+def kv_block_size(config: TeacherServiceConfig, *, on_cpu: bool) -> int | None:
+    """The number of tokens in a block of the cache; None for vLLM's own choice."""
+    if config.kv_block_size is None and on_cpu:
+        return CPU_BLOCK_SIZE
+    return config.kv_block_size
 
 
 async def _stop_reading(llm: "AsyncLLM") -> None:
