@@ -18,7 +18,7 @@ from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Chunk, Continuation
 from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Rollout
-from tests.fakes import FakeStudent, FakeTeacher, hash_model
+from tests.fakes import FakeStudent, FakeTeacher, hash_model, neighbour
 
 
 def one_rollout(student: FakeStudent, teacher: FakeTeacher, policy: Policy) -> Rollout:
@@ -92,6 +92,19 @@ def test_a_student_with_fewer_tokens_than_distributions_is_refused() -> None:
     model = hash_model(0, 3)
     with pytest.raises(ValueError, match="candidates of 1 tokens, for 2 distributions"):
         one_rollout(Student(model, 0), Teacher(model, 3, 0), OnPolicy())
+
+
+@pytest.mark.parametrize("policy", [OnPolicy(), AdaSwitch(window=2, factor=1.0, chunk_size=5)])
+def test_a_student_that_keeps_no_more_than_two_tokens_at_a_time_changes_no_rollout(policy: Policy) -> None:
+    class Student(FakeStudent):
+        async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
+            return await super().write(prompt, completion, min(2, num_tokens))
+
+    model = hash_model(0, 3)
+    teacher = FakeTeacher(neighbour(model, 1, 1.0), 3, 0)
+    one, two = (one_rollout(student(model, 0), teacher, policy) for student in (FakeStudent, Student))
+    assert one.completion_token_ids == two.completion_token_ids
+    assert one.divergences == pytest.approx(two.divergences)
 
 
 def test_a_chunks_distributions_are_freed_before_the_next_chunk_is_written() -> None:
