@@ -69,7 +69,7 @@ def divergences(metric: str, teacher: "TopK", q_logprobs: "Tensor") -> list[floa
             f"outcomes {tuple(p_logprobs.shape)} of the teacher and {tuple(q_logprobs.shape)} of the student differ"
         )
     values: list[float] = DIVERGENCES[metric](p_logprobs, q_logprobs).tolist()
-    for value, logprobs in zip(values, student_logprobs, strict=True):
+    for value, logprobs in zip(values, q_logprobs, strict=True):
         if not math.isfinite(value):
             raise NonFiniteError(_why_not_finite(metric, value, logprobs))
     return values
