@@ -209,7 +209,8 @@ async def test_a_new_attempt_makes_the_worker_start_afresh() -> None:
 async def test_numbers_that_are_not_finite_are_explained_by_the_weights(weight: float, words: str) -> None:
     class Diverged(FakeEngine):
         def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
-            return [Chunk([1] * r.num_tokens, torch.full((r.num_tokens, V), torch.nan)) for r in requests]
+            rows = [KeptLogits(torch.full((r.num_tokens, V), torch.nan)) for r in requests]
+            return [Chunk([1] * len(kept.logits), kept) for kept in rows]
 
     setup = Setup(Diverged())
     await setup.queue.begin("a")
