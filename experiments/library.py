@@ -11,10 +11,10 @@ from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.rollout import Rollout
 from adaswitch.processes.entry import StopRequest
 from adaswitch.runs.attempts import under_new_name
-from adaswitch.runs.directory import NUMBER, NUMBER_OR_NONE, RunDirectory, read_records
+from adaswitch.runs.directory import CONFIG_FILE, NUMBER, NUMBER_OR_NONE, RunDirectory, read_records
 from adaswitch.runs.recorded import shards_by_step, why_missing
 from adaswitch.runs.shards import read_shard
-from adaswitch.runs.words import CONFIG_FILE, run_of, what_is_saved
+from adaswitch.runs.words import run_of, what_is_saved
 from experiments.engines import LocalEngine
 from experiments.local import train_locally
 

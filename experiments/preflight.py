@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from adaswitch.config.run import RunConfig, check_rules
-from adaswitch.contract.fingerprint import tokenizer_sha256
-from adaswitch.errors import ConfigError, ModelError, UserError
+from adaswitch.contract.fingerprint import require_same_tokenizer, tokenizer_sha256
+from adaswitch.errors import ConfigError, UserError
 from adaswitch.evaluation.request import EvalRequest
 from adaswitch.method.policies.random_switch import RandomSwitch
 from adaswitch.method.policies.replay import Replay
@@ -26,7 +26,7 @@ from experiments.runner import is_complete
 from experiments.work import Evaluating, Training, source_of
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    pass
 
 
 def require_data(plan: Plan, cells: Sequence[Cell], local: LocalEngine | None = None) -> None:
@@ -160,18 +160,9 @@ def _require_evaluation(config: RunConfig, settings: FinalEvaluation) -> None:
     student, budget = config.student.model, config.student.max_new_tokens
     teacher, budget_setting = settings.teacher, "student.max_new_tokens"
     if teacher is not None:
-        sha256 = tokenizer_sha256(load_tokenizer(teacher, "teacher").get_vocab())
-        _require_tokenizer(f"teacher: {teacher!r}", sha256, student, load_tokenizer(student))
+        theirs, own = load_tokenizer(teacher, "teacher"), load_tokenizer(student)
+        their_sha, own_sha = (tokenizer_sha256(side.get_vocab()) for side in (theirs, own))
+        require_same_tokenizer(f"teacher: {teacher!r}", their_sha, student, own_sha)
     load_prompts(
         EvalRequest(student, config.task, limit, budget, teacher=teacher, budget_setting=budget_setting)
     )
-
-
-def _require_tokenizer(teacher: str, sha256: str, student: str, tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Raises ``ModelError`` unless ``sha256``, of the teacher's tokenizer, is that of the student's ``tokenizer``."""
-    own = tokenizer_sha256(tokenizer.get_vocab())
-    if sha256 != own:
-        raise ModelError(
-            f"{teacher} and the student {student!r} have different tokenizers ({sha256[:12]} and {own[:12]}): "
-            "token ids would not mean the same; take a pair of one model family"
-        )

@@ -1,6 +1,5 @@
 """From a config to a ``Job``: the data, the model, the step to resume from, the connection to the students."""
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -9,15 +8,16 @@ from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config.run import RunConfig, check_rules
 from adaswitch.contract.fingerprint import tokenizer_sha256
-from adaswitch.data.models import load_tokenizer, max_positions
+from adaswitch.data.models import max_positions
 from adaswitch.data.preflight import RunData, load_run_data
+from adaswitch.errors import ModelError
 from adaswitch.evaluation.evaluation import EvalPrompts
 from adaswitch.method.policies.replay import Replay
 from adaswitch.method.schedule import PromptSchedule, TeacherShares
 from adaswitch.runs.attempts import Attempt, begin_attempt
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory
-from adaswitch.runs.kept import keep_tokenizer
+from adaswitch.runs.kept import keep_tokenizer, load_kept_tokenizer
 from adaswitch.runs.recorded import resolve_config
 from adaswitch.runs.words import run_of
 from trainer.checkpoint import newest_whole
@@ -104,14 +104,12 @@ def _replay_source(config: RunConfig, data: RunData) -> ReplaySource | None:
 
 
 def _has_tokenizer(recorded: str, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the run at ``recorded`` has ``tokenizer``. False also if its models are not on this machine any more."""
+    """Whether the run at ``recorded`` has ``tokenizer``. False also if its tokenizer is not here any more."""
     run = RunDirectory.open(recorded)
-    checkpoints = [os.fspath(run.checkpoint(step)) for step in run.checkpoint_steps()[-1:]]
-    folders = [*checkpoints, load_config(run.path / "config.yaml").student.model]
-    folder = next((folder for folder in folders if os.path.isdir(folder)), None)
-    if folder is None:
+    try:
+        theirs = load_kept_tokenizer(run, load_config(run.path / "config.yaml"))
+    except ModelError:
         return False
-    theirs = load_tokenizer(folder, "policy.run")
     return tokenizer_sha256(theirs.get_vocab()) == tokenizer_sha256(tokenizer.get_vocab())
 
 

@@ -22,9 +22,10 @@ from adaswitch.processes.entry import INTERRUPTED, is_impatient
 from adaswitch.processes.managed import ManagedProcess, wait_for_file
 from adaswitch.runs.attempts import Attempt, begin_attempt, check_attempt, complete_after
 from adaswitch.runs.attempts import unused_name as unused_name
+from adaswitch.runs.directory import CONFIG_FILE
 from adaswitch.runs.recorded import resolve_config
 from adaswitch.runs.status import Phase
-from adaswitch.runs.words import CONFIG_FILE, NOT_SAVED, complete_words, run_of, what_is_saved
+from adaswitch.runs.words import NOT_SAVED, complete_words, run_of, what_is_saved
 from adaswitch.teachers.readiness import is_ready
 
 POLL_S = 0.25

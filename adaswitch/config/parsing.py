@@ -85,6 +85,7 @@ def _nearest(parent: str, paths: Sequence[str]) -> list[str]:
     """The paths, at most three, that have the most in common with ``parent``."""
 
     def shared(path: str) -> int:
+        """How many parts both begin with."""
         pairs = zip(parent.split("."), path.split("."), strict=False)
         return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
 

@@ -8,8 +8,22 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from adaswitch.errors import ModelError
+
 
 def tokenizer_sha256(vocabulary: Mapping[str, int]) -> str:
     """The fingerprint of ``vocabulary`` (token text -> id), which is what ``tokenizer.get_vocab()`` returns."""
     entries = sorted(vocabulary.items(), key=lambda entry: (entry[1], entry[0]))
     return hashlib.sha256(json.dumps(entries, ensure_ascii=True).encode()).hexdigest()
+
+
+def require_same_tokenizer(teacher: str, theirs: str, student: str, own: str) -> None:
+    """Raises ``ModelError`` unless the fingerprint ``theirs``, of the teacher's tokenizer, is the student's ``own``.
+
+    ``teacher`` is what the message calls the teacher, with the setting that names it; ``student`` is a folder.
+    """
+    if theirs != own:
+        raise ModelError(
+            f"{teacher} and the student {student!r} have different tokenizers ({theirs[:12]} and {own[:12]}): "
+            "token ids would not mean the same; take a pair of one model family"
+        )

@@ -112,6 +112,7 @@ def cut_to_fit(tokenizer: Tokenizer, task: Task, example: Example, room: int) ->
     """
 
     def fits(cut: Example) -> bool:
+        """Whether the prompt of ``cut`` has at most ``room`` tokens."""
         return len(encode_prompt(tokenizer, task, cut)) <= room
 
     shorter = _first(_without_oldest_turns(example), fits)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from adaswitch.contract.fingerprint import tokenizer_sha256
+from adaswitch.contract.fingerprint import require_same_tokenizer, tokenizer_sha256
 from adaswitch.contract.wire import ModelInfo
 from adaswitch.data.architecture import longest_sequence
 from adaswitch.data.model_folder import check_model_folder
@@ -52,12 +52,7 @@ def max_positions(folder: str, setting: str = "student.model") -> int:
 def check_teacher(info: ModelInfo, tokenizer: PreTrainedTokenizerBase, student_folder: str) -> None:
     """Raises ``ModelError`` unless the teacher has the student's tokenizer."""
     own = tokenizer_sha256(tokenizer.get_vocab())
-    if info.tokenizer_sha256 != own:
-        raise ModelError(
-            f"the teacher {info.model!r} and the student {student_folder!r} have different tokenizers "
-            f"({info.tokenizer_sha256[:12]} and {own[:12]}): token ids would not mean the same; "
-            "take a pair of one model family"
-        )
+    require_same_tokenizer(f"the teacher {info.model!r}", info.tokenizer_sha256, student_folder, own)
 
 
 def check_lengths(

@@ -8,12 +8,11 @@ from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config.run import RunConfig
 from adaswitch.config.teacher import TeacherServiceConfig
-from adaswitch.contract.fingerprint import tokenizer_sha256
+from adaswitch.contract.fingerprint import require_same_tokenizer, tokenizer_sha256
 from adaswitch.data.model_config import read_model_config, refuse_quantized
 from adaswitch.data.models import load_tokenizer
 from adaswitch.data.stop_tokens import StopTokens, find_stop_tokens, own_stop_token_ids
 from adaswitch.data.vocabulary import Vocabulary, check_ids, notes_on, vocabulary_of
-from adaswitch.errors import ModelError
 from adaswitch.method.policies.replay import Replay
 from adaswitch.tasks.base import Example
 
@@ -99,17 +98,7 @@ def _teacher(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[int
     if serve is None or isinstance(config.policy, Replay) or not os.path.isdir(serve.model):
         return None
     model, theirs = read_model_config(serve.model, TEACHER), load_tokenizer(serve.model, TEACHER)
-    _require_same_tokenizer(serve.model, theirs, config.student.model, tokenizer)
+    their_sha, own_sha = (tokenizer_sha256(side.get_vocab()) for side in (theirs, tokenizer))
+    require_same_tokenizer(f"{TEACHER}: {serve.model!r}", their_sha, config.student.model, own_sha)
     size = vocabulary_of(theirs, model.num_rows, TEACHER).size
     return min(size, serve.vocab_size or size), own_stop_token_ids(serve.model, theirs, size, TEACHER)
-
-
-def _require_same_tokenizer(
-    teacher: str, theirs: PreTrainedTokenizerBase, student: str, own: PreTrainedTokenizerBase
-) -> None:
-    their_sha, own_sha = (tokenizer_sha256(tokenizer.get_vocab()) for tokenizer in (theirs, own))
-    if their_sha != own_sha:
-        raise ModelError(
-            f"{TEACHER}: {teacher!r} and the student {student!r} have different tokenizers ({their_sha[:12]} and "
-            f"{own_sha[:12]}): token ids would not mean the same; take a pair of one model family"
-        )

@@ -4,6 +4,7 @@
 within a second or two. Only then come the tokenizers and the lengths of all prompts, which need transformers.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from adaswitch.config.run import RunConfig, check_rules
 from adaswitch.config.teacher import TeacherServiceConfig
-from adaswitch.contract.fingerprint import tokenizer_sha256
+from adaswitch.contract.fingerprint import require_same_tokenizer, tokenizer_sha256
 from adaswitch.data.run_examples import RunExamples, all_files_are_here, read_run_examples
-from adaswitch.errors import EnvironmentProblem, ModelError
+from adaswitch.errors import EnvironmentProblem
 from adaswitch.method.policies.replay import Replay
 from adaswitch.preflight.folders import ModelFiles, check_pair, read_model_files
 from adaswitch.preflight.lengths import check_longest, check_prompts
@@ -131,14 +132,16 @@ def last_checks(config: RunConfig, starts: Starts, found: Found) -> "RunData":
     if note is not None:
         data.notes.append(note)
     own = tokenizer_sha256(data.tokenizer.get_vocab())
-    if (serve := _served_here(config, starts)) is not None:
+    serve = _served_here(config, starts)
+    # A local folder's tokenizer was compared when the data was loaded.
+    if serve is not None and not os.path.isdir(serve.model):
         from adaswitch.data.models import load_tokenizer
 
         theirs = tokenizer_sha256(load_tokenizer(serve.model, TEACHER).get_vocab())
-        _require_same(f"{TEACHER}: {serve.model!r}", theirs, config.student.model, own)
+        require_same_tokenizer(f"{TEACHER}: {serve.model!r}", theirs, config.student.model, own)
     elif seen is not None:
         if seen.tokenizer_sha256 is not None:
-            _require_same(_named(seen), seen.tokenizer_sha256, config.student.model, own)
+            require_same_tokenizer(_named(seen), seen.tokenizer_sha256, config.student.model, own)
         check_prompts(data.train_prompts, config.student.max_new_tokens, seen)
     return data
 
@@ -154,16 +157,8 @@ def _require_tokenizer_of(seen: Seen | None, student: str) -> None:
     from adaswitch.data.models import load_tokenizer
 
     own = tokenizer_sha256(load_tokenizer(student, STUDENT).get_vocab())
-    _require_same(_named(seen), seen.tokenizer_sha256, student, own)
+    require_same_tokenizer(_named(seen), seen.tokenizer_sha256, student, own)
 
 
 def _named(seen: Seen) -> str:
     return f"teacher.url: {seen.model!r} at {seen.url}"
-
-
-def _require_same(teacher: str, theirs: str, student: str, own: str) -> None:
-    if theirs != own:
-        raise ModelError(
-            f"{teacher} and the student {student!r} have different tokenizers ({theirs[:12]} and {own[:12]}): "
-            "token ids would not mean the same; take a pair of one model family"
-        )

@@ -13,10 +13,10 @@ from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError, DataError, EnvironmentProblem
 from adaswitch.runs.changes import require_same_settings
 from adaswitch.runs.config_files import write_config
-from adaswitch.runs.directory import NUMBER, RunDirectory, read_records
+from adaswitch.runs.directory import CONFIG_FILE, NUMBER, RunDirectory, read_records
 from adaswitch.runs.seal import damage
 from adaswitch.runs.status import Status, StatusFile, read_status
-from adaswitch.runs.words import CONFIG_FILE, RUN, go_on_command, run_of
+from adaswitch.runs.words import RUN, go_on_command, run_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def check_attempt(config: RunConfig) -> list[str]:
     """
     run = run_of(config)
     _require_alone(run)
-    if not has_records(run):
+    if not run.has_records():
         return []
     if not config.trainer.resume:
         raise ConfigError(
@@ -56,11 +56,6 @@ def check_attempt(config: RunConfig) -> list[str]:
             "--new-name or another name, or set trainer.resume=true"
         )
     return require_same_settings(run, config)
-
-
-def has_records(run: RunDirectory) -> bool:
-    """Whether ``run`` has done anything that a run with other settings would be mixed up with."""
-    return run.has_records()
 
 
 def _require_alone(run: RunDirectory) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError, DataError, UserError
 from adaswitch.runs.config_files import load_config
-from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.directory import CONFIG_FILE, RunDirectory
 from adaswitch.runs.recorded import resolve_config
 
 MAY_CHANGE = (
@@ -90,7 +90,7 @@ def require_same_settings(run: RunDirectory, config: RunConfig) -> list[str]:
 
 def _stored(run: RunDirectory) -> dict[str, Any]:
     """The settings of the run's newest attempt, with what it has taken from earlier runs filled in."""
-    file = run.path / "config.yaml"
+    file = run.path / CONFIG_FILE
     if not file.is_file():
         raise DataError(
             "this folder holds the records of a run, and no config.yaml: take another name",

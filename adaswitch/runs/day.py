@@ -8,11 +8,10 @@ from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError
 from adaswitch.method.policies.replay import Replay
 from adaswitch.runs.config_files import read_yaml
+from adaswitch.runs.directory import CONFIG_FILE
 from adaswitch.tasks.base import ChatTask, Task
 from adaswitch.tasks.chat import as_day
 from adaswitch.tasks.custom import CustomTask
-
-CONFIG_FILE = "config.yaml"
 
 
 def with_day_of_run(config: RunConfig) -> RunConfig:

@@ -39,6 +39,7 @@ Fields = Mapping[str, type | UnionType]
 NO_FIELDS: Fields = MappingProxyType({})
 
 NOTES = "notes.txt"
+CONFIG_FILE = "config.yaml"
 _CHECKPOINT = re.compile(r"^step-(\d+)$")
 
 
@@ -60,13 +61,13 @@ class RunDirectory:
             run.checkpoints.mkdir(exist_ok=True)
             sync_folder(run.path)
             sync_folder(run.path.parent)
-        write_config(config, run.path / "config.yaml")
+        write_config(config, run.path / CONFIG_FILE)
         return run
 
     @classmethod
     def open(cls, path: str | Path) -> "RunDirectory":
         """The existing run directory at ``path``. Raises ``DataError`` if ``path`` is no run directory."""
-        if not (Path(path) / "config.yaml").is_file():
+        if not (Path(path) / CONFIG_FILE).is_file():
             raise DataError(
                 "not a run directory (no config.yaml); runs are folders like runs/demo", source=str(path)
             )

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from adaswitch.errors import DataError, UserError
 from adaswitch.runs.config_files import read_yaml
-from adaswitch.runs.directory import NUMBER, NUMBER_OR_NONE, RunDirectory, read_records
+from adaswitch.runs.directory import CONFIG_FILE, NUMBER, NUMBER_OR_NONE, RunDirectory, read_records
 from adaswitch.runs.status import DIED, Phase, Status, read_status, seconds_of
-from adaswitch.runs.words import CONFIG_FILE
 
 UNKNOWN = "?"
 

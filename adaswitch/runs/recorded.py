@@ -11,7 +11,7 @@ from adaswitch.method.policies.random_switch import RandomSwitch
 from adaswitch.method.policies.replay import Replay
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.day import with_day_of_run
-from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.directory import CONFIG_FILE, RunDirectory
 
 
 def resolve_config(config: RunConfig) -> RunConfig:
@@ -36,7 +36,7 @@ def resolve_config(config: RunConfig) -> RunConfig:
 def _with_earlier_stop_tokens(config: RunConfig) -> RunConfig:
     """``config`` with the stop tokens of the run that it goes on with, if that has done anything with this student."""
     run = RunDirectory(Path(config.runs_dir) / config.name)
-    earlier_config = run.path / "config.yaml"
+    earlier_config = run.path / CONFIG_FILE
     goes_on = config.trainer.resume and earlier_config.is_file() and run.has_records()
     if not goes_on or config.student.stop_token_ids is not None:
         return config
@@ -116,7 +116,7 @@ def _replay_advice(missing: Sequence[int], recorded: Mapping[int, Path]) -> str:
 
 def why_missing(run: RunDirectory) -> str:
     """In brackets, why the rollouts of some steps are not in ``run``, as far as its settings say it; else empty."""
-    keep = load_config(run.path / "config.yaml").trainer.save_rollouts
+    keep = load_config(run.path / CONFIG_FILE).trainer.save_rollouts
     if keep is True:
         return ""
     kept = "none" if keep is False else f"those of the newest {keep} steps"

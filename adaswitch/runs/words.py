@@ -5,9 +5,8 @@ from pathlib import Path
 
 from adaswitch.config.run import RunConfig
 from adaswitch.errors import DataError
-from adaswitch.runs.directory import NUMBER, RunDirectory, read_records
+from adaswitch.runs.directory import CONFIG_FILE, NUMBER, RunDirectory, read_records
 
-CONFIG_FILE = "config.yaml"
 RUN = "adaswitch run"
 TRAINER = "python -m trainer"
 NOT_SAVED = "what was trained could not be saved: "

@@ -52,6 +52,7 @@ def conversation(value: Sequence[object], name: str, number: int, source: str) -
     """
 
     def refuse(message: str) -> DataError:
+        """The error, with the place of the conversation."""
         return DataError(f"{name}{message}", source=source, line=number)
 
     if not value:

@@ -100,26 +100,32 @@ class _OwnTask(Task):
 
     @property
     def name(self) -> str:
+        """See ``Task``."""
         return str(self._said("name"))
 
     @property
     def metrics(self) -> tuple[str, ...]:
+        """See ``Task``."""
         return tuple(self._said("metrics"))
 
     @property
     def wraps_prompts(self) -> bool:
+        """See ``Task``."""
         return bool(self._said("wraps_prompts"))
 
     @property
     def default_new_tokens(self) -> int:
+        """See ``Task``."""
         return int(self._said("default_new_tokens"))
 
     @property
     def has_held_out(self) -> bool:
+        """See ``Task``."""
         return bool(self._said("has_held_out"))
 
     @property
     def chat(self) -> Chat:
+        """See ``Task``."""
         chat: Chat = self._said("chat")
         return chat if chat.date is not None else replace(chat, date=self.day)
 
@@ -128,6 +134,7 @@ class _OwnTask(Task):
         return fact(self.own, name, None, check, what, self.path, WHERE)
 
     def check(self, max_new_tokens: int | None = None) -> None:
+        """See ``Task``."""
         for name in FACTS:
             self._said(name)
         require_parameters(self.own.check, 1, self.path, f"{WHERE}.path")
@@ -154,6 +161,7 @@ class _OwnGeneratedTask(_OwnTask, GeneratedTask):
     """A user's own task that makes its own prompts."""
 
     def examples(self, split: Split) -> list[Example]:
+        """See ``Task``."""
         with running(f"{self.path}.examples", f"{WHERE}.path"):
             examples = list(self.own.examples(split))
         _require_examples(examples, f"{self.path}.examples")
@@ -168,6 +176,7 @@ class _OwnRecordTask(_OwnTask, RecordTask):
     """A user's own task whose examples are records."""
 
     def example(self, record: Mapping[str, object], number: int, source: str) -> Example:
+        """See ``Task``."""
         try:
             example = self.own.example(record, number, source)
         except AdaSwitchError:

@@ -27,7 +27,6 @@ from trainer.learner import Learner
 
 TOLERANCE = 1e-4
 """The largest difference, in nats, of two log-probabilities that are to be the same, in float32."""
-MAX_NEW_TOKENS = 24
 
 
 class WrongError(Exception):

@@ -20,6 +20,14 @@ _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size":
 _GPT = _TOKENS | {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 256, "n_inner": 64}
 _SLIDING = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
 _TIED = {"tie_word_embeddings": True}
+_SHARED_LAYERS = {
+    "num_hidden_layers": 4,
+    "sliding_window": WINDOW,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "num_kv_shared_layers": 2,
+    "vocab_size_per_layer_input": NUM_ROWS,
+    "hidden_size_per_layer_input": 8,
+}
 _ROPE_LLAMA3 = {
     "rope_type": "llama3",
     "rope_theta": 500_000.0,
@@ -91,13 +99,8 @@ FAMILIES = [
         "gemma3n_text",
         _SHAPE
         | _TIED
+        | _SHARED_LAYERS
         | {
-            "num_hidden_layers": 4,
-            "sliding_window": WINDOW,
-            "layer_types": ["sliding_attention", "full_attention"] * 2,
-            "num_kv_shared_layers": 2,
-            "vocab_size_per_layer_input": NUM_ROWS,
-            "hidden_size_per_layer_input": 8,
             "laurel_rank": 4,
             "intermediate_size": [64] * 4,
             "activation_sparsity_pattern": [0.0] * 4,
@@ -108,13 +111,8 @@ FAMILIES = [
         "gemma4_text",
         _SHAPE
         | _TIED
+        | _SHARED_LAYERS
         | {
-            "num_hidden_layers": 4,
-            "sliding_window": WINDOW,
-            "layer_types": ["sliding_attention", "full_attention"] * 2,
-            "num_kv_shared_layers": 2,
-            "vocab_size_per_layer_input": NUM_ROWS,
-            "hidden_size_per_layer_input": 8,
             "global_head_dim": 64,
         },
     ),
