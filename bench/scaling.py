@@ -80,7 +80,8 @@ def measure(
         for number in students:
             row = hold(number, seconds, Tempo())
             _print("crowd", **asdict(row))
-        _print("weights", **asdict(travel(weights_mib)))
+        for dtype in ("float32", "bfloat16"):
+            _print("weights", **asdict(travel(weights_mib, dtype)))
     if run is not None:
         paces = asyncio.run(measure_paces(run, 1 / row.queue_cpu_s))
         fleet = Fleet(run.config.student.num_actors)

@@ -17,7 +17,6 @@ from torch import Tensor
 from adaswitch.cluster import actors
 from adaswitch.config.parsing import parse_config
 from adaswitch.config.run import RunConfig
-from adaswitch.config.student import StudentConfig
 from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from adaswitch.method.kept_logits import KeptLogits
@@ -37,7 +36,8 @@ NUM_TOKENS = 256
 GROUP_SIZE = 8
 NUM_PROCESSES = 2
 STEPS_AHEAD = 4
-NUM_TRIPS = 5
+NUM_TRIPS = 7
+NUM_PARAMETERS = 32
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,18 @@ class CrowdRow:
 
 @dataclass(frozen=True)
 class WeightsRow:
-    """Seconds that weights take from the trainer to the board, and from the board to a student on the same node."""
+    """Seconds that weights take from a float32 trainer to the board, and from there into a student on the same node.
+
+    Each is the median, with the shortest and the longest time, over all rounds but the first two, in which the object
+    store gets its memory from the system.
+    """
 
     mib: int
-    publish_s: float
-    fetch_s: float
+    dtype: str
+    publish_s: tuple[float, float, float]
+    fetch_s: tuple[float, float, float]
+    store_mib: float
+    """The memory of the object store that is in use after the last round."""
 
 
 class SlowEngine:
@@ -180,39 +187,74 @@ def a_cluster(weights_mib: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def travel(mib: int) -> WeightsRow:
-    """Publish weights of ``mib`` MiB, and fetch them as a student does: medians over all rounds but the first."""
-    config = crowd_config(1)
-    source = TrainerSource(actors.rollout_queue(config), actors.weight_board(config), config)
-    weights = {"weight": torch.zeros(mib * 2**20 // 2, dtype=torch.bfloat16)}
-    student = StudentSource(None, actors.weight_board(config), "student", None)
-    attempt = ray.get(actors.rollout_queue(config).present_attempt.remote())
+class Reader:
+    """A student, in a process of its own, that does nothing but take new weights into its model's parameters."""
+
+    def __init__(self, source: StudentSource, mib: int, dtype: str) -> None:
+        torch.set_num_threads(1)
+        self._source = source
+        self._parameters = _parameters(mib, getattr(torch, dtype))
+
+    async def take(self, attempt: str, version: int) -> None:
+        """Take the weights of ``version``, whose numbers all are ``version``."""
+        weights = await (await self._source.newest_weights(attempt, version)).fetch()
+        for name, parameter in self._parameters.items():
+            parameter.copy_(weights[name])
+            assert parameter[-1].item() == version
+
+
+def _parameters(mib: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Parameters that take ``mib`` MiB in ``dtype`` together."""
+    num_numbers = mib * 2**20 // dtype.itemsize // NUM_PARAMETERS
+    return {f"weight.{number}": torch.zeros(num_numbers, dtype=dtype) for number in range(NUM_PARAMETERS)}
+
+
+def travel(mib: int, dtype: str) -> WeightsRow:
+    """Publish weights that take ``mib`` MiB in the students' ``dtype``, and take them into a student."""
+    torch.set_num_threads(1)
+    config = crowd_config(1, dtype)
+    queue, board = actors.rollout_queue(config), actors.weight_board(config)
+    source = TrainerSource(queue, board, config)
+    reader: Any = ray.remote(Reader).options(num_cpus=0)
+    student = reader.remote(StudentSource(None, board, "student", None), mib, dtype)
+    ray.get(student.__ray_ready__.remote())
+    weights = _parameters(mib * 4 // getattr(torch, dtype).itemsize, torch.float32)
+    attempt = ray.get(queue.present_attempt.remote())
     times = []
-    for version in range(NUM_TRIPS + 1):
+    for version in range(NUM_TRIPS + 2):
+        for weight in weights.values():
+            weight.fill_(version)
         started_s = time.perf_counter()
         source.publish(version, weights)
         published_s = time.perf_counter()
-        asyncio.run(_fetch(student, attempt, version))
+        ray.get(student.take.remote(attempt, version))
         times.append((published_s - started_s, time.perf_counter() - published_s))
+    store_mib = _store_mib()
     source.close("measured")
-    publish_s, fetch_s = (median(seconds) for seconds in zip(*times[1:], strict=True))
-    return WeightsRow(mib, publish_s, fetch_s)
+    ray.kill(student)
+    publish_s, fetch_s = ((median(each), min(each), max(each)) for each in zip(*times[2:], strict=True))
+    return WeightsRow(mib, dtype, publish_s, fetch_s, store_mib)
 
 
-async def _fetch(student: StudentSource, attempt: str, version: int) -> None:
-    await (await student.newest_weights(attempt, version)).fetch()
+def _store_mib() -> float:
+    """The memory of the object store that is in use now."""
+    key = "object_store_memory"
+    return float(ray.cluster_resources()[key] - ray.available_resources().get(key, 0.0)) / 2**20
 
 
-def crowd_config(num_students: int) -> RunConfig:
-    """The settings of a run that loads no model and no data."""
+def crowd_config(num_students: int, dtype: str = "float32") -> RunConfig:
+    """The settings of a run that loads no model and no data. ``dtype`` is the students' number type."""
     return parse_config(
         {
             "name": f"crowd-{num_students}",
             "task": {"kind": "chain"},
             "teacher": TeacherConfig.model_validate({"url": "http://127.0.0.1:1"}).model_dump(),
-            "student": StudentConfig(
-                model="none", group_size=GROUP_SIZE, max_new_tokens=NUM_TOKENS
-            ).model_dump(),
+            "student": {
+                "model": "none",
+                "group_size": GROUP_SIZE,
+                "max_new_tokens": NUM_TOKENS,
+                "dtype": dtype,
+            },
             "policy": OnPolicy().model_dump(),
         }
     )

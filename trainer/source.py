@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from adaswitch.cluster import actors
-from adaswitch.cluster.weight_blob import weights_to_blob
+from adaswitch.cluster.weight_arrays import WeightPieces
+from adaswitch.cluster.weight_board import PublishedWeights
 from adaswitch.config.run import RunConfig
 from adaswitch.contract.rollout_codec import decode_rollouts
 from adaswitch.errors import QueueClosedError, QueueError, StaleAttemptError
@@ -83,7 +84,8 @@ class RaySource:
         self._attempt = uuid.uuid4().hex
         self._working_dir = working_dir
         self._offered: dict[int, Prompt] = {}
-        self._published: tuple[int, Any] = (0, None)
+        self._pieces = WeightPieces(getattr(torch, config.student.dtype))
+        self._published: PublishedWeights | None = None
         self._begin()
         heard = self._queue.trainer_heard.options(max_task_retries=0)  # a lost sign of life does not matter
         self._signs = _SignsOfLife(lambda: heard.remote(self._attempt))
@@ -93,15 +95,18 @@ class RaySource:
         ray.get(self._queue.begin.remote(self._attempt, settings, self._working_dir))
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
-        """See ``RolloutSource``. The weights travel in the number type that the students use."""
-        dtype = getattr(torch, self._config.student.dtype)
-        blob = weights_to_blob({name: weight.to(dtype) for name, weight in weights.items()})
-        self._published = (version, blob)
+        """See ``RolloutSource``. The weights travel in the number type that the students use.
+
+        They belong to this process: Ray's object store drops them when it ends. After the next call the store drops
+        them as soon as no student reads them any more.
+        """
+        stored = [ray.put(piece) for piece in self._pieces.of(weights)]
+        self._published = PublishedWeights(self._attempt, version, stored)
         self._publish_again()
 
     def _publish_again(self) -> None:
-        version, blob = self._published
-        ray.get(self._board.publish.remote(self._attempt, version, blob))
+        if self._published is not None:
+            ray.get(self._board.publish.remote(self._published))
 
     def offer(self, prompts: Sequence[Prompt]) -> None:
         """See ``RolloutSource``."""

@@ -82,7 +82,7 @@ def rollout_queue(config: RunConfig) -> Any:  # noqa: ANN401 - Ray's handles hav
 
 def weight_board(config: RunConfig) -> Any:  # noqa: ANN401
     """The handle of the run's weight board actor, which is started if it does not exist."""
-    return _actor(WeightBoard, config.name + BOARD, config, ray.put)
+    return _actor(WeightBoard, config.name + BOARD, config)
 
 
 def _actor(plain_class: type, name: str, config: RunConfig, *arguments: object) -> Any:  # noqa: ANN401

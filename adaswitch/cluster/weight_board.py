@@ -1,26 +1,21 @@
-"""The weight board: the newest weights of a run, for students to pull.
+"""The weight board: says which weights of a run are the newest, for students to pull.
 
-The board holds the weights as a blob (see ``adaswitch.cluster.weight_blob``), and needs no torch.
+The board never sees the weights, and needs no torch. It keeps where the trainer stored them: references into Ray's
+object store, where the trainer put the weights with a single copy. A board that was lost is therefore filled again with
+one small call. The store frees old weights once neither the trainer nor the board nor any student refers to them.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from adaswitch.errors import StaleAttemptError
-
-Blob = NDArray[np.uint8]
-"""Weights as bytes, ``[n]``."""
 
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Weights: ``version`` is the number of updates that made them, ``stored`` what ``store`` returned for the blob."""
+    """Weights: ``version`` is the number of updates that made them, ``stored`` is where they are."""
 
     attempt: str
     version: int
@@ -28,19 +23,18 @@ class PublishedWeights:
 
 
 class WeightBoard:
-    """Holds one set of weights. ``store`` puts a blob where readers can get it, as ``ray.put`` does."""
+    """Holds the references to one set of weights."""
 
-    def __init__(self, store: Callable[[Blob], Any]) -> None:
-        self._store = store
+    def __init__(self) -> None:
         self._changed = asyncio.Condition()
         self._newest: PublishedWeights | None = None
 
-    async def publish(self, attempt: str, version: int, blob: Blob) -> None:
+    async def publish(self, weights: PublishedWeights) -> None:
         """Replace the weights. Publishing the same version of an attempt again changes nothing."""
         async with self._changed:
             newest = self._newest
-            if newest is None or newest.attempt != attempt or newest.version < version:
-                self._newest = PublishedWeights(attempt, version, self._store(blob))
+            if newest is None or newest.attempt != weights.attempt or newest.version < weights.version:
+                self._newest = weights
             self._changed.notify_all()
 
     async def version(self, attempt: str) -> int | None:

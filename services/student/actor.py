@@ -37,14 +37,14 @@ class RayWeights:
         return self._published.version
 
     async def fetch(self) -> dict[str, "Tensor"]:
-        """The tensors, copied out of the object store."""
-        from adaswitch.cluster.weight_blob import blob_to_weights
+        """The tensors as they lie in the object store, which keeps them until they are let go. They are read-only."""
+        from adaswitch.cluster.weight_arrays import arrays_to_weights
 
         try:
-            # A thread copies the weights, because the event loop must go on giving signs of life.
-            return await asyncio.to_thread(blob_to_weights, await self._published.stored)
+            pieces = await asyncio.gather(*self._published.stored)
         except ray.exceptions.ObjectLostError as error:
-            raise StaleAttemptError("the weight board was lost with the weights") from error
+            raise StaleAttemptError("the trainer was lost with the weights") from error
+        return {name: tensor for piece in pieces for name, tensor in arrays_to_weights(piece).items()}
 
 
 class RaySource:

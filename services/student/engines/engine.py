@@ -36,7 +36,8 @@ class StudentEngine(Protocol):
         """The weights that are loaded now, by parameter name."""
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Load new weights by parameter name. Called only while no prompt is under way: all were forgotten.
+        """Copy new weights into the model, by parameter name. Called only when all prompts were forgotten.
 
-        Raises ``ModelError`` if the weights do not fit this model.
+        The tensors are read-only and may lie in memory that is shared, so none may be kept. Raises ``ModelError`` if
+        the weights do not fit this model.
         """

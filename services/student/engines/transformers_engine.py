@@ -88,11 +88,12 @@ class TransformersEngine:
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """See ``StudentEngine``. Tied parameters appear only once, under their first name."""
         own = dict(self._model.named_parameters())
-        if own.keys() != weights.keys():
-            different = sorted(own.keys() ^ weights.keys())
+        # ``copy_`` would repeat a shorter tensor silently.
+        shapes = [{name: tensor.shape for name, tensor in each.items()} for each in (own, weights)]
+        if different := sorted(dict(shapes[0].items() ^ shapes[1].items())):
             raise ModelError(
-                f"the published weights are another model's: {different[0]} is on one side only; "
-                "student.model must be the same for students and trainer"
+                f"the published weights are another model's: {different[0]} is on one side only, or of another "
+                "shape; student.model must be the same for students and trainer"
             )
         with torch.no_grad():
             for name, parameter in own.items():

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from adaswitch.cluster.rollout_queue import Lease, RolloutQueue
-from adaswitch.cluster.weight_blob import blob_to_weights, weights_to_blob
-from adaswitch.cluster.weight_board import WeightBoard
+from adaswitch.cluster.weight_board import PublishedWeights, WeightBoard
 from adaswitch.config.student import StudentConfig
 from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.rollout_codec import decode_rollouts
@@ -98,7 +97,8 @@ class FetchedWeights:
         return self._published.version
 
     async def fetch(self) -> dict[str, Tensor]:
-        return blob_to_weights(self._published.stored)
+        weights: dict[str, Tensor] = self._published.stored
+        return weights
 
 
 class DirectSource:
@@ -122,7 +122,7 @@ class Setup:
         self, engine: FakeEngine | None = None, client: FakeClient | None = None, **student: object
     ) -> None:
         self.queue = RolloutQueue(1000, 100)
-        self.board = WeightBoard(store=lambda blob: blob)
+        self.board = WeightBoard()
         self.engine = engine or FakeEngine()
         self.client = client or FakeClient()
         settings = StudentConfig(model="-", max_new_tokens=3, **{"group_size": 2, "num_groups": 2, **student})
@@ -139,7 +139,7 @@ class Setup:
         )
 
     async def publish(self, version: int, attempt: str = "a") -> None:
-        await self.board.publish(attempt, version, weights_to_blob({"w": torch.tensor(float(version))}))
+        await self.board.publish(PublishedWeights(attempt, version, {"w": torch.tensor(float(version))}))
 
     async def step(self, step: int, min_version: int, attempt: str = "a", length: int = 2) -> list:
         ids = list(range(step * 4, step * 4 + 4))
@@ -214,7 +214,7 @@ async def test_numbers_that_are_not_finite_are_explained_by_the_weights(weight: 
 
     setup = Setup(Diverged())
     await setup.queue.begin("a")
-    await setup.board.publish("a", 3, weights_to_blob({"w": torch.tensor(weight)}))
+    await setup.board.publish(PublishedWeights("a", 3, {"w": torch.tensor(weight)}))
     await setup.queue.offer("a", [Prompt(0, (1, 1), 1, 0, 0)])
     with pytest.raises(NonFiniteError, match=words):
         await setup.worker.run()
