@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import fmean, median
 
-import torch
-
 from adaswitch.config.teacher import TeacherServiceConfig
+from adaswitch.data.threads import student_threads, trainer_threads
 from adaswitch.errors import DataError
 from adaswitch.method.rollout import Rollout
+from adaswitch.processes.cores import compute_with, num_cores
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory, read_records
 from adaswitch.runs.shards import read_shard
@@ -74,7 +74,7 @@ async def measure_paces(run: RecordedRun, queue: float) -> Paces:
         try:
             parts = build_student(config, client, await client.model_info())
             group = run.rollouts[: config.student.group_size]
-            torch.set_num_threads(config.student.num_threads)
+            compute_with(student_threads(config, num_cores(), 1, alone=True))
             student = await _student(parts, group)
             scoring, writing = await _scoring(parts, group), await _writing(parts, group)
         finally:
@@ -116,7 +116,7 @@ async def _writing(parts: StudentParts, group: Sequence[Rollout]) -> float:
 
 
 async def _training(run: RecordedRun) -> float:
-    torch.set_num_threads(run.config.trainer.num_threads)
+    compute_with(trainer_threads(run.config, num_cores(), alone=True))
     learner = Learner.from_folder(run.config.student.model, run.config.trainer, "cpu")
 
     async def work() -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 from adaswitch.config.run import RunConfig, check_rules
 from adaswitch.contract.wire import ModelInfo
 from adaswitch.data.run_models import cut_to_student
+from adaswitch.data.threads import threads_of_one_process
 from adaswitch.errors import NonFiniteError
 from adaswitch.method.finite import explained
 from adaswitch.method.learning_rate import last_learning_rate
@@ -21,6 +22,7 @@ from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Chunk
 from adaswitch.method.rollout import Rollout
 from adaswitch.preflight import Starts, check_run
+from adaswitch.processes.cores import num_cores
 from adaswitch.runs.attempts import check_attempt, complete_after
 from adaswitch.runs.recorded import resolve_config
 from adaswitch.runs.words import run_of
@@ -126,19 +128,21 @@ def train_locally(
         return True
     data = check_run(with_teacher_on(config, engine), Starts.ONE_PROCESS, print)
     config = data.models.named_in(config)
+    threads = threads_of_one_process(config, num_cores())
     teachers: list[TeacherEngine] = []
     # All steps share one event loop, as vLLM's client belongs to the event loop that it was started in.
     with asyncio.Runner() as runner:
 
         def start_teacher() -> LocalSource:
             """Start the teacher. Called only for a policy that needs a teacher; ``replay`` needs none."""
-            teacher = make_engine(cut_to_student(local_teacher(config, engine), config.student.model))
+            serve = cut_to_student(local_teacher(config, engine, threads), config.student.model)
+            teacher = make_engine(serve)
             teachers.append(teacher)
             runner.run(teacher.start())
             return LocalSource(config, teacher, teacher.info, runner.run)
 
         try:
-            job, start = prepare(config, start_teacher, should_stop, data=data)
+            job, start = prepare(config, start_teacher, should_stop, data=data, num_threads=threads)
             if command is not None:
                 job.status.goes_on_with(command)
             try:

@@ -17,9 +17,15 @@ def require_one_process(config: RunConfig) -> None:
         _serve(config)
 
 
-def local_teacher(config: RunConfig, engine: LocalEngine) -> TeacherServiceConfig:
-    """The teacher's settings, with ``engine`` as its engine. Raises ``ConfigError`` if the run has no such settings."""
-    return _serve(config).model_copy(update={"engine": engine})
+def local_teacher(config: RunConfig, engine: LocalEngine, num_threads: int) -> TeacherServiceConfig:
+    """The teacher's settings, with ``engine`` as its engine, and with ``num_threads`` if it shares this process.
+
+    Raises ``ConfigError`` if the run has no such settings.
+    """
+    update: dict[str, object] = {"engine": engine}
+    if engine == "transformers":  # vLLM has a process of its own
+        update["num_threads"] = num_threads
+    return _serve(config).model_copy(update=update)
 
 
 def with_teacher_on(config: RunConfig, engine: LocalEngine) -> RunConfig:

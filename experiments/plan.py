@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from adaswitch.config.base import Settings
 from adaswitch.config.parsing import describe, parse_config, with_overrides
 from adaswitch.config.run import RunConfig
+from adaswitch.data.threads import one_thread_each
 from adaswitch.errors import ConfigError
 from adaswitch.runs.config_files import parse_override, read_yaml
 from adaswitch.runs.day import first_day, with_day
@@ -131,6 +132,8 @@ def _cell(plan: Plan, base: Mapping[str, object], method: str, seed: int, day: d
     overrides = [(key, _filled(value, seed)) for key, value in settings.items()]
     try:
         config = parse_config(with_overrides(base, overrides))
+        # Several cells may run at once, and how many must not change a cell's numbers.
+        config = one_thread_each(config)
         return Cell(method, seed, config.model_copy(update={"task": with_day(config.task, day)}))
     except ConfigError as error:
         raise ConfigError(f"method {method}: {error}") from None

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import yaml
 
 from adaswitch.config.run import RunConfig
+from adaswitch.config.threads import reserved_cpus
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.evaluation.report import RESULTS
 from adaswitch.method.policies.random_switch import RandomSwitch
@@ -68,7 +69,7 @@ class Training:
         """``local`` is the teacher's engine if the cell runs in one process; if it is None, the run is served."""
         self.name = cell.config.name
         self.folder = cell.folder
-        self.num_threads = cell.config.trainer.num_threads
+        self.num_threads = reserved_cpus(cell.config.trainer.num_threads)
         self.result = cell.folder / FINISHED_FILE
         self.source = source_of(cell.config)
         self._config = cell.config
@@ -105,7 +106,7 @@ class Evaluating:
     def __init__(self, cell: Cell, label: str, settings: FinalEvaluation) -> None:
         self.name = f"{cell.config.name}: {label}"
         self.folder = evaluation_folder(cell, label)
-        self.num_threads = cell.config.trainer.num_threads
+        self.num_threads = reserved_cpus(cell.config.trainer.num_threads)
         self.result = self.folder / RESULTS
         self.source = cell.folder.resolve()
         self._cell = cell

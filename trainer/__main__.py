@@ -57,7 +57,9 @@ def run_job(config: "RunConfig", number: int | None = None) -> None:
     config = data.models.named_in(config)
 
     from adaswitch.cluster import actors
+    from adaswitch.data.threads import trainer_threads
     from adaswitch.method.policies.replay import Replay
+    from adaswitch.processes.cores import num_cores
     from trainer.job import prepare
     from trainer.loop import is_complete, train
     from trainer.source import RaySource
@@ -76,7 +78,9 @@ def run_job(config: "RunConfig", number: int | None = None) -> None:
     begin = partial(begin_attempt, command=go_on_command(config, TRAINER))
     if number is not None:
         begin = partial(join_attempt, number=number)
-    job, start = prepare(config, connect, should_stop, begin, data)
+    alone = not isinstance(config.policy, Replay) and actors.num_nodes() > 1
+    threads = trainer_threads(config, num_cores(), alone=alone)
+    job, start = prepare(config, connect, should_stop, begin, data, threads)
     try:
         done = train(job, start)
     except Exception as error:

@@ -7,13 +7,16 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config.run import RunConfig, check_rules
+from adaswitch.config.threads import counted_threads
 from adaswitch.contract.fingerprint import tokenizer_sha256
 from adaswitch.data.models import max_positions
 from adaswitch.data.preflight import RunData, load_run_data
+from adaswitch.data.threads import trainer_threads
 from adaswitch.errors import ModelError
 from adaswitch.evaluation.evaluation import EvalPrompts
 from adaswitch.method.policies.replay import Replay
 from adaswitch.method.schedule import PromptSchedule, TeacherShares
+from adaswitch.processes.cores import compute_with, num_cores
 from adaswitch.runs.attempts import Attempt, begin_attempt
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory
@@ -35,16 +38,20 @@ def prepare(
     should_stop: Callable[[], bool],
     begin: Callable[[RunConfig], Attempt] = begin_attempt,
     data: RunData | None = None,
+    num_threads: int | None = None,
 ) -> tuple[Job, int]:
     """The job, and the step that it starts from. ``connect`` is called last, once everything else is right.
 
     If rollouts are replayed, ``connect`` is not called, because nobody else takes part in the run. ``begin`` begins
     the attempt, or joins the one that a launcher has begun. Nothing is written before the data is known to fit.
-    ``data`` is the run's, if it was read already.
+    ``data`` is the run's, if it was read already. ``num_threads`` is the number of threads to compute with, where it is
+    another than that of a trainer that has its machine to share with all other parts.
     """
     check_rules(config)
     config = resolve_config(config)
-    torch.set_num_threads(config.trainer.num_threads)
+    num_threads = num_threads or trainer_threads(config, num_cores(), alone=False)
+    print(f"computing with {counted_threads(num_threads)}", flush=True)
+    compute_with(num_threads)
     torch.manual_seed(config.seed)
     data = data or load_run_data(config)
     for line in data.lines():

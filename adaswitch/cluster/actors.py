@@ -59,6 +59,11 @@ def is_alive(node: str) -> bool:
     return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())
 
 
+def num_nodes() -> int:
+    """The number of the cluster's living nodes."""
+    return sum(bool(each["Alive"]) for each in ray.nodes())
+
+
 def run_names() -> list[str]:
     """The names of all runs that have a queue in this namespace, even if they want no more rollouts."""
     names = [str(name) for name in ray.util.list_named_actors()]

@@ -147,9 +147,13 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Completions that are written together.")] = 16,
     dtype: Annotated[str, typer.Option(help="Number type: float32 or bfloat16.")] = "float32",
     device: Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")] = "auto",
+    num_threads: Annotated[
+        str | None, typer.Option(help="CPU threads, or auto; by default those of the run's trainer, or auto.")
+    ] = None,
 ) -> None:
     """Answer held-out prompts with any model and mark the answers, with 95 % intervals."""
     with one_line_errors():
+        from adaswitch.config.threads import number_or_auto
         from adaswitch.evaluation.request import EvalRequest, choose_prompts
 
         prompts = choose_prompts(config, task, data, overrides or [])
@@ -164,6 +168,7 @@ def evaluate(
             seed=seed,
             dtype=dtype,
             device=device,
+            num_threads=prompts.num_threads if num_threads is None else number_or_auto(num_threads),
             teacher=teacher,
             output=output,
             stop_token_ids=prompts.stop_token_ids,

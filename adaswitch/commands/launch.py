@@ -3,7 +3,6 @@
 This module imports none of the services. It starts them as a user would, and reads the run directory for progress.
 """
 
-import os
 import secrets
 import signal
 import time
@@ -15,13 +14,17 @@ from pathlib import Path
 import psutil
 
 from adaswitch.config.run import RunConfig, check_rules
+from adaswitch.config.threads import reserved_cpus
+from adaswitch.data.threads import describe_threads, on_one_machine
 from adaswitch.errors import AdaSwitchError
 from adaswitch.method.policies.replay import Replay
 from adaswitch.preflight import Starts, check_run
+from adaswitch.processes.cores import num_cores
 from adaswitch.processes.entry import INTERRUPTED, is_impatient
 from adaswitch.processes.managed import ManagedProcess, wait_for_file
 from adaswitch.runs.attempts import Attempt, begin_attempt, check_attempt, complete_after
 from adaswitch.runs.attempts import unused_name as unused_name
+from adaswitch.runs.config_files import write_config
 from adaswitch.runs.directory import CONFIG_FILE
 from adaswitch.runs.recorded import resolve_config
 from adaswitch.runs.status import Phase
@@ -82,6 +85,7 @@ class LocalRun:
         for change in attempt.changes:
             self._say(f"other than in the attempt before: {change}")
         try:
+            self._share_cores(attempt)
             is_complete = self._execute(attempt, should_stop, on_poll)
         except Exception as error:
             _note_end(attempt, Phase.FAILED, str(error))
@@ -91,6 +95,15 @@ class LocalRun:
         if not is_complete:
             _note_end(attempt, Phase.STOPPED, "it was asked to stop")
         return is_complete
+
+    def _share_cores(self, attempt: Attempt) -> None:
+        """Say how many threads each part has, and write the numbers where the parts read them.
+
+        The run's own settings keep ``auto``, so that the run may go on on another machine.
+        """
+        self.config = on_one_machine(self.config, num_cores())
+        write_config(self.config, attempt.config)
+        self._say(describe_threads(self.config, num_cores()))
 
     def _execute(
         self, attempt: Attempt, should_stop: Callable[[], bool], on_poll: Callable[[], None]
@@ -180,7 +193,7 @@ class LocalRun:
 
     def _start_ray(self) -> ManagedProcess:
         students = self.config.student
-        num_cpus = max(os.cpu_count() or 1, students.num_actors * students.num_threads)
+        num_cpus = max(num_cores(), students.num_actors * reserved_cpus(students.num_threads))
         arguments = ["--address-file", str(self._address_file()), "--num-cpus", str(num_cpus)]
         arguments += ["--object-store-mib", str(_object_store_mib())]
         return self._start("ray", "adaswitch.cluster.head", arguments, self._ray_environment)

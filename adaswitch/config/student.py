@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from adaswitch.config.base import Settings
+from adaswitch.config.threads import NumThreads
 
 
 class StudentConfig(Settings):
@@ -20,8 +21,9 @@ class StudentConfig(Settings):
     """The number of Ray actors that write at the same time, each with its own copy of the model."""
     num_gpus_per_actor: float = Field(default=0.0, ge=0)
     """The number of GPUs that Ray reserves for each actor. With a fraction, several actors share a GPU."""
-    num_threads: int = Field(default=1, ge=1)
-    """The number of CPU threads of each actor."""
+    num_threads: NumThreads = "auto"
+    """The number of CPU threads of each actor. ``auto`` is the actor's share of the cores of its node in a synchronous
+    run. Where rollouts may be stale, trainer and teacher have a share as well. A small model has one thread."""
     group_size: int = Field(default=16, ge=1)
     """The number of prompts that an actor leases together and decodes as one batch."""
     num_groups: int = Field(default=2, ge=1)

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from adaswitch.config.base import Settings
+from adaswitch.config.threads import NumThreads
 
 
 class TeacherServiceConfig(Settings):
@@ -77,8 +78,9 @@ class TeacherServiceConfig(Settings):
     """The share of each GPU's memory that vLLM may take."""
     tensor_parallel_size: int = Field(default=1, ge=1)
     """The number of GPUs that share one copy of the model."""
-    num_threads: int = Field(default=1, ge=1)
-    """The number of threads that the engine uses on CPU."""
+    num_threads: NumThreads = "auto"
+    """The number of threads that the engine uses on CPU. ``auto`` is all cores that the service may use, or its
+    share of them in a run on one machine where rollouts may be stale. A small model has one thread."""
     api_keys_file: str | None = None
     """A file of bearer keys, with one key in each line. The service reads the file again on SIGHUP. The keys in
     ``ADASWITCH_API_KEY`` are valid as well."""

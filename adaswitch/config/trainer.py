@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from adaswitch.config.base import Settings
+from adaswitch.config.threads import NumThreads
 from adaswitch.method.learning_rate import OptimizerConfig
 from adaswitch.method.losses import AnyLoss
 from adaswitch.method.losses.forward_kl import ForwardKL
@@ -37,8 +38,9 @@ class TrainerConfig(Settings):
     """The number type of the forward and backward pass. The weights and the optimizer's state are always float32."""
     device: str = "auto"
     """The device that the trainer computes on. ``auto`` is a GPU if there is one, and the CPU otherwise."""
-    num_threads: int = Field(default=1, ge=1)
-    """The number of CPU threads of the trainer."""
+    num_threads: NumThreads = "auto"
+    """The number of CPU threads of the trainer. ``auto`` is all cores that it may use in a synchronous run, and its
+    share of them where rollouts may be stale. A small model has one thread."""
     gradient_checkpointing: bool = False
     """Whether activations are computed again in the backward pass. That halves their memory and takes a third more
     time."""

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from adaswitch.config.threads import counted_threads
 from adaswitch.contract.fingerprint import tokenizer_sha256
 from adaswitch.data.causal_lm import load_model
 from adaswitch.data.chat import template_notes
@@ -19,12 +20,14 @@ from adaswitch.data.lengths import Limit, fit_prompts
 from adaswitch.data.model_config import read_model_config
 from adaswitch.data.models import load_tokenizer, max_positions
 from adaswitch.data.stop_tokens import find_stop_tokens, own_stop_token_ids
+from adaswitch.data.threads import number_of_threads
 from adaswitch.data.vocabulary import check_ids, notes_on, vocabulary_of
 from adaswitch.errors import DataError, EnvironmentProblem, ModelError
 from adaswitch.evaluation.divergence import MeanDivergence, Text, mean_divergences
 from adaswitch.evaluation.evaluation import EvalPrompts, Evaluation, Sampling, evaluate
 from adaswitch.evaluation.report import OWN, REFERENCES, Report, prepare_output, print_report, write_report
 from adaswitch.evaluation.request import EvalRequest
+from adaswitch.processes.cores import compute_with, num_cores
 from adaswitch.runs.day import day_of_checkpoint, with_day
 
 
@@ -41,6 +44,7 @@ def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], b
     prompts = load_prompts(request)
     for line in prompts.on_models:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _compute_with_threads(request, console)
     started = time.perf_counter()
     with _progress() as progress:
         model = _load_model(request.model, "--model", request)
@@ -58,6 +62,13 @@ def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], b
     print_report(report, console)
     _refuse_nothing_marked(evaluation)
     return True
+
+
+def _compute_with_threads(request: EvalRequest, console: Console) -> None:
+    models = [request.model] if request.teacher is None else [request.model, request.teacher]
+    number = number_of_threads(request.num_threads, num_cores(), *models)
+    compute_with(number)
+    console.print(f"computing with {counted_threads(number)}", highlight=False)
 
 
 def load_prompts(request: EvalRequest) -> EvalPrompts:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from adaswitch.config.parsing import parse_config, with_overrides
 from adaswitch.config.run import RunConfig
+from adaswitch.config.threads import PROPER, is_num_threads
 from adaswitch.errors import ConfigError
 from adaswitch.runs.config_files import parse_override, read_yaml
 from adaswitch.tasks import TASKS
@@ -31,6 +32,8 @@ class EvalRequest:
     seed: int = 0
     dtype: str = "float32"
     device: str = "auto"
+    num_threads: int | str = "auto"
+    """The number of CPU threads; ``auto`` is all cores that this process may use, and fewer for a small model."""
     teacher: str | None = None
     """The teacher with which the model is compared, on the model's own completions and on the references."""
     output: Path | None = None
@@ -50,6 +53,8 @@ class EvalRequest:
             )
         if not math.isfinite(self.temperature):
             raise ConfigError(f"--temperature {self.temperature}: must be a number, 0 for greedy")
+        if not is_num_threads(self.num_threads):
+            raise ConfigError(f"--num-threads {self.num_threads}: {PROPER}")
         for option, value, known in (("--dtype", self.dtype, DTYPES), ("--device", self.device, DEVICES)):
             if value not in known:
                 raise ConfigError(f"{option} {value}: must be one of {', '.join(known)}")
@@ -68,6 +73,8 @@ class Prompts:
     stop_token_ids: list[int] | None = None
     run_teacher: str | None = None
     """The teacher that the run serves."""
+    num_threads: int | str = "auto"
+    """The CPU threads of the run's trainer."""
 
 
 def choose_prompts(
@@ -100,6 +107,7 @@ def prompts_of_config(config: Path, data: str | None, overrides: Sequence[str]) 
         run.student.max_new_tokens,
         run.student.stop_token_ids,
         None if serve is None else serve.model,
+        run.trainer.num_threads,
     )
 
 

@@ -13,6 +13,7 @@ from types import FrameType
 
 from adaswitch.errors import AdaSwitchError, UserError
 from adaswitch.last_words import one_line
+from adaswitch.processes.cores import wait_without_spinning
 from adaswitch.storage import FULL, complaint
 
 INTERRUPTED = 130
@@ -52,6 +53,7 @@ def one_line_errors() -> Iterator[None]:
     written to is no fault of the program, whatever was being written.
     """
     find_own_code()
+    wait_without_spinning()
     try:
         yield
     except AdaSwitchError as error:

@@ -15,7 +15,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from adaswitch.cluster.rollout_queue import Lease
 from adaswitch.cluster.weight_board import PublishedWeights
 from adaswitch.config.run import RunConfig
+from adaswitch.config.threads import reserved_cpus
 from adaswitch.errors import QueueClosedError, StaleAttemptError, cause_of
+from adaswitch.processes.cores import wait_without_spinning
+from services.student.place import Place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,21 +99,24 @@ async def _unless_gone(call: Any) -> Any:  # noqa: ANN401 - Ray's references
 class StudentActor:
     """Rolls out prompts in a process of its own. The class is undecorated; ``start_actor`` makes it an actor."""
 
-    def __init__(self, config: RunConfig, source: RaySource) -> None:
+    def __init__(self, config: RunConfig, source: RaySource, place: Place) -> None:
         """``source`` has the service's handles. Handles looked up by name here might belong to a later run."""
         self._config = config
         self._source = source
+        self._place = place
+        wait_without_spinning()  # torch is not imported yet
 
     async def run(self) -> str:
         """Work until the run is over. Returns why the run is over."""
         from services.student.roll_out import roll_out
 
-        return await roll_out(self._config, self._source)
+        return await roll_out(self._config, self._source, self._place)
 
 
 def start_actor(
     config: RunConfig,
     source: RaySource,
+    place: Place,
     node: str | None,
     working_dir: str = "",
 ) -> Any:  # noqa: ANN401 - a Ray handle
@@ -120,11 +126,11 @@ def start_actor(
     user's own policy travels to the actor.
     """
     options: dict[str, object] = {
-        "num_cpus": config.student.num_threads,
+        "num_cpus": reserved_cpus(config.student.num_threads),
         "num_gpus": config.student.num_gpus_per_actor,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False) if node else "SPREAD",
         "max_concurrency": 16,
     }
     if working_dir:
         options["runtime_env"] = {"working_dir": working_dir}
-    return ray.remote(StudentActor).options(**options).remote(config, source)
+    return ray.remote(StudentActor).options(**options).remote(config, source, place)

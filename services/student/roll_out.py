@@ -3,13 +3,15 @@
 import asyncio
 from typing import Protocol
 
-import torch
-
 from adaswitch.config.run import RunConfig
+from adaswitch.config.threads import counted_threads
 from adaswitch.contract.wire import ModelInfo
+from adaswitch.data.threads import student_threads
 from adaswitch.method.learning_rate import last_learning_rate
+from adaswitch.processes.cores import compute_with, num_cores
 from adaswitch.teachers import connect_teacher
 from services.student.parts import build_student
+from services.student.place import Place
 from services.student.teacher_calls import Client
 from services.student.worker import Source, StudentWorker
 
@@ -21,9 +23,11 @@ class LivingSource(Source, Protocol):
         """Give signs of life until cancelled, or until the run is over."""
 
 
-async def roll_out(config: RunConfig, source: LivingSource) -> str:
+async def roll_out(config: RunConfig, source: LivingSource, place: Place) -> str:
     """Work until the run is over. Returns why the run is over."""
-    torch.set_num_threads(config.student.num_threads)
+    threads = student_threads(config, num_cores(), place.num_students, alone=place.alone)
+    print(f"computing with {counted_threads(threads)}", flush=True)
+    compute_with(threads)
     client = connect_teacher(config, say=print)
     signs = asyncio.create_task(source.stay_known())
     try:

@@ -15,10 +15,12 @@ from ray.exceptions import (
     RayError,
 )
 
+from adaswitch.cluster.actors import num_nodes
 from adaswitch.config.run import RunConfig
 from adaswitch.errors import AdaSwitchError, EnvironmentProblem, cause_of
 from adaswitch.last_words import exceptions_in, first_line, num_memory_kills, one_line
 from services.student.actor import RaySource, start_actor
+from services.student.place import Place
 
 OVER = "the run is over"
 POLL_S = 0.5
@@ -93,7 +95,9 @@ class StudentService:
         name = f"{self._config.name}-{uuid.uuid4().hex[:8]}"
         self._num_started += 1
         source = RaySource(self._queue, self._board, name, self._terms)
-        actor = start_actor(self._config, source, self._node, self._working_dir)
+        num_actors = self._config.student.num_actors
+        place = Place.among(num_actors, num_nodes(), one_node=self._node is not None)
+        actor = start_actor(self._config, source, place, self._node, self._working_dir)
         self._actors[name] = actor
         self._names[actor.run.remote()] = name
 

@@ -33,6 +33,8 @@ KEY_VARIABLE = "ADASWITCH_API_KEY"
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line. The result has no attribute for an option that was not given."""
+    from adaswitch.config.threads import number_or_auto
+
     parser = argparse.ArgumentParser(
         prog="python -m services.teacher",
         description="Serve a language model as the teacher: its log-probabilities and its own continuations.",
@@ -85,9 +87,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--num-threads",
-        type=int,
+        type=number_or_auto,
         metavar="N",
-        help="number of threads that the engine uses on a CPU (default: 1)",
+        help="number of threads that the engine uses on a CPU, or auto (default: auto)",
     )
     parser.add_argument(
         "--drain-timeout-s",
@@ -114,8 +116,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     """Check everything that can be checked before a heavy import, then run the service."""
+    from adaswitch.config.threads import counted_threads
     from adaswitch.contract.keys import split_keys
     from adaswitch.data.model_folder import check_model_folder
+    from adaswitch.data.threads import teacher_threads
+    from adaswitch.processes.cores import num_cores
     from services.teacher.engines.vllm.environment import check_vllm_installed, set_environment
     from services.teacher.http.binding import bind, check_binding
     from services.teacher.http.keys import KeyRing
@@ -128,7 +133,8 @@ def _run(options: argparse.Namespace) -> None:
         check_vllm_installed()
         set_environment(config)
     with bind(config) as bound:
-        print(f"loading {config.model} on {config.engine} ...", flush=True)
+        threads = counted_threads(teacher_threads(config, num_cores()))
+        print(f"loading {config.model} on {config.engine} with {threads} ...", flush=True)
         if student is not None:
             from adaswitch.data.run_models import cut_to_student
 

@@ -26,8 +26,10 @@ from adaswitch.contract.wire import (
     ScoreSequence,
     SequenceAnswer,
 )
+from adaswitch.data.threads import teacher_threads
 from adaswitch.method.decoding import Decoder, Draft
 from adaswitch.method.sampling import Place, draw
+from adaswitch.processes.cores import compute_with, num_cores
 from services.teacher.engines.engine import EngineLostError, check_finite, in_daemon_thread
 from services.teacher.engines.model_folder import model_info, read_model_folder
 
@@ -85,7 +87,7 @@ class TransformersEngine:
         from adaswitch.data.model_config import read_model_config
 
         logging.disable_progress_bar()
-        torch.set_num_threads(self._config.num_threads)
+        compute_with(teacher_threads(self._config, num_cores()))
         facts = read_model_folder(self._config)
         folder = read_model_config(self._config.model, "model")
         for note in [*facts.notes, *folder.notes]:

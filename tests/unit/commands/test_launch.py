@@ -10,6 +10,7 @@ import pytest
 from adaswitch.commands import launch
 from adaswitch.commands.cli import app
 from adaswitch.commands.launch import LocalRun
+from adaswitch.data import threads
 from adaswitch.errors import AdaSwitchError
 from adaswitch.processes.entry import StopRequest
 from adaswitch.runs.attempts import join_attempt
@@ -244,3 +245,24 @@ def test_a_stopped_run_says_what_is_saved_and_how_to_go_on(
     assert code == 130
     assert f"stopped; nothing was trained, so nothing is saved in {tmp_path}/run" in said
     assert f"go on with: adaswitch run --config {tmp_path}/run/config.yaml" in said
+
+
+def test_the_parts_are_told_their_threads_and_the_runs_own_settings_keep_auto(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "num_cores", lambda: 6)
+    monkeypatch.setattr(threads, "BYTES_PER_THREAD", 1)
+    FakeProcess.BEHAVIOUR["trainer"] = lambda process: 0
+    said: list[str] = []
+    for overrides in ((), ("trainer.num_threads=5",), ()):
+        run = LocalRun(settings(tmp_path, *overrides), said.append)
+        assert run.execute(lambda: False, lambda: None)
+        told = load_config(FakeProcess.started[-1].arguments[1])
+        assert (told.student.num_threads, told.trainer.num_threads) == (6, 5 if overrides else 6)
+        kept = load_config(run.run.path / "config.yaml")
+        assert kept.student.num_threads == "auto"
+    assert [line for line in said if "threads" in line] == [
+        "threads: trainer 6, student 6, teacher 6 of 6 cores",
+        "threads: trainer 5, student 6, teacher 6 of 6 cores",
+        "threads: trainer 6, student 6, teacher 6 of 6 cores",
+    ]

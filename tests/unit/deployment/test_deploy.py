@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from adaswitch.config.threads import reserved_cpus
 from adaswitch.runs.config_files import load_config
 from services.teacher.__main__ import KEY_VARIABLE, parse_arguments
 from services.teacher.http.app import router
@@ -278,7 +279,7 @@ def test_students_find_their_place_on_the_workers_and_not_on_the_head() -> None:
     gpus = WORKER_GROUP["replicas"] * limits["nvidia.com/gpu"]
     cpus = WORKER_GROUP["replicas"] * int(limits["cpu"]) - JOBS["students"]["entrypointNumCpus"]
     assert RUN.student.num_actors * RUN.student.num_gpus_per_actor <= gpus
-    assert RUN.student.num_actors * RUN.student.num_threads <= cpus
+    assert RUN.student.num_actors * reserved_cpus(RUN.student.num_threads) <= cpus
 
 
 @every_pod

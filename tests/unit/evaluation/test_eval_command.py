@@ -9,7 +9,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from adaswitch.commands.cli import app
+from adaswitch.config.threads import number_or_auto
 from adaswitch.errors import ConfigError, DataError, EnvironmentProblem, ModelError
+from adaswitch.evaluation import command
 from adaswitch.evaluation.command import load_prompts, reference_texts, run_eval
 from adaswitch.evaluation.request import EvalRequest, choose_prompts
 from adaswitch.tasks.chain import ChainTask
@@ -45,6 +47,28 @@ def test_a_runs_config_says_which_prompts_and_how_long() -> None:
     assert (chosen.task.kind, chosen.limit, chosen.max_new_tokens) == ("chain", 7, 64)
     gsm8k = choose_prompts(Path("configs/gsm8k-smollm2-cpu.yaml"), None, "mine.jsonl", [])
     assert gsm8k.task.eval.path == "mine.jsonl"
+
+
+def test_the_threads_are_those_of_the_option_of_the_runs_trainer_or_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: list[int] = []
+    monkeypatch.setattr(command, "compute_with", used.append)
+    monkeypatch.setattr(command, "num_cores", lambda: 3)
+    assert choose_prompts(Path("configs/demo.yaml"), None, None, []).num_threads == "auto"
+    chosen = choose_prompts(Path("configs/demo.yaml"), None, None, ["trainer.num_threads=2"])
+    for threads, size in ((chosen.num_threads, 1), ("auto", 1), ("auto", 2**30)):
+        monkeypatch.setattr("adaswitch.data.threads.BYTES_PER_THREAD", size)
+        assert f"computing with {(2, 3, 1)[len(used)]} thread" in carried_out(
+            request(limit=1, num_threads=threads)
+        )
+    assert used == [2, 3, 1]
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "all", "1.5"])
+def test_a_number_of_threads_that_is_none_is_answered_in_one_line(given: str) -> None:
+    with pytest.raises(ConfigError, match=rf"--num-threads {given}: write auto, or a whole number from 1 on"):
+        request(num_threads=number_or_auto(given))
 
 
 def test_a_task_and_its_file_will_do() -> None:

@@ -119,7 +119,7 @@ def test_the_teachers_engine_is_looked_at_before_it_is_closed(plan, monkeypatch)
 
     data = SimpleNamespace(models=SimpleNamespace(named_in=lambda config: config))
 
-    def prepare(config, connect, should_stop, data):
+    def prepare(config, connect, should_stop, data, num_threads):
         connect()
         return SimpleNamespace(recorder=SimpleNamespace(close=lambda: None)), 0
 

@@ -61,3 +61,14 @@ def test_a_run_that_is_stopped_before_its_first_step_has_no_checkpoint(
     said = capsys.readouterr().out
     assert "stopped; nothing was trained, so nothing is saved" in said
     assert f"go on with: adaswitch.run_locally(adaswitch.load_config('{tmp_path}/run/config.yaml'))" in said
+
+
+def test_teacher_and_trainer_have_one_number_of_threads_in_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    used: list[int] = []
+    for part in ("trainer.job", "services.teacher.engines.transformers_engine"):
+        monkeypatch.setattr(f"{part}.compute_with", used.append)
+    adaswitch.run_locally(settings(tmp_path, *FEW, "trainer.num_threads=2"))
+    assert used == [2, 2]
+    assert "computing with 2 threads" in capsys.readouterr().out

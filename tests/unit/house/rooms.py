@@ -18,12 +18,12 @@ ROOMS: dict[str, str] = {
     "adaswitch.runs": "errors storage last_words config method tasks contract data",
     "adaswitch.teachers": "errors config method contract data",
     "adaswitch.cluster": "errors storage last_words config method processes runs",
-    "adaswitch.evaluation": "errors storage config method tasks contract data runs",
+    "adaswitch.evaluation": "errors storage config method tasks contract data runs processes",
     "adaswitch.preflight": "errors config method contract data runs teachers processes",
     "adaswitch.commands": "errors version config method tasks contract data runs teachers cluster evaluation "
     "preflight processes",
     "services": "",
-    "services.teacher.engines": "errors last_words config method contract data",
+    "services.teacher.engines": "errors last_words config method contract data processes",
     "services.teacher.http": "errors config contract services.teacher.engines",
     "services.teacher": "errors last_words config contract data runs processes services.teacher.engines"
     " services.teacher.http",

@@ -86,6 +86,7 @@ def test_what_decides_the_result_is_refused(tmp_path: Path, override: str) -> No
         "student.device=cpu",
         "student.num_actors=2",
         "trainer.num_threads=2",
+        "student.num_threads=2",
         "trainer.eval_every=5",
         "trainer.checkpoint_every=5",
         "trainer.save_rollouts=false",
@@ -98,6 +99,11 @@ def test_a_short_list_may_change_and_is_told(tmp_path: Path, override: str) -> N
     told = begin_attempt(settings(tmp_path, override)).changes
     assert told[0].startswith(f"{override.partition('=')[0]} (was ")
     assert any("learning rate" in change for change in told) == ("num_steps" in override)
+
+
+def test_a_run_that_was_begun_with_one_thread_goes_on_with_as_many_as_there_are(tmp_path: Path) -> None:
+    begun(settings(tmp_path, "student.num_threads=1"))
+    assert begin_attempt(settings(tmp_path)).changes == ('student.num_threads (was 1, now "auto")',)
 
 
 def test_the_list_is_of_settings_that_exist_and_is_on_the_page() -> None:

@@ -4,7 +4,9 @@ import importlib.util
 import os
 
 from adaswitch.config.teacher import TeacherServiceConfig
+from adaswitch.data.threads import teacher_threads
 from adaswitch.errors import EnvironmentProblem
+from adaswitch.processes.cores import num_cores
 
 
 def check_vllm_installed() -> None:
@@ -19,7 +21,7 @@ def check_vllm_installed() -> None:
 def set_environment(config: TeacherServiceConfig) -> None:
     """Set the variables that vLLM and torch read when they are imported. A variable that the user has set stays."""
     defaults = {
-        "OMP_NUM_THREADS": str(config.num_threads),
+        "OMP_NUM_THREADS": str(teacher_threads(config, num_cores())),
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
