@@ -7,6 +7,9 @@ from pydantic import Field, field_validator, model_validator
 from adaswitch.config.base import Settings
 from adaswitch.config.threads import NumThreads
 
+NGRAM = "ngram"
+"""The value of ``speculative`` for a draft from the text itself."""
+
 
 class TeacherServiceConfig(Settings):
     """How the teacher service is run (``python -m services.teacher``)."""
@@ -81,6 +84,12 @@ class TeacherServiceConfig(Settings):
     num_threads: NumThreads = "auto"
     """The number of threads that the engine uses on CPU. ``auto`` is all cores that the service may use, or its
     share of them in a run on one machine where rollouts may be stale. A small model has one thread."""
+    speculative: str | None = None
+    """A draft for what the teacher writes, whose tokens vLLM checks several at a time: ``ngram`` for what followed the
+    same tokens earlier in the text, or the folder of a small model with the teacher's tokenizer. What is written comes
+    from the teacher's own distribution all the same, but with other random numbers. The default is no draft."""
+    speculative_tokens: int = Field(default=4, ge=1, le=32)
+    """The number of tokens that the draft proposes at a time."""
     api_keys_file: str | None = None
     """A file of bearer keys, with one key in each line. The service reads the file again on SIGHUP. The keys in
     ``ADASWITCH_API_KEY`` are valid as well."""
@@ -89,6 +98,19 @@ class TeacherServiceConfig(Settings):
     every few seconds (``/healthz``, ``/readyz`` and ``/metrics``) are not logged."""
     insecure: bool = False
     """Whether the service may bind an address other than loopback without a key."""
+
+    @property
+    def draft_model(self) -> str | None:
+        """The draft model's folder; None without a draft, or with one that needs no model."""
+        return None if self.speculative == NGRAM else self.speculative
+
+    @model_validator(mode="after")
+    def _drafts_are_checked_by_vllm(self) -> Self:
+        if self.speculative is not None and self.engine != "vllm":
+            raise ValueError(
+                "speculative: only the engine vllm takes a draft: leave it out, or set engine to vllm"
+            )
+        return self
 
 
 class TeacherConfig(Settings):

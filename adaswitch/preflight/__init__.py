@@ -115,6 +115,8 @@ def _check_served(
     check_engine(serve)
     if with_port:
         check_teacher_address(serve)
+    if serve.draft_model is not None:
+        read_model_files(serve.draft_model, "teacher.serve.speculative")
     teacher = read_model_files(serve.model, TEACHER)
     check_longest(config, student, teacher)
     check_pair(student, teacher, TEACHER)

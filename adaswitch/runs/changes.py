@@ -53,7 +53,13 @@ MAY_CHANGE = (
     "trainer.resume",
 )
 """The settings that may change, each with all settings below it."""
-MAY_NOT_CHANGE = ("teacher.serve.model", "teacher.serve.engine", "teacher.serve.dtype")
+MAY_NOT_CHANGE = (
+    "teacher.serve.model",
+    "teacher.serve.engine",
+    "teacher.serve.dtype",
+    "teacher.serve.speculative",
+    "teacher.serve.speculative_tokens",
+)
 """Settings below ``MAY_CHANGE`` that may not change all the same, unless the teacher moves elsewhere as a whole."""
 MAX_VALUE_LENGTH = 60
 

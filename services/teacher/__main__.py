@@ -92,6 +92,17 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="number of threads that the engine uses on a CPU, or auto (default: auto)",
     )
     parser.add_argument(
+        "--speculative",
+        metavar="DRAFT",
+        help="a draft for what the teacher writes: ngram, or a small model's folder (default: none)",
+    )
+    parser.add_argument(
+        "--speculative-tokens",
+        type=int,
+        metavar="N",
+        help="number of tokens that the draft proposes at a time (default: 4)",
+    )
+    parser.add_argument(
         "--drain-timeout-s",
         type=float,
         metavar="S",
@@ -128,6 +139,8 @@ def _run(options: argparse.Namespace) -> None:
     config, student = _config(options)
     keys = KeyRing(split_keys(os.environ.get(KEY_VARIABLE, "")), config.api_keys_file)
     check_model_folder(config.model, "model")
+    if config.draft_model is not None:
+        check_model_folder(config.draft_model, "speculative")
     check_binding(config, bool(keys))
     if config.engine == "vllm":
         check_vllm_installed()

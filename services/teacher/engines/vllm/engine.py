@@ -35,6 +35,7 @@ from services.teacher.engines.vllm.environment import (
 from services.teacher.engines.vllm.log import EngineLog
 from services.teacher.engines.vllm.processes import end_descendants
 from services.teacher.engines.vllm.rows import MissingRowError, generated_answer, scored_answer
+from services.teacher.engines.vllm.speculative import speculative_settings
 from services.teacher.engines.vllm.worker import START
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class VLLMEngine:
         self._config = config
         self._llm: AsyncLLM | None = None
         self._info: ModelInfo | None = None
+        self._draft: dict[str, Any] | None = None
         self._request_numbers = itertools.count()
         self._block_size = 0
         self._closing = False
@@ -90,6 +92,7 @@ class VLLMEngine:
         facts = await in_daemon_thread(lambda: read_model_folder(self._config))
         for note in facts.notes:
             print(note, flush=True)
+        self._draft = await in_daemon_thread(lambda: speculative_settings(self._config, facts))
         if (reason := await self._start_or_reason(facts)) is not None:
             raise ModelError(
                 f"model: vLLM cannot serve {self._config.model!r}: {reason}; {other_engine(self._config)}"
@@ -118,6 +121,7 @@ class VLLMEngine:
         await llm.collective_rpc("teacher_cut_rows")
         await llm.collective_rpc("teacher_skip_ranks")
         await llm.collective_rpc("teacher_spare_generators")
+        await llm.collective_rpc("teacher_mend_temperatures")
         self._block_size = llm.vllm_config.cache_config.block_size
         # A model that vLLM's kernels do not support may fail only at its first request, which kills the engine.
         await self.score([ScoreSequence(token_ids=[0], start=1)], top_k=0)
@@ -166,6 +170,7 @@ class VLLMEngine:
             "kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30) if on_cpu else None,
             "gpu_memory_utilization": config.gpu_memory_utilization,
             "tensor_parallel_size": config.tensor_parallel_size,
+            "speculative_config": self._draft,
             "worker_extension_cls": WORKER_EXTENSION,
         }
         return AsyncEngineArgs(**settings)

@@ -20,9 +20,13 @@ class TeacherWorkerExtension:
         """Cut the logits to the tokens that exist, before any softmax, top-k or drawing."""
         from vllm.model_executor.layers.logits_processor import LogitsProcessor
 
-        for module in self.model_runner.get_model().modules():
-            if isinstance(module, LogitsProcessor):
-                module.org_vocab_size = vocab_size
+        # vLLM's two model runners have different names for what drafts.
+        drafters = [getattr(self.model_runner, name, None) for name in ("drafter", "speculator")]
+        drafts = [getattr(drafter, "model", None) for drafter in drafters]
+        for model in (self.model_runner.get_model(), *filter(None, drafts)):
+            for module in model.modules():
+                if isinstance(module, LogitsProcessor):
+                    module.org_vocab_size = vocab_size
 
     def teacher_mark_missing_rows(self) -> None:
         """Make every log-probability of a prompt NaN until it is computed.
@@ -91,6 +95,17 @@ class TeacherWorkerExtension:
 
         runner.sample_tokens = sample_sparing
 
+    def teacher_mend_temperatures(self) -> None:
+        """Give each token of a draft its request's temperature.
+
+        vLLM's build for CPUs computes these temperatures into a copy and drops it, so that it would divide the logits
+        by whatever the memory holds, and draw from another distribution than the teacher's.
+        """
+        if self.model_runner.device.type == "cpu":
+            from vllm.v1.sample import rejection_sampler
+
+            rejection_sampler._expand = repeat_for_tokens
+
     def teacher_exit_with(self, service_pid: int) -> None:
         """Kill this process, and the engine's process that started it, as soon as the service's process has ended.
 
@@ -108,6 +123,17 @@ class TeacherWorkerExtension:
             os.kill(os.getpid(), signal.SIGKILL)
 
         threading.Thread(target=wait, daemon=True, name="exit-with-service").start()
+
+
+def repeat_for_tokens(output: Any, values: Any, ends: Any, replaced: float, by: float) -> None:  # noqa: ANN401
+    """Write each request's value to the places of its tokens in ``output [tokens]``, with ``by`` for ``replaced``.
+
+    ``values [requests]`` and ``output`` are tensors, and so is ``ends [requests]``, where each request's tokens end.
+    """
+    import torch
+
+    counts = torch.diff(ends, prepend=ends.new_zeros(1)).long()
+    output.copy_(values.masked_fill(values == replaced, by).repeat_interleave(counts))
 
 
 def _from_start(rows: Any, request: Any) -> Any:  # noqa: ANN401
