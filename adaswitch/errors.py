@@ -12,6 +12,7 @@ AdaSwitchError                   every error that this project raises on purpose
 │   ├── TeacherUnavailableError  no answer, overloaded or draining: worth trying again
 │   ├── TeacherRejectedError     the request is wrong (4xx): trying again would not help
 │   └── TeacherProtocolError     an answer that breaks the contract
+├── StudentLostError             the engine that a student writes with has died: others do its work
 ├── UnmarkedError                a completion that cannot be marked: it counts as neither right nor wrong
 ├── NonFiniteError               a NaN or an infinity where a finite number is promised
 └── QueueError                   the rollout queue
@@ -108,6 +109,10 @@ class TeacherRejectedError(TeacherError):
 
 class TeacherProtocolError(TeacherError):
     """An answer that breaks the contract: wrong shapes, a missing log-probability, another vocabulary."""
+
+
+class StudentLostError(AdaSwitchError):
+    """The engine that a student writes with has died. Its prompts go to others, and another student takes its place."""
 
 
 class UnmarkedError(AdaSwitchError):

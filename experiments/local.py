@@ -27,7 +27,12 @@ from adaswitch.runs.attempts import check_attempt, complete_after
 from adaswitch.runs.recorded import resolve_config
 from adaswitch.runs.words import run_of
 from experiments.engines import LocalEngine
-from experiments.one_process import local_teacher, require_one_process, with_teacher_on
+from experiments.one_process import (
+    local_teacher,
+    require_one_process,
+    with_student_here,
+    with_teacher_on,
+)
 from services.student.engines.engine import WriteRequest
 from services.student.group import Group
 from services.student.parts import build_student
@@ -54,7 +59,7 @@ class LocalSource:
         self, config: RunConfig, teacher: Client, info: ModelInfo, run: RunInLoop = asyncio.run
     ) -> None:
         """``teacher`` answers as the REST client would, and serves ``info``; ``run`` uses the teacher's event loop."""
-        parts = build_student(config, teacher, info)
+        parts = build_student(with_student_here(config), teacher, info)
         self._config, self._engine, self._teacher = config, parts.engine, parts.teacher
         self._budget = Budget(config.student.max_new_tokens, frozenset(parts.stop_token_ids))
         self._run = run

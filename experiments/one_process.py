@@ -13,8 +13,19 @@ def require_one_process(config: RunConfig) -> None:
         raise ConfigError(
             "trainer.max_staleness: in one process nothing runs ahead; set it to 0, or run it served"
         )
-    if not isinstance(config.policy, Replay):
-        _serve(config)
+    if isinstance(config.policy, Replay):
+        return
+    if config.student.engine == "vllm":
+        raise ConfigError(
+            "student.engine: vllm changes the process that it runs in: set it to transformers, or run it served"
+        )
+    _serve(config)
+
+
+def with_student_here(config: RunConfig) -> RunConfig:
+    """``config`` with the engine that the student has in the trainer's process, which is transformers."""
+    student = config.student.model_copy(update={"engine": "transformers"})
+    return config.model_copy(update={"student": student})
 
 
 def local_teacher(config: RunConfig, engine: LocalEngine, num_threads: int) -> TeacherServiceConfig:

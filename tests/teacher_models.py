@@ -5,10 +5,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging
 
 from adaswitch.contract.wire import SequenceAnswer
+from adaswitch.data.causal_lm import load_model
 
 VOCAB_SIZE = 60
 NUM_ROWS = 67
@@ -22,6 +28,7 @@ def make_model(
     num_rows: int | None = None,
     sharpness: float = 1.0,
     head_dim: int = 32,
+    tied: bool = False,
 ) -> Path:
     """A random Llama of two layers in float32, with a tokenizer; peaked where ``sharpness`` is large."""
     logging.disable_progress_bar()
@@ -37,7 +44,7 @@ def make_model(
             head_dim=head_dim,
             max_position_embeddings=256,
             initializer_range=0.2,
-            tie_word_embeddings=False,
+            tie_word_embeddings=tied,
             bos_token_id=1,
             eos_token_id=2,
             pad_token_id=0,
@@ -52,10 +59,12 @@ def make_model(
 
 
 class Reference:
-    """What transformers says of the model in ``folder``, of which ``vocab_size`` tokens exist."""
+    """What transformers says of a model, or of the one in a folder, of which ``vocab_size`` tokens exist."""
 
-    def __init__(self, folder: Path, vocab_size: int) -> None:
-        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
+    def __init__(self, model: Path | PreTrainedModel, vocab_size: int) -> None:
+        if isinstance(model, Path):
+            model = load_model(str(model), "model", "float32")
+        self._model = model
         self._vocab_size = vocab_size
 
     @torch.inference_mode()

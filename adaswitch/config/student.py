@@ -15,6 +15,10 @@ class StudentConfig(Settings):
     """The model that training starts from: a Hugging Face model folder, or a name on the hub."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """The number type of the actors' copies of the model. The trainer's copy has its own, ``trainer.dtype``."""
+    engine: Literal["auto", "transformers", "vllm"] = "auto"
+    """The library that writes with the model. ``auto`` takes vLLM where it is installed if the student has 30 million
+    parameters or more, or a GPU, and transformers otherwise, or if vLLM cannot run the model. In one process with the
+    trainer it takes transformers."""
     device: str = "auto"
     """The device that an actor computes on. ``auto`` is a GPU if Ray gave the actor one, and the CPU otherwise."""
     num_actors: int = Field(default=1, ge=1)
@@ -24,6 +28,17 @@ class StudentConfig(Settings):
     num_threads: NumThreads = "auto"
     """The number of CPU threads of each actor. ``auto`` is the actor's share of the cores of its node in a synchronous
     run. Where rollouts may be stale, trainer and teacher have a share as well. A small model has one thread."""
+    kv_cache_gib: float = Field(default=1.0, gt=0)
+    """The memory for the key-value cache of vLLM in each actor on CPU, in GiB."""
+    kv_block_size: int | None = Field(default=None, ge=1)
+    """The number of tokens in a block of vLLM's key-value cache. Only whole blocks of the cache can be reused, so a
+    block should be no longer than ``policy.chunk_size``, or little longer. The default is 32 on CPU, and vLLM's own on
+    GPUs."""
+    gpu_memory_utilization: float = Field(default=0.3, gt=0, le=1)
+    """The share of a GPU's memory that vLLM may take in each actor."""
+    enforce_eager: bool | None = None
+    """Whether vLLM runs without compilation, which starts faster and runs slower. The default is true on CPU and false
+    on GPUs."""
     group_size: int = Field(default=16, ge=1)
     """The number of prompts that an actor leases together and decodes as one batch."""
     num_groups: int = Field(default=2, ge=1)

@@ -76,6 +76,8 @@ def first_checks(config: RunConfig, starts: Starts, say: Say) -> Found:
     """The cheap half of ``check_run``: everything that needs neither torch nor transformers."""
     trains, everything_here = starts is not Starts.STUDENTS, starts in (Starts.WHOLE_RUN, Starts.ONE_PROCESS)
     check_devices(config, trainer=trains, students=everything_here)
+    if starts is Starts.WHOLE_RUN and not isinstance(config.policy, Replay):
+        check_engine("student.engine", config.student.engine)
     if trains:
         check_runs_dir(config)
     student = read_model_files(config.student.model, STUDENT)
@@ -112,7 +114,7 @@ def _served_here(config: RunConfig, starts: Starts) -> TeacherServiceConfig | No
 def _check_served(
     config: RunConfig, serve: TeacherServiceConfig, student: ModelFiles, *, with_port: bool
 ) -> None:
-    check_engine(serve)
+    check_engine("teacher.serve.engine", serve.engine)
     if with_port:
         check_teacher_address(serve)
     if serve.draft_model is not None:

@@ -13,6 +13,7 @@ from adaswitch.errors import ConfigError, EnvironmentProblem
 from adaswitch.processes.managed import require_free_port
 
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
+VLLM_DEVICES = ("auto", "cpu", "cuda", "cuda:0")
 GPU_FILES = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """Files that a machine with a GPU for CUDA or ROCm has, on Linux and on Windows' Linux."""
 KEY_VARIABLE = "ADASWITCH_API_KEY"
@@ -32,7 +33,13 @@ def check_devices(config: RunConfig, *, trainer: bool, students: bool) -> None:
             raise ConfigError(f"{setting}: {device!r} is no device: write auto, cpu, cuda, or cuda:1")
         if is_here and device.startswith("cuda"):
             _require_gpu(setting, f"{device} is asked for", "cpu")
-    wanted = config.student.num_gpus_per_actor
+    student = config.student
+    if student.engine == "vllm" and student.device not in VLLM_DEVICES:
+        raise ConfigError(
+            f"student.engine: vllm computes on the CPU or on the first GPU that an actor has, not on {student.device}: "
+            "set student.device=auto, or student.engine=transformers"
+        )
+    wanted = student.num_gpus_per_actor
     if students and wanted > 0:
         _require_gpu("student.num_gpus_per_actor", f"{wanted:g} are asked for", "0")
 
@@ -61,12 +68,12 @@ def check_torch_device(setting: str, device: str) -> None:
         )
 
 
-def check_engine(serve: TeacherServiceConfig) -> None:
-    """Raises ``EnvironmentProblem`` if the engine of the teacher that is to be served here is not installed."""
-    if serve.engine == "vllm" and importlib.util.find_spec("vllm") is None:
+def check_engine(setting: str, engine: str) -> None:
+    """Raises ``EnvironmentProblem`` with ``setting`` if the engine that it names is needed here and not installed."""
+    if engine == "vllm" and importlib.util.find_spec("vllm") is None:
         raise EnvironmentProblem(
-            "teacher.serve.engine: vllm is not installed; get it with `pip install 'adaswitch[vllm]'` (`make setup` in "
-            "the repository), or set teacher.serve.engine=transformers"
+            f"{setting}: vllm is not installed; get it with `pip install 'adaswitch[vllm]'` (`make setup` in the "
+            f"repository), or set {setting}=transformers"
         )
 
 

@@ -19,8 +19,8 @@ from adaswitch.method.prompt import Prompt
 from adaswitch.method.rollout import Ending, Rollout
 from adaswitch.runs.directory import RunDirectory
 from bench.families.models import VOCAB_SIZE
-from services.student.engines.engine import WriteRequest
-from services.student.engines.transformers_engine import Sampling, TransformersEngine
+from services.student.engines.engine import Sampling, WriteRequest
+from services.student.engines.transformers_engine import TransformersEngine
 from services.teacher.engines.engine import TeacherEngine
 from trainer.checkpoint import restore, save_checkpoint
 from trainer.learner import Learner

@@ -10,7 +10,8 @@ from adaswitch.data.models import check_teacher, load_tokenizer, max_positions
 from adaswitch.data.run_models import STUDENT, student_vocabulary
 from adaswitch.data.stop_tokens import find_stop_tokens
 from adaswitch.data.vocabulary import shared_size
-from services.student.engines.transformers_engine import Sampling, TransformersEngine
+from services.student.engines import make_engine
+from services.student.engines.engine import Sampling, StudentEngine
 from services.student.teacher_calls import Client, TeacherCalls
 
 
@@ -18,7 +19,7 @@ from services.student.teacher_calls import Client, TeacherCalls
 class StudentParts:
     """All parts of a student, for the teacher that ``info`` describes."""
 
-    engine: TransformersEngine
+    engine: StudentEngine
     teacher: TeacherCalls
     stop_token_ids: list[int]
     max_tokens: int
@@ -38,14 +39,17 @@ def build_student(config: RunConfig, client: Client, info: ModelInfo) -> Student
             f"the teacher ends its texts with {unknown}, which ends no completion: see student.stop_token_ids"
         )
     sampling = Sampling(config.seed, student.temperature, stops)
+    max_tokens = min(info.max_model_len, max_positions(student.model))
     return StudentParts(
-        engine=TransformersEngine.from_folder(
-            student.model, student.dtype, vocab_size, sampling, _device(student.device)
-        ),
+        engine=make_engine(student, vocab_size, sampling, max_tokens, _device(student.device), _say),
         teacher=TeacherCalls(client, info, config.teacher, vocab_size, config.seed, stops),
         stop_token_ids=stops,
-        max_tokens=min(info.max_model_len, max_positions(student.model)),
+        max_tokens=max_tokens,
     )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _device(name: str) -> str:

@@ -17,7 +17,7 @@ from ray.exceptions import (
 
 from adaswitch.cluster.actors import num_nodes
 from adaswitch.config.run import RunConfig
-from adaswitch.errors import AdaSwitchError, EnvironmentProblem, cause_of
+from adaswitch.errors import AdaSwitchError, EnvironmentProblem, StudentLostError, cause_of
 from adaswitch.last_words import exceptions_in, first_line, num_memory_kills, one_line
 from services.student.actor import RaySource, start_actor
 from services.student.place import Place
@@ -107,28 +107,35 @@ class StudentService:
             reason: str = ray.get(call)
             return reason
         except ActorDiedError as error:
-            del self._actors[name]
-            num_returned = self._release(name)
-            if num_returned is None:
-                return OVER
-            why = why_died(error)
-            if num_memory_kills() > self._num_memory_kills:
-                why += " The kernel of this machine has ended a process because the memory ran out."
-            print(f"student {name} died ({why}); {num_returned} prompts go to others", flush=True)
-            if error.actor_init_failed:
-                self._fail(f"it could not start: {why}")
-            if self._num_started >= self._config.student.num_actors + MAX_REPLACEMENTS:
-                self._fail(f"students died {MAX_REPLACEMENTS} times, the last of this cause: {why}")
-            self._start()
-            return None
+            return self._replace(name, why_died(error), could_start=not error.actor_init_failed)
         except ActorUnschedulableError as error:
             self._end_actors()
             # Students on other nodes may still roll out, so this is no reason to end the run.
             raise EnvironmentProblem(f"the node takes no student: {one_line(error)}") from None
         except RayError as error:
             cause = cause_of(error)
+            if isinstance(cause, StudentLostError):
+                # What is wrong may be no more than that one process. A new one begins afresh.
+                ray.kill(self._actors[name])
+                return self._replace(name, one_line(cause))
             self._fail(one_line(cause), cause)
             raise
+
+    def _replace(self, name: str, why: str, *, could_start: bool = True) -> str | None:
+        """Give back the prompts of an actor that has died, and start another. Returns why not, if the run is over."""
+        del self._actors[name]
+        num_returned = self._release(name)
+        if num_returned is None:
+            return OVER
+        if num_memory_kills() > self._num_memory_kills:
+            why += " The kernel of this machine has ended a process because the memory ran out."
+        print(f"student {name} died ({why}); {num_returned} prompts go to others", flush=True)
+        if not could_start:
+            self._fail(f"it could not start: {why}")
+        if self._num_started >= self._config.student.num_actors + MAX_REPLACEMENTS:
+            self._fail(f"students died {MAX_REPLACEMENTS} times, the last of this cause: {why}")
+        self._start()
+        return None
 
     def _fail(self, message: str, cause: BaseException | None = None) -> None:
         """Tell the trainer why no more rollouts will come, and end."""

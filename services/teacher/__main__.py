@@ -132,9 +132,9 @@ def _run(options: argparse.Namespace) -> None:
     from adaswitch.data.model_folder import check_model_folder
     from adaswitch.data.threads import teacher_threads
     from adaswitch.processes.cores import num_cores
-    from services.teacher.engines.vllm.environment import check_vllm_installed, set_environment
     from services.teacher.http.binding import bind, check_binding
     from services.teacher.http.keys import KeyRing
+    from services.vllm.environment import check_vllm_installed, set_environment
 
     config, student = _config(options)
     keys = KeyRing(split_keys(os.environ.get(KEY_VARIABLE, "")), config.api_keys_file)
@@ -142,12 +142,14 @@ def _run(options: argparse.Namespace) -> None:
     if config.draft_model is not None:
         check_model_folder(config.draft_model, "speculative")
     check_binding(config, bool(keys))
+    num_threads = teacher_threads(config, num_cores())
     if config.engine == "vllm":
-        check_vllm_installed()
-        set_environment(config)
+        check_vllm_installed("engine", "use --engine transformers")
+        set_environment(num_threads)
     with bind(config) as bound:
-        threads = counted_threads(teacher_threads(config, num_cores()))
-        print(f"loading {config.model} on {config.engine} with {threads} ...", flush=True)
+        print(
+            f"loading {config.model} on {config.engine} with {counted_threads(num_threads)} ...", flush=True
+        )
         if student is not None:
             from adaswitch.data.run_models import cut_to_student
 

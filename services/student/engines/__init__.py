@@ -1,1 +1,51 @@
-"""The engines that write with the student model."""
+"""The engines that write with the student model. ← To add an engine, write its module here and name it in
+``make_engine``.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adaswitch.config.student import StudentConfig
+    from services.student.engines.engine import Sampling, StudentEngine
+
+
+def make_engine(
+    config: "StudentConfig",
+    vocab_size: int,
+    sampling: "Sampling",
+    max_tokens: int,
+    device: str,
+    say: Callable[[str], None],
+) -> "StudentEngine":
+    """The engine that ``config`` names, or that ``auto`` takes, with the model loaded on ``device``.
+
+    No sequence has more than ``max_tokens``. ``say`` gets a line with the engine that was taken, and why. Raises
+    ``UserError`` if the engine is missing or cannot run the model.
+    """
+    from adaswitch.errors import UserError
+    from services.student.engines.choice import choose
+    from services.student.engines.vllm.outline import num_parameters
+    from services.vllm.environment import is_vllm_installed
+
+    name, why = choose(
+        config.engine, device, lambda: num_parameters(config.model), installed=is_vllm_installed()
+    )
+    if name == "vllm":
+        from services.student.engines.vllm.batches import VLLMBatches
+        from services.student.engines.vllm.engine import VLLMEngine
+        from services.student.engines.vllm.start import INSTEAD
+
+        try:
+            engine = VLLMEngine(config, vocab_size, sampling, max_tokens, on_gpu=device.startswith("cuda"))
+        except UserError as error:
+            if config.engine != "auto":
+                raise
+            why = str(error).removeprefix("student.engine: ").removesuffix(f"; {INSTEAD}")
+        else:
+            say(f"student.engine: vllm ({why})")
+            return VLLMBatches(engine)
+    from services.student.engines.transformers_engine import TransformersEngine
+
+    say(f"student.engine: transformers ({why})")
+    return TransformersEngine.from_folder(config.model, config.dtype, vocab_size, sampling, device)

@@ -1,6 +1,6 @@
-"""The interface of an engine that writes with the student model, as the worker needs it."""
+"""The interfaces of the engines that write with the student model, as the worker needs them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +8,15 @@ from torch import Tensor
 
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Chunk
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the student writes: the run's seed, the temperature, and the tokens that end a completion."""
+
+    seed: int
+    temperature: float
+    stop_token_ids: Collection[int]
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,11 @@ class StudentEngine(Protocol):
         """Drop all that is kept of these prompts, as caches and hidden states. Nobody asks for their rows any more."""
 
     def weights(self) -> Mapping[str, Tensor]:
-        """The weights that are loaded now, by parameter name."""
+        """The weights that are loaded now, by parameter name.
+
+        They are looked at to explain a number that is not finite. An engine that has them in other forms gives the
+        smallest and the largest value of each.
+        """
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Copy new weights into the model, by parameter name. Called only when all prompts were forgotten.
@@ -41,3 +54,29 @@ class StudentEngine(Protocol):
         The tensors are read-only and may lie in memory that is shared, so none may be kept. Raises ``ModelError`` if
         the weights do not fit this model.
         """
+
+
+class ContinuousEngine(Protocol):
+    """An engine that batches by itself: requests come and go at any time.
+
+    It belongs to no event loop, and ``forget`` may be called at any time and from any thread. All calls count in the
+    order in which they were made.
+    """
+
+    async def write(self, request: WriteRequest) -> Chunk:
+        """One chunk; see ``StudentEngine.write``. If the call is cancelled, so is what is being written.
+
+        Raises ``StudentLostError`` once the engine has died.
+        """
+
+    def forget(self, prompt_ids: Sequence[int]) -> None:
+        """See ``StudentEngine.forget``. What is being written for these prompts is cancelled. Returns at once."""
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """See ``StudentEngine.weights``."""
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """See ``StudentEngine.load_weights``. Blocks until they are loaded."""
+
+    def close(self) -> None:
+        """Free the engine's memory and end its thread. Nothing is answered any more."""

@@ -1,7 +1,6 @@
 """The student on transformers: batched decoding with a key-value cache. It is best for small models, and on CPU."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,20 +12,11 @@ from adaswitch.method.decoding import Decoder, Draft
 from adaswitch.method.kept_logits import KeptLogits
 from adaswitch.method.roles import Chunk
 from adaswitch.method.sampling import Place, draw
-from services.student.engines.engine import WriteRequest
+from services.student.engines.engine import Sampling, WriteRequest
 
 MAX_KEPT_BYTES = 2**30
 """The most memory for the logits that one call to ``write`` keeps. If a call asks for more, all its chunks are shorter.
 Each group under way keeps those of its last call, until they are scored."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the student writes: the run's seed, the temperature, and the tokens that end a completion."""
-
-    seed: int
-    temperature: float
-    stop_token_ids: Collection[int]
 
 
 class TransformersEngine:

@@ -59,6 +59,7 @@ def test_a_plan_that_fits(tmp_path):
         ({"teacher.serve.max_model_len": 4096}, "teacher.serve.max_model_len: 4096 is more than"),
         ({"teacher.serve": None}, "teacher.serve: needed to run without services"),
         ({"trainer.max_staleness": 1}, "trainer.max_staleness: in one process nothing runs ahead"),
+        ({"student.engine": "vllm"}, "student.engine: vllm changes the process that it runs in: set it to"),
     ],
 )
 def test_what_does_not_fit_one_method_is_named(tmp_path, settings, message):

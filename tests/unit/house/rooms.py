@@ -23,13 +23,14 @@ ROOMS: dict[str, str] = {
     "adaswitch.commands": "errors version config method tasks contract data runs teachers cluster evaluation "
     "preflight processes",
     "services": "",
-    "services.teacher.engines": "errors last_words config method contract data processes",
+    "services.vllm": "errors last_words",
+    "services.teacher.engines": "errors last_words config method contract data processes services.vllm",
     "services.teacher.http": "errors config contract services.teacher.engines",
-    "services.teacher": "errors last_words config contract data runs processes services.teacher.engines"
+    "services.teacher": "errors last_words config contract data runs processes services.vllm services.teacher.engines"
     " services.teacher.http",
-    "services.student.engines": "errors method data",
+    "services.student.engines": "errors last_words config method data services.vllm",
     "services.student": "errors last_words config method contract data runs teachers cluster preflight processes "
-    "services.student.engines",
+    "services.vllm services.student.engines",
     "trainer": "errors storage last_words config method tasks contract data runs cluster evaluation preflight "
     "processes",
     "experiments": "*",

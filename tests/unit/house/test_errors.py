@@ -10,6 +10,7 @@ from adaswitch.errors import (
     ConfigError,
     DataError,
     QueueClosedError,
+    StudentLostError,
     TeacherRejectedError,
     TeacherUnavailableError,
 )
@@ -20,6 +21,7 @@ ERRORS = [
     TeacherUnavailableError("nobody", retry_after_s=2.0),
     TeacherRejectedError("refused: 401", status=401, code="unauthorized", field=None),
     QueueClosedError("over"),
+    StudentLostError("the student's engine has died: RuntimeError: no kernel"),
 ]
 
 

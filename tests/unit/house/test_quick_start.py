@@ -25,7 +25,7 @@ QUICK = {
         "services.teacher.http.binding",
         "services.teacher.http.keys",
         "adaswitch.data.model_folder",
-        "services.teacher.engines.vllm.environment",
+        "services.vllm.environment",
     ),
 }
 PROGRAM = """

@@ -1,5 +1,6 @@
 """Every program that starts a run, or a part of one, first says what is wrong with it, and has started nothing then."""
 
+import importlib.util
 import shutil
 import socket
 import subprocess
@@ -86,6 +87,18 @@ def assert_refused(result: Result, message: str, folder: Path, started: list[str
     assert "Traceback" not in result.stderr
     assert started == []
     assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize("program", [WHOLE, COMPARE])
+def test_the_students_engine_is_looked_for_where_students_are_started(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_starts: list[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "vllm" else find(name, *more)
+    )
+    result = invoked(program, tmp_path, settings(tmp_path, **{"student.engine": "vllm"}))
+    assert_refused(result, "student.engine: vllm is not installed", tmp_path, nothing_starts)
 
 
 CHEAP = [

@@ -74,9 +74,20 @@ def test_torch_has_the_last_word_on_a_gpu(monkeypatch) -> None:
 
 def test_an_engine_that_is_not_installed_is_named(monkeypatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(EnvironmentProblem, match=r"^teacher\.serve\.engine: vllm is not installed"):
-        check_engine(TeacherServiceConfig(model="any"))
-    check_engine(TeacherServiceConfig(model="any", engine="transformers"))
+    for setting in ("teacher.serve.engine", "student.engine"):
+        with pytest.raises(EnvironmentProblem, match=f"^{setting}: vllm is not .*or set {setting}=transf"):
+            check_engine(setting, "vllm")
+        for engine in ("transformers", "auto"):
+            check_engine(setting, engine)
+
+
+@pytest.mark.parametrize("device", ["mps", "xpu", "cuda:1"])
+def test_a_device_on_which_vllm_does_not_compute_is_refused(device: str) -> None:
+    wanted = {"student.engine": "vllm", "student.device": device}
+    with pytest.raises(ConfigError, match=f"^student.engine: vllm computes on the CPU .* not on {device}"):
+        check_devices(config(**wanted), trainer=False, students=False)
+    for settings in (wanted | {"student.engine": "auto"}, wanted | {"student.device": "cuda:0"}):
+        check_devices(config(**settings), trainer=False, students=False)
 
 
 def test_a_port_that_is_taken_and_an_open_address_without_a_key_are_refused(monkeypatch, tmp_path) -> None:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.contract.wire import GeneratePrompt, GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
+from adaswitch.data.threads import teacher_threads
 from adaswitch.errors import ModelError
 from adaswitch.last_words import killed, num_memory_kills, one_line
+from adaswitch.processes.cores import num_cores
 from services.teacher.engines.engine import (
     EngineFaultError,
     EngineLostError,
@@ -27,16 +29,17 @@ from services.teacher.engines.engine import (
 )
 from services.teacher.engines.model_folder import ModelFacts, model_info, other_engine, read_model_folder
 from services.teacher.engines.vllm.arrays import keep_prompt_arrays
-from services.teacher.engines.vllm.environment import (
-    check_vllm_installed,
-    set_cpu_environment,
-    set_environment,
-)
-from services.teacher.engines.vllm.log import EngineLog
 from services.teacher.engines.vllm.processes import end_descendants
 from services.teacher.engines.vllm.rows import MissingRowError, generated_answer, scored_answer
 from services.teacher.engines.vllm.speculative import speculative_settings
 from services.teacher.engines.vllm.worker import START
+from services.vllm.environment import (
+    CPU_BLOCK_SIZE,
+    check_vllm_installed,
+    set_cpu_environment,
+    set_environment,
+)
+from services.vllm.log import EngineLog
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -48,9 +51,6 @@ MAX_BATCHED_TOKENS = 4096
 _EXIT_CODE = re.compile(r"'\w+': (-\d+)")
 MAX_LOGITS = 2**28
 """Most logits of one engine step: vLLM computes all log-probabilities of a step at once, here 1 GiB in float32."""
-CPU_BLOCK_SIZE = 32
-"""The tokens in a block of the cache on CPU, the least that vLLM's kernels take. With vLLM's own 128, chunks of 32
-tokens found almost nothing of what stands before them."""
 
 
 class VLLMEngine:
@@ -87,8 +87,8 @@ class VLLMEngine:
 
     async def start(self) -> None:
         """Load the model in a process of its own, and check that it answers a request."""
-        check_vllm_installed()
-        set_environment(self._config)
+        check_vllm_installed("engine", "use --engine transformers")
+        set_environment(teacher_threads(self._config, num_cores()))
         facts = await in_daemon_thread(lambda: read_model_folder(self._config))
         for note in facts.notes:
             print(note, flush=True)

@@ -1,6 +1,7 @@
 """The student's engine on a tiny random model, against plain forward passes and the definition of a draw."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adaswitch.errors import ModelError
-from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Chunk
-from adaswitch.method.sampling import Place, gumbel_noise
 from services.student.engines import transformers_engine
-from services.student.engines.engine import WriteRequest
-from services.student.engines.transformers_engine import Sampling, TransformersEngine
+from services.student.engines.engine import Sampling, WriteRequest
+from services.student.engines.transformers_engine import TransformersEngine
+from tests.student_contract import (
+    LENGTH,
+    PROMPTS,
+    SEED,
+    STOP,
+    TEMPERATURE,
+    check_any_way_of_writing,
+    expected_outcomes,
+    rows_of,
+)
 from tests.teacher_models import NUM_ROWS, VOCAB_SIZE, Reference, make_model
-
-SEED, TEMPERATURE, STOP = 7, 0.8, 3
-LENGTH = 12
-PROMPTS = [Prompt(i, tuple(range(4, 6 + 3 * i))) for i in range(4)]
 
 
 @pytest.fixture(scope="module")
@@ -47,44 +52,17 @@ def outcomes(chunk: Chunk, ids: torch.Tensor) -> torch.Tensor:
     return asyncio.run(chunk.rows.outcomes(ids))
 
 
-def rows_of(reference: Reference, prompt: Prompt, before: list[int], new: list[int]) -> torch.Tensor:
-    """The distributions from which ``new`` was drawn, by one plain forward pass."""
-    token_ids = [*prompt.token_ids, *before, *new]
-    return torch.from_numpy(reference.rows(token_ids))[len(token_ids) - len(new) - 1 : -1]
-
-
-def drawn(rows: torch.Tensor, prompt: Prompt, start: int) -> list[int]:
-    """The tokens that belong to these rows, by the definition of a draw."""
-    return [
-        int((row / TEMPERATURE + gumbel_noise(Place(SEED, prompt.id, start + j), VOCAB_SIZE)).argmax())
-        for j, row in enumerate(rows)
-    ]
-
-
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_chunks_companions_order_and_foreign_tokens_change_no_token(
     engine: TransformersEngine, reference: Reference, data: st.DataObject
 ) -> None:
-    """In any number of chunks of any size, in batches of any prompts in any order, others' tokens in between."""
     engine.forget([prompt.id for prompt in PROMPTS])
-    written: dict[int, list[int]] = {prompt.id: [] for prompt in PROMPTS}
-    while unfinished := [p for p in PROMPTS if len(written[p.id]) < LENGTH and STOP not in written[p.id]]:
-        batch = data.draw(st.lists(st.sampled_from(unfinished), min_size=1, unique=True))
-        left = [LENGTH - len(written[prompt.id]) for prompt in batch]
-        sizes = [data.draw(st.integers(1, most)) for most in left]
-        requests = [
-            WriteRequest(prompt, tuple(written[prompt.id]), size)
-            for prompt, size in zip(batch, sizes, strict=True)
-        ]
-        for request, chunk in zip(requests, engine.write(requests), strict=True):
-            before = written[request.prompt.id]
-            rows = rows_of(reference, request.prompt, before, chunk.token_ids)
-            assert chunk.token_ids == drawn(rows, request.prompt, len(before))
-            assert len(chunk.token_ids) == request.num_tokens or chunk.token_ids[-1] == STOP
-            before += chunk.token_ids
-            if data.draw(st.booleans()):
-                before[-1:] = data.draw(st.lists(st.integers(4, 9), max_size=3))
+
+    def write(requests: Sequence[WriteRequest]) -> list[list[int]]:
+        return [chunk.token_ids for chunk in engine.write(requests)]
+
+    check_any_way_of_writing(write, reference, data)
 
 
 def whole(engine: TransformersEngine, num_tokens: int = LENGTH) -> list[Chunk]:
@@ -99,11 +77,10 @@ def test_outcomes_are_those_of_a_plain_forward_pass(tmp_path: Path, k: int, shar
     folder = make_model(tmp_path, VOCAB_SIZE, num_rows=NUM_ROWS, sharpness=sharpness)
     reference, smallest = Reference(folder, VOCAB_SIZE), 0.0
     for prompt, chunk in zip(PROMPTS, whole(engine_of(folder)), strict=True):
-        rows = rows_of(reference, prompt, [], chunk.token_ids).double()
+        rows = rows_of(reference, prompt, [], chunk.token_ids)
         ids = rows.topk(k).indices
-        others = rows.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
-        smallest = min(smallest, float(others.min()))
-        expected = torch.cat([rows.gather(-1, ids), others], -1)
+        expected = expected_outcomes(rows, ids)
+        smallest = min(smallest, float(expected[:, -1].min()))
         torch.testing.assert_close(outcomes(chunk, ids).double(), expected, rtol=0, atol=3e-4)
     assert smallest < np.log(1e-5) or sharpness == 1.0 or k == 1
 

@@ -21,9 +21,9 @@ from services.teacher.engines import transformers_engine
 from services.teacher.engines.engine import EngineFaultError, in_daemon_thread, is_starting
 from services.teacher.engines.model_folder import read_model_folder
 from services.teacher.engines.transformers_engine import TransformersEngine
-from services.teacher.engines.vllm.environment import set_environment
-from services.teacher.engines.vllm.log import EngineLog
 from services.teacher.engines.vllm.rows import MissingRowError, generated_answer, scored_answer
+from services.vllm.environment import set_environment
+from services.vllm.log import EngineLog
 from tests.model_folders import NUM_IDS, change_config, make_folder, make_tokenizer
 from tests.teacher_fakes import running_app
 from tests.teacher_models import NUM_ROWS, VOCAB_SIZE, Reference, assert_rows, make_model
@@ -246,7 +246,7 @@ def test_the_reason_of_a_failed_start_is_the_first_that_says_something():
     # In a process of its own: it turns its standard streams away.
     script = """
 import subprocess, sys
-from services.teacher.engines.vllm.log import EngineLog
+from services.vllm.log import EngineLog
 log = EngineLog()
 with log.capture():
     print("INFO loading")
@@ -263,7 +263,7 @@ print(log.reason())
 def test_what_a_process_says_of_its_end_is_kept_long_after_its_start():
     script = """
 import subprocess, sys
-from services.teacher.engines.vllm.log import EngineLog
+from services.vllm.log import EngineLog
 log = EngineLog()
 code = "input(); raise RuntimeError('no offset')"
 with log.capture():
@@ -312,7 +312,7 @@ def test_a_folder_with_a_broken_config_is_named(tmp_path):
 def test_float32_is_float32_on_gpus_too_and_what_the_user_has_set_stays(monkeypatch):
     environment = {"OMP_NUM_THREADS": "7"}
     monkeypatch.setattr(os, "environ", environment)
-    set_environment(TeacherServiceConfig(model="m", num_threads=2))
+    set_environment(2)
     assert environment["TRITON_F32_DEFAULT"] == "ieee"
     assert environment["OMP_NUM_THREADS"] == "7"
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from services.teacher.engines.vllm import engine
-from services.teacher.engines.vllm.log import EngineLog
+from services.vllm.log import EngineLog
 
 PREFIX = "(EngineCore_DP0 pid=2716) ERROR 11-30 16:00:01 [core.py:900] "
 FAILED = ["Traceback (most recent call last):", '  File "core.py", line 891, in run', "    start()"]

@@ -3,25 +3,31 @@
 import importlib.util
 import os
 
-from adaswitch.config.teacher import TeacherServiceConfig
-from adaswitch.data.threads import teacher_threads
 from adaswitch.errors import EnvironmentProblem
-from adaswitch.processes.cores import num_cores
+
+CPU_BLOCK_SIZE = 32
+"""The tokens in a block of the cache on CPU, the least that vLLM's kernels take. With vLLM's own 128, chunks of 32
+tokens found almost nothing of what stands before them."""
 
 
-def check_vllm_installed() -> None:
-    """Raises ``EnvironmentProblem`` if vLLM is not installed."""
-    if importlib.util.find_spec("vllm") is None:
+def is_vllm_installed() -> bool:
+    """Whether vLLM can be imported. It is not imported, which takes seconds."""
+    return importlib.util.find_spec("vllm") is not None
+
+
+def check_vllm_installed(setting: str, instead: str) -> None:
+    """Raises ``EnvironmentProblem`` with ``setting`` if vLLM is not installed. ``instead`` is the other way out."""
+    if not is_vllm_installed():
         raise EnvironmentProblem(
-            "engine: vllm is not installed; get it with `pip install 'adaswitch[vllm]'` "
-            "(`make setup` in the repository), or use --engine transformers"
+            f"{setting}: vllm is not installed; get it with `pip install 'adaswitch[vllm]'` "
+            f"(`make setup` in the repository), or {instead}"
         )
 
 
-def set_environment(config: TeacherServiceConfig) -> None:
+def set_environment(num_threads: int) -> None:
     """Set the variables that vLLM and torch read when they are imported. A variable that the user has set stays."""
     defaults = {
-        "OMP_NUM_THREADS": str(teacher_threads(config, num_cores())),
+        "OMP_NUM_THREADS": str(num_threads),
         "VLLM_LOGGING_LEVEL": "ERROR",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
@@ -31,6 +37,12 @@ def set_environment(config: TeacherServiceConfig) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def set_in_process_environment() -> None:
+    """Set what makes vLLM compute in this process, with its first model runner, even if the user has set otherwise."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ["VLLM_USE_V2_MODEL_RUNNER"] = "0"
 
 
 def set_cpu_environment(eager: bool) -> None:

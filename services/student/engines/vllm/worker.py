@@ -1,0 +1,150 @@
+"""Methods that the student adds to vLLM's worker, in its own process. vLLM finds their class by its name.
+
+Shapes: b requests in a step, n rows that are kept of one request, d numbers of a final hidden state, V tokens.
+
+They are written for vLLM's first model runner. It hands the hidden states and the logits of a step from
+``execute_model`` to ``sample_tokens``, with a row for each request, and ``_sample`` draws a token from each row.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from adaswitch.method.distribution import outcome_logprobs_of
+from adaswitch.method.sampling import Place, draw, gumbel_noise
+
+SLIP = "student_slip"
+"""Key in the ``extra_args`` of a request for its ``Slip``."""
+MAX_LOGITS = 2**26
+"""The most logits that are computed again at once: 256 MiB in float32."""
+ROUNDING = 0.02
+"""The share of the largest logit by which half precision may change one."""
+
+
+class Slip(NamedTuple):
+    """What a request needs beside its tokens."""
+
+    number: int
+    """The engine's own name of the request, by which its rows are fetched."""
+    prompt_id: int
+    num_before: int
+    """The number of the completion's tokens that the request begins with."""
+    num_tokens: int
+    """The most tokens that it writes."""
+
+
+class StudentWorkerExtension:
+    """Methods that the engine calls with ``collective_rpc``, once the model is loaded."""
+
+    model_runner: Any
+
+    def student_setup(self, seed: int, temperature: float, vocab_size: int) -> int:
+        """Draw every token as ``adaswitch.method.sampling`` says, and keep the state that its row followed from.
+
+        Returns the bytes that are kept for a token.
+        """
+        runner = self.model_runner
+        self._seed, self._temperature, self._vocab_size = seed, temperature, vocab_size
+        self._kept: dict[int, Tensor] = {}
+        hand_over = runner.sample_tokens
+        states: list[Tensor] = []
+
+        def sample_tokens(*arguments: Any) -> Any:  # noqa: ANN401
+            # The next call forgets what ``execute_model`` has handed over.
+            handed = runner.execute_model_state
+            states[:] = [] if handed is None else [handed.sample_hidden_states]
+            return hand_over(*arguments)
+
+        def sample(logits: Tensor, drafts: object) -> Any:  # noqa: ANN401
+            from vllm.v1.outputs import SamplerOutput
+
+            if drafts is not None:
+                raise ValueError("a student drafts no tokens")
+            tokens = self._drawn(logits, states.pop())
+            return SamplerOutput(tokens.to(torch.int32).unsqueeze(-1), None)
+
+        runner.sample_tokens, runner._sample = sample_tokens, sample
+        config = runner.model_config
+        return int(config.get_hidden_size() * config.dtype.itemsize)
+
+    @torch.inference_mode()
+    def _drawn(self, logits: Tensor, states: Tensor) -> Tensor:
+        """The tokens ``[b]`` that ``logits [b, V']`` draw. ``states [b, d]`` are kept."""
+        runner = self.model_runner
+        tokens = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+        # A row of a request whose prompt is not computed to its end yet draws nothing.
+        early = runner.discard_request_mask.np[: len(logits)]
+        rows = [i for i in range(len(logits)) if not early[i]]
+        if not rows:
+            return tokens
+        places = [self._keep(runner.requests[runner.input_batch.req_ids[i]], states[i]) for i in rows]
+        chosen = (
+            logits[rows, : self._vocab_size] if len(rows) < len(logits) else logits[:, : self._vocab_size]
+        )
+        tokens[rows] = draw(chosen, places, self._temperature)
+        return tokens
+
+    def _keep(self, request: Any, state: Tensor) -> Place:  # noqa: ANN401
+        """Keep the ``state [d]`` from which the request's next token follows. Returns that token's place."""
+        slip: Slip = request.sampling_params.extra_args[SLIP]
+        num_written = len(request.output_token_ids)
+        rows = self._kept.get(slip.number)
+        if rows is None:
+            rows = self._kept[slip.number] = state.new_empty(slip.num_tokens, len(state))
+        rows[num_written] = state
+        return Place(self._seed, slip.prompt_id, slip.num_before + num_written)
+
+    def student_rows(self, number: int, num_tokens: int) -> Tensor | None:
+        """Hand over the states ``[num_tokens, d]`` of a request, which is over; None if it has written nothing."""
+        rows = self._kept.pop(number, None)
+        if rows is None or num_tokens == len(rows):
+            return rows
+        return rows[:num_tokens].clone()
+
+    @torch.inference_mode()
+    def student_outcomes(self, states: Tensor, ids: Tensor) -> Tensor:
+        """The log-probabilities ``[n, k + 1]`` of ``ids [n, k]`` and of all others, from ``states [n, d]``.
+
+        The model's own head computes them, with the caps and scales that the model has on its logits.
+        """
+        size = max(1, MAX_LOGITS // self._vocab_size)
+        parts = [
+            outcome_logprobs_of(self.model_runner.model.compute_logits(some), own, self._vocab_size)
+            for some, own in zip(states.split(size), ids.to(states.device).split(size), strict=True)
+        ]
+        return torch.cat(parts).cpu()
+
+    @torch.inference_mode()
+    def student_agrees(self, states: Tensor, token_ids: list[int], prompt_id: int) -> bool:
+        """Whether the first tokens of a completion are those that its ``states [n, d]`` draw, but for rounding."""
+        logits = self.model_runner.model.compute_logits(states)[:, : self._vocab_size].float().cpu()
+        scores = logits.clone()
+        if self._temperature:
+            places = [Place(self._seed, prompt_id, i) for i in range(len(token_ids))]
+            noise = torch.stack([gumbel_noise(place, self._vocab_size) for place in places])
+            scores += self._temperature * noise
+        chosen = scores.gather(-1, torch.tensor(token_ids).unsqueeze(-1)).squeeze(-1)
+        # Where a number is not finite, nothing is larger: the weights are at fault, and whoever asks is told so.
+        return not bool(((scores.amax(-1) - chosen) > ROUNDING * (1 + logits.abs().amax(-1))).any())
+
+    def student_load_weights(self, weights: Sequence[tuple[str, Tensor]]) -> None:
+        """Load weights under the names that the model's folder has."""
+        from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+
+        runner = self.model_runner
+        runner.reload_weights(weights_iterator=iter(weights))
+        for module in runner.get_model().modules():
+            # A head that is tied to the embedding is not loaded itself, and on CPU it has a packed copy of its own.
+            if isinstance(module, ParallelLMHead):
+                module.quant_method.process_weights_after_loading(module)
+
+    def student_num_kept(self) -> int:
+        """The number of requests whose states are kept here, because they are under way."""
+        return len(self._kept)
+
+
+def extra_args(slip: Slip) -> Mapping[str, object]:
+    """``slip`` as vLLM takes it with a request."""
+    return {SLIP: slip}

@@ -1,0 +1,1 @@
+"""What every service that runs vLLM needs of it: its environment, and what it prints while it starts."""
