@@ -17,6 +17,7 @@ from adaswitch.runs.shards import read_shard
 from adaswitch.teachers import connect_teacher
 from bench.scaling_model import Paces, Work
 from bench.servers import our_service, say
+from services.student.engine_calls import calls_of
 from services.student.engines.engine import WriteRequest
 from services.student.parts import StudentParts, build_student
 from services.student.teacher_calls import TeacherRequest
@@ -84,9 +85,11 @@ async def measure_paces(run: RecordedRun, queue: float) -> Paces:
 
 
 async def _student(parts: StudentParts, group: Sequence[Rollout]) -> float:
+    engine = calls_of(parts.engine)
+
     async def work() -> int:
-        parts.engine.forget([rollout.prompt.id for rollout in group])
-        chunks = parts.engine.write([WriteRequest(rollout.prompt, (), CHUNK) for rollout in group])
+        await engine.forget([rollout.prompt.id for rollout in group])
+        chunks = await engine.write([WriteRequest(rollout.prompt, (), CHUNK) for rollout in group])
         return sum(len(chunk.token_ids) for chunk in chunks)
 
     return await _pace(work)

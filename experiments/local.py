@@ -7,7 +7,7 @@ run ends with the weights of the served run, bit for bit, if the served teacher 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from torch import Tensor
 
@@ -33,7 +33,7 @@ from experiments.one_process import (
     with_student_here,
     with_teacher_on,
 )
-from services.student.engines.engine import WriteRequest
+from services.student.engines.engine import StudentEngine, WriteRequest
 from services.student.group import Group
 from services.student.parts import build_student
 from services.student.teacher_calls import Client
@@ -60,7 +60,9 @@ class LocalSource:
     ) -> None:
         """``teacher`` answers as the REST client would, and serves ``info``; ``run`` uses the teacher's event loop."""
         parts = build_student(with_student_here(config), teacher, info)
-        self._config, self._engine, self._teacher = config, parts.engine, parts.teacher
+        self._config, self._teacher = config, parts.teacher
+        # In this process it is always the engine transformers.
+        self._engine = cast("StudentEngine", parts.engine)
         self._budget = Budget(config.student.max_new_tokens, frozenset(parts.stop_token_ids))
         self._run = run
         self._version = 0

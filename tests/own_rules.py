@@ -14,6 +14,7 @@ from adaswitch import (
     RecordTask,
     Settings,
 )
+from adaswitch.method.switching import AmongTopK
 
 
 class Good(Policy):
@@ -385,3 +386,15 @@ class SameNumbers(Made):
 class NumberPrompt(Made):
     def examples(self, split):
         return [Example(3, "#2", 1, split)]
+
+
+class Restless(Policy):
+    """Explores with other rules and chunks at every turn, and has the teacher help in between."""
+
+    async def roll_out(self, stages):
+        turn = 0
+        while not stages.ended:
+            turn += 1
+            rule = AmongTopK(2) if turn % 2 else FixedThreshold(0.05 * turn)
+            if await stages.explore(rule, "jsd", turn):
+                await stages.guide(turn)

@@ -40,10 +40,22 @@ class StudentConfig(Settings):
     """Whether vLLM runs without compilation, which starts faster and runs slower. The default is true on CPU and false
     on GPUs."""
     group_size: int = Field(default=16, ge=1)
-    """The number of prompts that an actor leases together and decodes as one batch."""
+    """The number of prompts that an actor leases together. In lockstep it decodes them as one batch."""
     num_groups: int = Field(default=2, ge=1)
     """The number of groups of prompts that an actor works on at once. While one group waits for the teacher, the
-    student writes for another group."""
+    student writes for another group. Without lockstep, ``num_groups`` times ``group_size`` prompts are under way, and
+    the next prompt begins wherever one has ended."""
+    lockstep: bool | Literal["auto"] = "auto"
+    """Whether the prompts of a group go on together: when all wait, all are answered. Then batches follow from the
+    prompts and never from timing, which a run needs to be repeated or resumed bit for bit: the last bits of a model's
+    numbers depend on the batch, and with them the scores, the loss and, where two tokens are all but level, what the
+    teacher writes. It takes the engine ``transformers`` for student and teacher, as vLLM batches by arrival. Without
+    lockstep each prompt goes on as soon as its own answer is there. ``auto`` is true for the student's engine
+    ``transformers``, which writes whole batches and refuses false, and false for one that batches by itself."""
+    gather_window_s: float = Field(default=0.005, ge=0, le=10)
+    """Without lockstep: the number of seconds for which a request to the teacher waits for others to be sent along."""
+    gather_requests: int = Field(default=32, ge=1)
+    """Without lockstep: once this number of requests to the teacher waits, they are sent at once."""
     temperature: float = Field(default=1.0, ge=0, le=100)
     """The sampling temperature at which the student writes. At 0 the student decodes greedily."""
     max_new_tokens: int = Field(default=128, ge=1)

@@ -42,7 +42,7 @@ class RolloutDraft:
     @property
     def ended(self) -> bool:
         """Whether the completion is over."""
-        return self.num_left == 0 or self._stopped
+        return self.budget.ends(self.token_ids)
 
     @property
     def num_recorded(self) -> int:
@@ -56,7 +56,7 @@ class RolloutDraft:
 
     @property
     def _stopped(self) -> bool:
-        return bool(self.token_ids) and self.token_ids[-1] in self.budget.stop_token_ids
+        return self.budget.stops(self.token_ids)
 
     def waiting(self, what: str) -> "_Stopwatch":
         """A context manager that adds the seconds spent inside to the field ``what`` of ``costs``."""
@@ -80,6 +80,10 @@ class RolloutDraft:
         self._spend(
             student_tokens=num_written, wasted_tokens=num_written - num_kept, scored_tokens=num_written
         )
+
+    def add_unused(self, num_written: int) -> None:
+        """Count tokens that the student wrote ahead, and that were thrown away before anybody looked at them."""
+        self._spend(student_tokens=num_written, wasted_tokens=num_written)
 
     def add_guided(self, continuation: Continuation, num_tokens: int) -> None:
         """Add the tokens that the teacher wrote: ``num_tokens``, or fewer up to a stop token."""

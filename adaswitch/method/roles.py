@@ -54,7 +54,8 @@ class Student(Protocol):
         """Up to ``num_tokens`` tokens (at least one) after ``completion``.
 
         They are fewer if a token ends the completion, or if no more distributions can be kept at a time. Token j of a
-        completion depends on the weights, the tokens before it, the run's seed, ``prompt.id`` and j.
+        completion depends on the weights, the tokens before it, the run's seed, ``prompt.id`` and j. A call that is
+        cancelled gives up what it was writing; the next call may be for another completion of the prompt.
         """
 
 
@@ -74,3 +75,11 @@ class Budget:
 
     max_new_tokens: int
     stop_token_ids: Collection[int]
+
+    def ends(self, token_ids: Sequence[int]) -> bool:
+        """Whether a completion of ``token_ids`` is over."""
+        return len(token_ids) >= self.max_new_tokens or self.stops(token_ids)
+
+    def stops(self, token_ids: Sequence[int]) -> bool:
+        """Whether the last of ``token_ids`` is a token that ends a completion."""
+        return bool(token_ids) and token_ids[-1] in self.stop_token_ids

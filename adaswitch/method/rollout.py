@@ -31,7 +31,8 @@ class Costs:
     student_tokens: int = 0
     """The tokens that the student wrote, including those that were thrown away."""
     wasted_tokens: int = 0
-    """Those of the student's tokens that were thrown away: in a chunk, the tokens from the switch on."""
+    """Those of the student's tokens that were thrown away: in a chunk, the tokens from the switch on, and all chunks
+    that were written ahead of it. A chunk that was given up while it was being written counts in full."""
     scored_tokens: int = 0
     """The positions for which the teacher gave a distribution, not counting those that the teacher generated."""
     teacher_tokens: int = 0

@@ -3,20 +3,23 @@
 from collections.abc import Sequence
 
 from adaswitch.errors import DataError, TeacherProtocolError
+from adaswitch.method.chunks import Chunks
 from adaswitch.method.divergence import DIVERGENCES, divergences
 from adaswitch.method.draft import RolloutDraft
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Student, Teacher
-from adaswitch.method.switching import NeverSwitch, SwitchRule, TokenRule, first_switch
+from adaswitch.method.switching import NeverSwitch, SwitchRule, TokenRule, first_switch, last_place
 
 
 class Stages:
     """The stages of one rollout, which use its draft, the student and the teacher."""
 
-    def __init__(self, draft: RolloutDraft, student: Student, teacher: Teacher) -> None:
+    def __init__(self, draft: RolloutDraft, student: Student, teacher: Teacher, num_ahead: int = 0) -> None:
+        """``num_ahead`` chunks are written ahead while the teacher scores one."""
         self.draft = draft
         self.student = student
         self.teacher = teacher
+        self._num_ahead = num_ahead
 
     @property
     def prompt(self) -> Prompt:
@@ -45,7 +48,7 @@ class Stages:
 
         The student's tokens before the switch do not depend on the teacher. So a whole chunk may be written first and
         scored in one request. After the chunk is cut at the crossing, the result is token for token the same as if the
-        teacher had been asked after every token.
+        teacher had been asked after every token. So is it if the next chunks are written meanwhile.
         """
         draft = self.draft
         _require_count(chunk_size, "chunk_size")
@@ -56,16 +59,17 @@ class Stages:
         if draft.num_left_for_teacher == 0:
             # The teacher may write no more tokens, so a switch is no longer possible.
             rule = NeverSwitch()
-        while not draft.ended:
-            if await self._explore_chunk(rule, metric, min(chunk_size, draft.num_left)):
-                return True
+        async with Chunks(self.student, draft, chunk_size, self._num_ahead, last_place(rule)) as chunks:
+            while not draft.ended:
+                if await self._explore_chunk(rule, metric, chunks):
+                    return True
         return False
 
-    async def _explore_chunk(self, rule: SwitchRule | TokenRule, metric: str, size: int) -> bool:
-        """One chunk of up to ``size`` tokens, of which nothing is kept but the record. True if there was a crossing."""
+    async def _explore_chunk(self, rule: SwitchRule | TokenRule, metric: str, chunks: Chunks) -> bool:
+        """The next chunk, of which nothing is kept but the record. True if there was a crossing."""
         draft = self.draft
         with draft.waiting("write_s"):
-            chunk = await self.student.write(draft.prompt, draft.token_ids, size)
+            chunk = await chunks.take()
         with draft.waiting("score_s"):
             scores = await self.teacher.score(
                 draft.prompt, draft.token_ids + chunk.token_ids, start=len(draft.token_ids)

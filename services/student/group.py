@@ -40,8 +40,8 @@ class Group:
         finally:
             for rollout in rollouts:
                 rollout.cancel()
-            self._lockstep.cancel()
             await asyncio.gather(*rollouts, return_exceptions=True)
+            await self._lockstep.cancel()
 
     async def _one(self, prompt: Prompt) -> Rollout:
         try:
@@ -52,17 +52,17 @@ class Group:
     async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
         """See ``adaswitch.method.roles.Student``."""
         request = WriteRequest(prompt, tuple(completion), num_tokens)
-        chunk: Chunk = await self._lockstep.ask(self._write, request)
+        chunk: Chunk = await self._lockstep.ask(self._write, request, prompt.id)
         return chunk
 
     async def score(self, prompt: Prompt, completion: Sequence[int], start: int) -> TopK:
         """See ``adaswitch.method.roles.Teacher``."""
         request = TeacherRequest(prompt, tuple(completion), start=start)
-        distributions: TopK = await self._lockstep.ask(self._score, request)
+        distributions: TopK = await self._lockstep.ask(self._score, request, prompt.id)
         return distributions
 
     async def generate(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Continuation:
         """See ``adaswitch.method.roles.Teacher``."""
         request = TeacherRequest(prompt, tuple(completion), num_tokens=num_tokens)
-        continuation: Continuation = await self._lockstep.ask(self._generate, request)
+        continuation: Continuation = await self._lockstep.ask(self._generate, request, prompt.id)
         return continuation

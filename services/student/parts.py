@@ -11,7 +11,7 @@ from adaswitch.data.run_models import STUDENT, student_vocabulary
 from adaswitch.data.stop_tokens import find_stop_tokens
 from adaswitch.data.vocabulary import shared_size
 from services.student.engines import make_engine
-from services.student.engines.engine import Sampling, StudentEngine
+from services.student.engines.engine import ContinuousEngine, Sampling, StudentEngine
 from services.student.teacher_calls import Client, TeacherCalls
 
 
@@ -19,7 +19,7 @@ from services.student.teacher_calls import Client, TeacherCalls
 class StudentParts:
     """All parts of a student, for the teacher that ``info`` describes."""
 
-    engine: StudentEngine
+    engine: StudentEngine | ContinuousEngine
     teacher: TeacherCalls
     stop_token_ids: list[int]
     max_tokens: int

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from adaswitch.method.own_rule import OwnRule
-from adaswitch.method.policies.base import DivergenceName, Policy
+from adaswitch.method.policies.base import ChunksAhead, DivergenceName, Policy
 from adaswitch.method.switching import AdaptiveThreshold, SwitchRule, TokenRule
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ class AdaSwitch(Policy):
     chunk_size: int = Field(default=16, ge=1)
     """The number of tokens that the student writes before the teacher scores them. It changes the cost, but never the
     result."""
+    write_ahead: ChunksAhead = "auto"
+    """The number of chunks that the student writes ahead while the teacher scores one. It changes the cost, but never
+    the result: after a switch they are thrown away, and count as wasted. ``auto`` is 0 in lockstep, else 1."""
     rule: OwnRule | None = None
     """Your own switch rule, in place of ``window``, ``factor`` and ``floor``."""
 

@@ -5,7 +5,9 @@ other members tell the rest of the system what it must know about the policy. Mo
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from adaswitch.config.base import Settings
 from adaswitch.registry.own_code import OwnCode
@@ -14,6 +16,7 @@ if TYPE_CHECKING:  # the stages need torch, but settings are also read by progra
     from adaswitch.method.stages import Stages
 
 DivergenceName = Literal["forward_kl", "reverse_kl", "jsd"]
+ChunksAhead = Annotated[int, Field(ge=0)] | Literal["auto"]
 
 
 class Policy(Settings, ABC):
@@ -40,6 +43,12 @@ class Policy(Settings, ABC):
     def needs_reference(self) -> bool:
         """Whether every prompt must come with the data set's own answer."""
         return False
+
+    @property
+    def chunks_ahead(self) -> ChunksAhead:
+        """The policy's setting ``write_ahead``; 0 for a policy without, whose student writes no chunks."""
+        ahead: ChunksAhead = getattr(self, "write_ahead", 0)
+        return ahead
 
     @property
     def hands_back(self) -> bool:

@@ -4,7 +4,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
 from adaswitch.errors import ConfigError, OwnCodeError
-from adaswitch.method.policies.base import Policy
+from adaswitch.method.policies.base import ChunksAhead, Policy
 from adaswitch.registry.facts import (
     Check,
     fact,
@@ -44,6 +44,9 @@ class CustomPolicy(OwnCode, Policy):
     """A user's own policy: a class with ``async def roll_out(self, stages)``."""
 
     kind: Literal["custom"] = "custom"
+    write_ahead: ChunksAhead = "auto"
+    """The number of chunks that the student writes ahead while the teacher scores one. It changes the cost, but never
+    the result: after a switch they are thrown away, and count as wasted. ``auto`` is 0 in lockstep, else 1."""
 
     def load(self) -> Policy:
         """The policy that ``path`` names. Raises ``ConfigError`` with the path, what is wrong, and what to do."""

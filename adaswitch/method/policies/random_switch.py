@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from adaswitch.method.coins import coin_of, switch_place
-from adaswitch.method.policies.base import Policy
+from adaswitch.method.policies.base import ChunksAhead, Policy
 from adaswitch.method.switching import NeverSwitch, SwitchAt
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ class RandomSwitch(Policy):
     ``positions``. The new run's ``config.yaml`` records the probabilities as ``positions``."""
     from_steps: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=2, max_length=2)
     """The first and the last step of ``from_run`` whose switch positions are used. By default all steps are used."""
+    write_ahead: ChunksAhead = "auto"
+    """The number of chunks that the student writes ahead while the teacher scores one. It changes the cost, but never
+    the result: after a switch they are thrown away, and count as wasted. ``auto`` is 0 in lockstep, else 1."""
 
     async def roll_out(self, stages: "Stages") -> None:
         """The student writes up to the place that the prompt's coin draws, and the teacher from there to the end.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from adaswitch.method.own_rule import OwnRule
-from adaswitch.method.policies.base import Policy
+from adaswitch.method.policies.base import ChunksAhead, Policy
 from adaswitch.method.switching import AmongTopK, FixedThreshold, ProbableEnough, SwitchRule, TokenRule
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ class Relay(Policy):
     chunk_size: int = Field(default=16, ge=1)
     """The number of tokens that the student proposes before the teacher scores them. It changes the cost, but never the
     result."""
+    write_ahead: ChunksAhead = "auto"
+    """The number of chunks that the student writes ahead while the teacher scores one. It changes the cost, but never
+    the result: after a switch they are thrown away, and count as wasted. ``auto`` is 0 in lockstep, else 1."""
 
     async def roll_out(self, stages: "Stages") -> None:
         """The teacher takes over where the judge says so, and hands back after ``guide_tokens`` tokens."""

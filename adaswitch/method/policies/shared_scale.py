@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from adaswitch.method.policies.base import DivergenceName, Policy
+from adaswitch.method.policies.base import ChunksAhead, DivergenceName, Policy
 from adaswitch.method.switching import SharedScaleThreshold
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ class SharedScale(Policy):
     chunk_size: int = Field(default=16, ge=1)
     """The number of tokens that the student writes before the teacher scores them. It changes the cost, but never the
     result."""
+    write_ahead: ChunksAhead = "auto"
+    """The number of chunks that the student writes ahead while the teacher scores one. It changes the cost, but never
+    the result: after a switch they are thrown away, and count as wasted. ``auto`` is 0 in lockstep, else 1."""
 
     async def roll_out(self, stages: "Stages") -> None:
         """As AdaSwitch, with a threshold from the scale that the prompt carries and that its whole step shares."""

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from adaswitch.method.policies.base import Policy
+from adaswitch.method.policies.base import ChunksAhead, Policy
 from adaswitch.method.switching import AmongTopK
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ class SKD(Policy):
     chunk_size: int = Field(default=16, ge=1)
     """The number of tokens that the student proposes before the teacher scores them. It changes the cost, but never the
     result."""
+    write_ahead: ChunksAhead = "auto"
+    """The number of chunks that the student writes ahead while the teacher scores one. It changes the cost, but never
+    the result: after a switch they are thrown away, and count as wasted. ``auto`` is 0 in lockstep, else 1."""
 
     async def roll_out(self, stages: "Stages") -> None:
         """The teacher replaces each token that is not among its top-k, and the student goes on after that token."""

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from adaswitch.method.policies.base import DivergenceName, Policy
+from adaswitch.method.policies.base import ChunksAhead, DivergenceName, Policy
 from adaswitch.method.switching import FixedThreshold
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ class Threshold(Policy):
     chunk_size: int = Field(default=16, ge=1)
     """The number of tokens that the student writes before the teacher scores them. It changes the cost, but never the
     result."""
+    write_ahead: ChunksAhead = "auto"
+    """The number of chunks that the student writes ahead while the teacher scores one. It changes the cost, but never
+    the result: after a switch they are thrown away, and count as wasted. ``auto`` is 0 in lockstep, else 1."""
 
     async def roll_out(self, stages: "Stages") -> None:
         """The student explores until its divergence exceeds a fixed tau; then the teacher guides to the end."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adaswitch.config.student import StudentConfig
-    from services.student.engines.engine import Sampling, StudentEngine
+    from services.student.engines.engine import ContinuousEngine, Sampling, StudentEngine
 
 
 def make_engine(
@@ -17,7 +17,7 @@ def make_engine(
     max_tokens: int,
     device: str,
     say: Callable[[str], None],
-) -> "StudentEngine":
+) -> "StudentEngine | ContinuousEngine":
     """The engine that ``config`` names, or that ``auto`` takes, with the model loaded on ``device``.
 
     No sequence has more than ``max_tokens``. ``say`` gets a line with the engine that was taken, and why. Raises
@@ -32,7 +32,6 @@ def make_engine(
         config.engine, device, lambda: num_parameters(config.model), installed=is_vllm_installed()
     )
     if name == "vllm":
-        from services.student.engines.vllm.batches import VLLMBatches
         from services.student.engines.vllm.engine import VLLMEngine
         from services.student.engines.vllm.start import INSTEAD
 
@@ -44,7 +43,7 @@ def make_engine(
             why = str(error).removeprefix("student.engine: ").removesuffix(f"; {INSTEAD}")
         else:
             say(f"student.engine: vllm ({why})")
-            return VLLMBatches(engine)
+            return engine
     from services.student.engines.transformers_engine import TransformersEngine
 
     say(f"student.engine: transformers ({why})")

@@ -1,8 +1,9 @@
 """The interfaces of the engines that write with the student model, as the worker needs them."""
 
+import inspect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from torch import Tensor
 
@@ -80,3 +81,8 @@ class ContinuousEngine(Protocol):
 
     def close(self) -> None:
         """Free the engine's memory and end its thread. Nothing is answered any more."""
+
+
+def batches_by_itself(engine: StudentEngine | ContinuousEngine) -> TypeGuard[ContinuousEngine]:
+    """Whether ``engine`` takes requests one by one, at any time."""
+    return inspect.iscoroutinefunction(engine.write)

@@ -16,7 +16,8 @@ from services.student.engines.engine import Sampling, WriteRequest
 
 MAX_KEPT_BYTES = 2**30
 """The most memory for the logits that one call to ``write`` keeps. If a call asks for more, all its chunks are shorter.
-Each group under way keeps those of its last call, until they are scored."""
+Each group under way keeps those of its last call, until they are scored, and of one call more for each chunk that is
+written ahead."""
 
 
 class TransformersEngine:

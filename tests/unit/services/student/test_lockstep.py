@@ -181,6 +181,102 @@ async def test_cancel_ends_what_is_under_way() -> None:
     lockstep = Lockstep(1)
     asking = asyncio.create_task(lockstep.ask(Kind("write", forever), 1))
     await asyncio.wait_for(entered.wait(), 5)
-    lockstep.cancel()
-    await asyncio.wait_for(cancelled.wait(), 5)
+    await asyncio.wait_for(lockstep.cancel(), 5)
+    assert cancelled.is_set()
     asking.cancel()
+
+
+async def ahead_and_then(lockstep: Lockstep, number: int, turns: int, kinds: dict[str, Kind]) -> list[Any]:
+    """A member that asks for scores of what it has while it writes on."""
+    seen = [await lockstep.ask(kinds["write"], (number, 0), number)]
+    for turn in range(turns):
+        ahead = asyncio.create_task(lockstep.ask(kinds["write"], (number, turn + 1), number))
+        seen.append(await lockstep.ask(kinds["score"], (number, turn), number))
+        seen.append(await ahead)
+    return seen
+
+
+async def test_what_is_asked_for_ahead_is_answered_in_the_same_round() -> None:
+    async def rounds(slow: str, turns: int) -> list[tuple[str, list[Any]]]:
+        seen: list[tuple[str, list[Any]]] = []
+
+        def kind(name: str) -> Kind:
+            async def answer(requests: Sequence[Any]) -> list[Any]:
+                seen.append((name, sorted(requests)))
+                for _ in range(turns if name == slow else 0):
+                    await asyncio.sleep(0)
+                return list(requests)
+
+            return Kind(name, answer)
+
+        kinds = {name: kind(name) for name in ("write", "score")}
+        lockstep = Lockstep(2)
+        members = [ahead_and_then(lockstep, number, 2 - number, kinds) for number in range(2)]
+        answers = await asyncio.wait_for(run_members(lockstep, members), 5)
+        assert answers[1] == [(1, 0), (1, 0), (1, 1)]
+        return seen
+
+    expected = [
+        ("write", [(0, 0), (1, 0)]),
+        ("score", [(0, 0), (1, 0)]),
+        ("write", [(0, 1), (1, 1)]),
+        ("score", [(0, 1)]),
+        ("write", [(0, 2)]),
+    ]
+    for slow, turns in (("write", 0), ("write", 20), ("score", 20)):
+        assert sorted(await rounds(slow, turns)) == sorted(expected)
+
+
+async def given_up(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_is_given_up_before_its_round_begins_is_not_in_it() -> None:
+    recorder = Recorder()
+    write = Kind("write", recorder.answer)
+    lockstep = Lockstep(2)
+    ended = asyncio.Event()
+
+    async def switches() -> list[Any]:
+        ahead = asyncio.create_task(lockstep.ask(write, "ahead", 0))
+        await asyncio.sleep(0)
+        await given_up(ahead)
+        ended.set()
+        return [await lockstep.ask(write, turn, 0) for turn in ("a", "b")]
+
+    async def explorer() -> list[Any]:
+        await ended.wait()
+        return [await lockstep.ask(write, turn, 1) for turn in (0, 1)]
+
+    answers = await asyncio.wait_for(run_members(lockstep, [switches(), explorer()]), 5)
+    assert answers == [["a", "b"], [0, 1]]
+    assert [sorted(batch, key=str) for batch in recorder.batches] == [[0, "a"], [1, "b"]]
+
+
+async def test_what_is_given_up_within_its_round_holds_nobody_up() -> None:
+    entered, release = asyncio.Event(), asyncio.Event()
+    batches: list[list[Any]] = []
+
+    async def answer(requests: Sequence[Any]) -> list[Any]:
+        batches.append(sorted(requests, key=str))
+        entered.set()
+        await release.wait()
+        return list(requests)
+
+    write = Kind("write", answer)
+    lockstep = Lockstep(2)
+
+    async def switches() -> list[Any]:
+        ahead = asyncio.create_task(lockstep.ask(write, "ahead", 0))
+        await entered.wait()
+        await given_up(ahead)
+        release.set()
+        return [await lockstep.ask(write, turn, 0) for turn in ("a", "b")]
+
+    async def explorer() -> list[Any]:
+        return [await lockstep.ask(write, turn, 1) for turn in (0, 1, 2)]
+
+    answers = await asyncio.wait_for(run_members(lockstep, [switches(), explorer()]), 5)
+    assert answers == [["a", "b"], [0, 1, 2]]
+    assert batches == [[0, "ahead"], [1, "a"], [2, "b"]]

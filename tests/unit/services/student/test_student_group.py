@@ -163,7 +163,28 @@ def test_a_rollout_is_the_same_in_any_chunks_group_order_and_company(
     assert all(map(same, rollouts, [expected[policy["kind"]][i] for i in order]))
 
 
-@pytest.mark.parametrize("policy", HAND_BACK, ids=lambda policy: policy["kind"])
+@pytest.mark.parametrize("num_ahead", [1, 3])
+@pytest.mark.parametrize("policy", [WRITERS[0], *HAND_BACK], ids=lambda policy: policy["kind"])
+def test_what_is_written_ahead_changes_no_rollout(
+    teacher: LocalTeacher,
+    prompts: list[Prompt],
+    expected: dict[str, list[Rollout]],
+    policy: dict[str, object],
+    num_ahead: int,
+) -> None:
+    settings = config(policy=policy | {"write_ahead": num_ahead, "chunk_size": 6})
+    rollouts = roll_out(settings, teacher, prompts)
+    assert all(map(same, rollouts, expected[policy["kind"]]))
+    for rollout in rollouts:
+        costs = rollout.costs
+        assert costs.student_tokens - costs.wasted_tokens == int((~rollout.by_teacher).sum())
+    assert sum(r.costs.student_tokens - r.costs.scored_tokens for r in rollouts) > 0
+
+
+AHEAD = [policy | {"write_ahead": 1} for policy in HAND_BACK]
+
+
+@pytest.mark.parametrize("policy", [*HAND_BACK, *AHEAD], ids=lambda policy: policy["kind"])
 def test_with_whom_a_prompt_is_written_on_is_no_matter_of_timing(
     teacher: LocalTeacher, prompts: list[Prompt], policy: dict[str, object]
 ) -> None:

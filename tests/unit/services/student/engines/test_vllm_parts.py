@@ -15,9 +15,9 @@ from adaswitch.data.causal_lm import load_model
 from adaswitch.data.model_config import read_model_config
 from adaswitch.errors import AdaSwitchError, ModelError, StudentLostError
 from adaswitch.method.prompt import Prompt
+from services.student.engine_calls import calls_of
 from services.student.engines.engine import Sampling, WriteRequest
 from services.student.engines.vllm import engine as vllm_engine
-from services.student.engines.vllm.batches import VLLMBatches
 from services.student.engines.vllm.engine import VLLMEngine
 from services.student.engines.vllm.kept import Memory
 from services.student.engines.vllm.llm import Finished
@@ -146,8 +146,8 @@ async def test_outcomes_come_from_a_chunks_own_states(engine: VLLMEngine) -> Non
         await first.rows.outcomes(ids)
 
 
-def test_a_batch_is_answered_in_its_order(engine: VLLMEngine) -> None:
-    chunks = VLLMBatches(engine).write([request(i, n) for i, n in enumerate((3, 1, 2))])
+async def test_a_group_in_lockstep_is_answered_in_its_order(engine: VLLMEngine) -> None:
+    chunks = await calls_of(engine).write([request(i, n) for i, n in enumerate((3, 1, 2))])
     assert [len(chunk.token_ids) for chunk in chunks] == [3, 1, 2]
 
 
