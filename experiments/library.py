@@ -1,9 +1,13 @@
 """``adaswitch.run_locally``: a whole run in this process, for scripts and notebooks."""
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar, get_args
 
 from adaswitch.config.run import RunConfig
@@ -19,6 +23,9 @@ from experiments.engines import LocalEngine
 from experiments.local import train_locally
 
 Result = TypeVar("Result")
+STOPPING = "stopping: the trainer finishes its step and saves what was trained"
+IMPATIENT = "that is impatient: the step under way must end first, and what was trained is being saved"
+"""What is said on every further interrupt."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,9 @@ def run_locally(
 
     ``config.teacher.serve`` says which model the teacher is; ``engine`` is what the teacher runs on. Returns when the
     run is complete. A keyboard interrupt saves a checkpoint first; the next call with the same ``config.name`` goes on
-    from there. With ``new_name`` it begins another run, name-2, name-3, .., if there is a run of that name. It may be
-    called where an event loop is running, as in a notebook. Raises ``AdaSwitchError``; what was trained is saved then.
+    from there. Another interrupt changes nothing, which is said: a thread cannot be broken off. With ``new_name`` it
+    begins another run, name-2, name-3, .., if there is a run of that name. It may be called where an event loop is
+    running, as in a notebook. Raises ``AdaSwitchError``; what was trained is saved then.
     """
     if not isinstance(config, RunConfig):
         raise ConfigError(
@@ -95,12 +103,27 @@ def _main_marks(run: RunDirectory) -> list[float | None]:
 
 
 def _in_thread(work: Callable[[], Result], stop: Callable[[], None]) -> Result:
-    """The result of ``work``, done in a thread. An interrupt calls ``stop`` and waits for the end of the work."""
-    with ThreadPoolExecutor(1, thread_name_prefix="local-run") as threads:
-        future = threads.submit(work)
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            print("stopping: the trainer finishes its step and saves what was trained", flush=True)
-            stop()
-            return future.result()
+    """The result of ``work``, done in a thread. Interrupts call ``stop``, and wait for the end of the work."""
+    with _interrupts_call(stop), ThreadPoolExecutor(1, thread_name_prefix="local-run") as threads:
+        return threads.submit(work).result()
+
+
+@contextmanager
+def _interrupts_call(stop: Callable[[], None]) -> Iterator[None]:
+    """Let interrupts in the block be answered and call ``stop``, and raise nothing. Only the main thread has any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    words = STOPPING
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        nonlocal words
+        print(words, flush=True)
+        words = IMPATIENT
+        stop()
+
+    before = signal.signal(signal.SIGINT, answer)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from torch import Tensor
 
-from adaswitch.config.run import RunConfig, check_rules
+from adaswitch.config.run import RunConfig
 from adaswitch.contract.wire import ModelInfo
 from adaswitch.data.run_models import cut_to_student
 from adaswitch.data.threads import threads_of_one_process
@@ -23,8 +23,7 @@ from adaswitch.method.roles import Budget, Chunk
 from adaswitch.method.rollout import Rollout
 from adaswitch.preflight import Starts, check_run
 from adaswitch.processes.cores import num_cores
-from adaswitch.runs.attempts import check_attempt, complete_after
-from adaswitch.runs.recorded import resolve_config
+from adaswitch.runs.opening import opened
 from adaswitch.runs.words import run_of
 from experiments.engines import LocalEngine
 from experiments.one_process import (
@@ -127,10 +126,8 @@ def train_locally(
     process still lives.
     """
     require_one_process(config)
-    config = resolve_config(config)
-    check_rules(config)
-    check_attempt(config)
-    if (steps := complete_after(config)) is not None:
+    config, steps = opened(config)
+    if steps is not None:
         print(f"{run_of(config).path} is complete after {steps} steps already", flush=True)
         return True
     data = check_run(with_teacher_on(config, engine), Starts.ONE_PROCESS, print)

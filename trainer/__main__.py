@@ -30,28 +30,22 @@ def main(
 ) -> None:
     """Train the student on what the rollout queue delivers, and publish its weights."""
     with one_line_errors():
-        from adaswitch.runs.attempts import under_new_name
-        from adaswitch.runs.config_files import load_config
+        from adaswitch.runs.opening import load_settings
 
-        settings = load_config(config, overrides or [])
-        run_job(under_new_name(settings) if new_name else settings, attempt)
+        run_job(load_settings(config, overrides or [], new_name=new_name), attempt)
 
 
 def run_job(config: "RunConfig", number: int | None = None) -> None:
     """Prepare the job, train, and close the run. ``number`` is the attempt that a launcher has begun, if one has."""
-    from adaswitch.config.run import check_rules
     from adaswitch.preflight import Starts, check_run
-    from adaswitch.runs.attempts import begin_attempt, check_attempt, complete_after, join_attempt
-    from adaswitch.runs.recorded import resolve_config
+    from adaswitch.runs.attempts import begin_attempt, join_attempt
+    from adaswitch.runs.opening import filled_in, opened
     from adaswitch.runs.words import TRAINER, complete_words, go_on_command, what_is_saved
 
-    check_rules(config)
-    config = resolve_config(config)
-    if number is None:
-        check_attempt(config)
-        if (steps := complete_after(config)) is not None:
-            print(complete_words(config, steps), flush=True)
-            return
+    config, steps = opened(config) if number is None else (filled_in(config), None)
+    if steps is not None:
+        print(complete_words(config, steps), flush=True)
+        return
     # Before the imports below, which take many seconds.
     data = check_run(config, Starts.TRAINER, lambda line: print(line, flush=True))
     config = data.models.named_in(config)

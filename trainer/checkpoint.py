@@ -25,7 +25,8 @@ from trainer.model_files import save_model
 
 STATE_FILE = "trainer_state.pt"
 DAMAGED = "damaged"
-"""The ending of the name under which a damaged checkpoint is kept once the run goes on from another."""
+"""The ending of the name under which a damaged checkpoint is kept, once the run goes on from another, for as long as a
+whole one of its age would be."""
 
 
 def save_checkpoint(
@@ -51,8 +52,7 @@ def save_checkpoint(
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-    for old in run.checkpoint_steps()[:-keep]:
-        shutil.rmtree(run.checkpoint(old))
+    run.prune_checkpoints(keep)
     return folder
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from adaswitch.config.run import RunConfig, check_rules
+from adaswitch.config.run import RunConfig
 from adaswitch.config.threads import counted_threads
 from adaswitch.contract.fingerprint import tokenizer_sha256
 from adaswitch.data.models import max_positions
@@ -18,10 +18,10 @@ from adaswitch.method.policies.replay import Replay
 from adaswitch.method.schedule import PromptSchedule, TeacherShares
 from adaswitch.processes.cores import compute_with, num_cores
 from adaswitch.runs.attempts import Attempt, begin_attempt
-from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.inputs import inputs_of, keep_inputs
 from adaswitch.runs.kept import keep_tokenizer, load_kept_tokenizer
-from adaswitch.runs.recorded import resolve_config
+from adaswitch.runs.opening import filled_in
 from adaswitch.runs.words import run_of
 from trainer.checkpoint import newest_whole
 from trainer.ending import noting_failure
@@ -47,8 +47,7 @@ def prepare(
     ``data`` is the run's, if it was read already. ``num_threads`` is the number of threads to compute with, where it is
     another than that of a trainer that has its machine to share with all other parts.
     """
-    check_rules(config)
-    config = resolve_config(config)
+    config = filled_in(config)
     num_threads = num_threads or trainer_threads(config, num_cores(), alone=False)
     print(f"computing with {counted_threads(num_threads)}", flush=True)
     compute_with(num_threads)
@@ -74,6 +73,7 @@ def _prepared(
 ) -> tuple[Job, int]:
     run = attempt.run
     run.write_notes(data.notes)
+    keep_inputs(run, inputs_of(config, data))
     learner, start = _learner(config, run)
     keep_tokenizer(run, data.tokenizer, learner.model.config)
     recorder, eval_prompts = Recorder(run, config, start), _eval_prompts(config, data)
@@ -114,7 +114,7 @@ def _has_tokenizer(recorded: str, tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether the run at ``recorded`` has ``tokenizer``. False also if its tokenizer is not here any more."""
     run = RunDirectory.open(recorded)
     try:
-        theirs = load_kept_tokenizer(run, load_config(run.path / "config.yaml"))
+        theirs = load_kept_tokenizer(run, run.settings())
     except ModelError:
         return False
     return tokenizer_sha256(theirs.get_vocab()) == tokenizer_sha256(tokenizer.get_vocab())

@@ -127,7 +127,7 @@ class RaySource:
         ids = [prompt.id for prompt in prompts]
         started_s = said_s = time.monotonic()
         while not should_stop():
-            blobs = self._poll(ids)
+            blobs = self._poll(ids, should_stop)
             if blobs is not None:
                 return self._accept(ids, blobs)
             now_s = time.monotonic()
@@ -155,9 +155,15 @@ class RaySource:
             f"{stats.num_held} are done"
         )
 
-    def _poll(self, ids: list[int]) -> list[bytes] | None:
+    def _poll(self, ids: list[int], should_stop: Callable[[], bool]) -> list[bytes] | None:
+        """The rollouts of ``ids`` if all are there; None if not, or if ``should_stop`` ended the wait for an answer."""
         try:
-            blobs: list[bytes] | None = ray.get(self._queue.take.remote(self._attempt, ids, POLL_S))
+            call = self._queue.take.remote(self._attempt, ids, POLL_S)
+            # If Ray itself is lost, no answer comes for a minute, and then Ray ends this process without a word.
+            while not ray.wait([call], timeout=POLL_S)[0]:
+                if should_stop():
+                    return None
+            blobs: list[bytes] | None = ray.get(call)
         except StaleAttemptError:
             self._offer_again()
             return None

@@ -77,11 +77,10 @@ def _run_locally(config: Path, overrides: list[str], new_name: bool) -> None:
         should_stop = StopRequest(patient=True, words=STOPPING).install()
 
         from adaswitch.commands.progress import follow_local_run
-        from adaswitch.runs.attempts import under_new_name
-        from adaswitch.runs.config_files import load_config
+        from adaswitch.runs.opening import load_settings
 
-        settings = load_config(config, overrides)
-        if not follow_local_run(under_new_name(settings) if new_name else settings, should_stop):
+        settings = load_settings(config, overrides, new_name=new_name)
+        if not follow_local_run(settings, should_stop):
             raise SystemExit(INTERRUPTED)
 
 

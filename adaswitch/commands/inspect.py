@@ -12,7 +12,6 @@ from rich.text import Text
 from adaswitch.commands.answers import Answer, AnswerMarker
 from adaswitch.errors import DataError
 from adaswitch.method.rollout import Rollout
-from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.kept import load_kept_tokenizer
 from adaswitch.runs.recorded import shards_by_step, why_missing
@@ -36,7 +35,7 @@ def show_rollouts(path: Path, step: int | None, num: int, switched_only: bool, c
     rollouts = [r for r in read_shard(shard) if r.switch_position is not None or not switched_only]
     if not rollouts:
         raise DataError("no rollout of this step switched; leave out --switched", source=str(shard))
-    config = load_config(run.path / "config.yaml")
+    config = run.settings()
     tokenizer = load_kept_tokenizer(run, config)
     marker = AnswerMarker(run, config, tokenizer)
     console.print(

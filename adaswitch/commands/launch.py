@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from adaswitch.config.run import RunConfig, check_rules
+from adaswitch.config.run import RunConfig
 from adaswitch.config.threads import reserved_cpus
 from adaswitch.data.threads import describe_threads, on_one_machine
 from adaswitch.errors import AdaSwitchError
@@ -22,11 +22,11 @@ from adaswitch.preflight import Starts, check_run
 from adaswitch.processes.cores import num_cores
 from adaswitch.processes.entry import INTERRUPTED, is_impatient
 from adaswitch.processes.managed import ManagedProcess, wait_for_file
-from adaswitch.runs.attempts import Attempt, begin_attempt, check_attempt, complete_after
+from adaswitch.runs.attempts import Attempt, begin_attempt
 from adaswitch.runs.attempts import unused_name as unused_name
 from adaswitch.runs.config_files import write_config
 from adaswitch.runs.directory import CONFIG_FILE
-from adaswitch.runs.recorded import resolve_config
+from adaswitch.runs.opening import opened
 from adaswitch.runs.status import Phase
 from adaswitch.runs.words import NOT_SAVED, complete_words, run_of, what_is_saved
 from adaswitch.teachers.readiness import is_ready
@@ -48,11 +48,9 @@ class LocalRun:
 
     def __init__(self, config: RunConfig, say: Callable[[str], None]) -> None:
         """Raises ``UserError`` for settings with which the run cannot be begun, or not gone on with."""
-        check_rules(config)
-        self.config = _with_its_teacher(resolve_config(config))
-        check_attempt(self.config)
+        self.config, self._complete_after = opened(_with_its_teacher(config))
         self.run = run_of(self.config)
-        if complete_after(self.config) is None:
+        if self._complete_after is None:
             data = check_run(self.config, Starts.WHOLE_RUN, say)
             for line in data.lines():
                 say(line)
@@ -77,8 +75,8 @@ class LocalRun:
         A run that is complete already starts nothing. Raises ``AdaSwitchError`` with the error message of the process
         that failed; notes to the error say what is saved, and how to go on.
         """
-        if (steps := complete_after(self.config)) is not None:
-            self._say(complete_words(self.config, steps))
+        if self._complete_after is not None:
+            self._say(complete_words(self.config, self._complete_after))
             return True
         attempt = begin_attempt(self.config)
         self._folder = attempt.folder
@@ -143,7 +141,8 @@ class LocalRun:
         if should_stop():
             raise KeyboardInterrupt
         students = self._start("students", "services.student", self._arguments(), environment)
-        return [students] if teacher is None else [teacher, students], environment
+        services = [head, students]
+        return services if teacher is None else [teacher, *services], environment
 
     def _watch(
         self,
@@ -158,9 +157,7 @@ class LocalRun:
             on_poll()
             self._pass_on_warnings()
             for process in others:
-                if process.exit_code not in (None, 0) or (
-                    process.name == "teacher" and process.exit_code == 0
-                ):
+                if process.exit_code is not None and (process.name != "students" or process.exit_code != 0):
                     self._say(f"{process.name}: it has ended; the trainer saves what was trained")
                     raise _Failed(process)
             time.sleep(POLL_S)

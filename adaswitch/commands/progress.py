@@ -1,7 +1,9 @@
 """Shows the progress of a local run on the screen, and its figures at the end."""
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -31,7 +33,7 @@ def follow_local_run(config: RunConfig, should_stop: Callable[[], bool]) -> bool
     except KeyboardInterrupt:
         _say_stopped(console, config)
         return False
-    with _progress(console) as progress:
+    with _saying_if_nobody_reads(config), _progress(console) as progress:
         display = _Display(local.run, config.trainer.num_steps, progress, console)
         complete = local.execute(should_stop, display.refresh)
         display.refresh()
@@ -46,9 +48,25 @@ def follow_local_run(config: RunConfig, should_stop: Callable[[], bool]) -> bool
     return complete
 
 
+@contextmanager
+def _saying_if_nobody_reads(config: RunConfig) -> Iterator[None]:
+    """Say on stderr how the run ended, if it ended because its output was closed, as ``| head`` does."""
+    try:
+        yield
+    except SystemExit:  # so rich ends the program
+        for line in ("stopped, because nobody reads what is printed", *_stopped_lines(config)):
+            print(line, file=sys.stderr, flush=True)
+        raise
+
+
 def _say_stopped(console: Console, config: RunConfig) -> None:
-    _say(console, f"stopped; {what_is_saved(run_of(config))}")
-    _say(console, f"go on with: {go_on_command(config, RUN)}")
+    saved, go_on = _stopped_lines(config)
+    _say(console, f"stopped; {saved}")
+    _say(console, go_on)
+
+
+def _stopped_lines(config: RunConfig) -> tuple[str, str]:
+    return what_is_saved(run_of(config)), f"go on with: {go_on_command(config, RUN)}"
 
 
 def _say(console: Console, line: str) -> None:

@@ -43,8 +43,11 @@ def with_overrides(
 def describe(error: ValidationError, model: type[Settings]) -> str:
     """The first of pydantic's findings as one line, and how many more there are."""
     findings = error.errors(include_url=False)
-    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    return _one_line(findings[0], model) + more
+    # A setting that may be one thing or another has a finding for each.
+    first, same = findings[0], [one for one in findings[1:] if _path(one, model) == _path(findings[0], model)]
+    other_ways = "".join(f"; or: {finding['msg'].removeprefix('Value error, ')}" for finding in same)
+    num_others = len(findings) - 1 - len(same)
+    return _one_line(first, model) + other_ways + (f" (and {num_others} more)" if num_others else "")
 
 
 def _one_line(finding: ErrorDetails, model: type[Settings]) -> str:

@@ -14,13 +14,12 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from adaswitch.data.model_folder import LENGTHS
 from adaswitch.errors import ModelError
 
 _INSTEAD = "take a model that only continues text, such as Qwen2.5"
 _HEADS = ("CausalLM", "LMHead", "ForConditionalGeneration")
 """Parts of the names of model classes that give a distribution of the next token."""
-_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length")
-"""The names under which a config may say how long a sequence may be."""
 _BY_LENGTH = "longrope"
 """The kind of rotary embedding that depends on the length of the sequence."""
 
@@ -106,7 +105,7 @@ def longest_sequence(config: PreTrainedConfig) -> int | None:
     sequences as well.
     """
     text = config.get_text_config()
-    named = [value for name in _LENGTHS if isinstance(value := getattr(text, name, None), int)]
+    named = [value for name in LENGTHS if isinstance(value := getattr(text, name, None), int)]
     original = [
         int(rope["original_max_position_embeddings"])
         for rope in _rotary_embeddings(text)

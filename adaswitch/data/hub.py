@@ -33,6 +33,15 @@ def check_hub_model(model: str, setting: str) -> None:
         )
 
 
+def check_rest_of_model(model: str, lacks: str, setting: str) -> None:
+    """Raises ``ModelError`` with ``setting`` if what a half-downloaded ``model`` ``lacks`` cannot be had now."""
+    if (problem := _problem(model, "config.json", "model")) is not None:
+        raise ModelError(
+            f"{setting}: the local cache has only a part of the hub's model {model!r}: {lacks}; and the hub's model "
+            f"{problem}: download the rest where the hub can be reached, or give a model folder"
+        )
+
+
 def check_hub_data(name: str, setting: str) -> None:
     """Raises ``UserError`` with ``setting`` if the data set ``name`` is neither in the cache nor to be had now."""
     if importlib.util.find_spec("datasets") is None:

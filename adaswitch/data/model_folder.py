@@ -11,7 +11,18 @@ from typing import Any
 from adaswitch.data.hub import check_hub_model
 from adaswitch.errors import ModelError
 
+STUDENT, TEACHER = "student.model", "teacher.serve.model"
+"""The settings that name a run's models."""
 ADAPTER = "adapter_config.json"
+LENGTHS = (
+    "max_position_embeddings",
+    "n_positions",
+    "n_ctx",
+    "max_seq_len",
+    "max_sequence_length",
+    "seq_length",
+)
+"""The names under which a config may say how long a sequence may be, the most common first."""
 
 
 def check_model_folder(model: str, setting: str) -> None:

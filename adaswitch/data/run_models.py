@@ -10,13 +10,12 @@ from adaswitch.config.run import RunConfig
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.contract.fingerprint import require_same_tokenizer, tokenizer_sha256
 from adaswitch.data.model_config import read_model_config, refuse_quantized
+from adaswitch.data.model_folder import STUDENT, TEACHER
 from adaswitch.data.models import load_tokenizer
 from adaswitch.data.stop_tokens import StopTokens, find_stop_tokens, own_stop_token_ids
 from adaswitch.data.vocabulary import Vocabulary, check_ids, notes_on, vocabulary_of
 from adaswitch.method.policies.replay import Replay
 from adaswitch.tasks.base import Example
-
-STUDENT, TEACHER = "student.model", "teacher.serve.model"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from adaswitch.config.run import RunConfig, check_rules
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.contract.fingerprint import require_same_tokenizer, tokenizer_sha256
+from adaswitch.data.model_folder import STUDENT, TEACHER
 from adaswitch.data.run_examples import RunExamples, all_files_are_here, read_run_examples
 from adaswitch.errors import EnvironmentProblem
 from adaswitch.method.policies.replay import Replay
@@ -25,12 +26,13 @@ from adaswitch.preflight.machine import (
     check_teacher_address,
     check_torch_device,
 )
+from adaswitch.runs.inputs import inputs_of, require_same_inputs
+from adaswitch.runs.words import run_of
 from adaswitch.teachers.first_look import Seen, look_at_teacher
 
 if TYPE_CHECKING:
     from adaswitch.data.preflight import RunData
 
-STUDENT, TEACHER = "student.model", "teacher.serve.model"
 Say = Callable[[str], None]
 
 
@@ -147,6 +149,7 @@ def last_checks(config: RunConfig, starts: Starts, found: Found) -> "RunData":
         if seen.tokenizer_sha256 is not None:
             require_same_tokenizer(_named(seen), seen.tokenizer_sha256, config.student.model, own)
         check_prompts(data.train_prompts, config.student.max_new_tokens, seen)
+    require_same_inputs(run_of(config), inputs_of(config, data))
     return data
 
 

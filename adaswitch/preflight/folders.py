@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adaswitch.data.hub import cached_folder
-from adaswitch.data.model_folder import check_model_folder
+from adaswitch.data.hub import cached_folder, check_rest_of_model
+from adaswitch.data.model_folder import LENGTHS, check_model_folder
 from adaswitch.errors import ModelError
 
 WHOLE_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -29,8 +29,6 @@ TOKENIZERS = (
     "*.tiktoken",
     "*.model",
 )
-POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
-"""The names that architectures have for their longest sequence, the most common first."""
 LFS_POINTER = b"version https://git-lfs"
 MAX_HEADER_BYTES = 100_000_000
 """The longest header that the safetensors format allows."""
@@ -59,10 +57,16 @@ def read_model_files(model: str, setting: str) -> ModelFiles:
     if folder is None:
         return ModelFiles(model, None, {})
     config = _json_object(folder / "config.json", setting)
-    if os.path.isdir(model):
+    try:
         _check_weights(folder, setting)
         if not any(next(folder.glob(pattern), None) for pattern in TOKENIZERS):
             raise ModelError(f"{setting}: {model!r} has no tokenizer: copy tokenizer.json into it")
+    except ModelError as error:
+        if os.path.isdir(model):
+            raise
+        # The loaders fetch the rest. Without a hub they would ask for it for more than a minute.
+        lacks = str(error).removeprefix(f"{setting}: ").partition(": copy")[0]
+        check_rest_of_model(model, lacks, setting)
     return ModelFiles(model, _positions(config), _vocabulary(folder, setting))
 
 
@@ -86,7 +90,7 @@ def _json_object(path: Path, setting: str) -> dict[str, Any]:
 def _positions(config: Mapping[str, Any]) -> int | None:
     text = config.get("text_config")
     for part in (text if isinstance(text, dict) else {}, config):
-        for name in POSITIONS:
+        for name in LENGTHS:
             if isinstance(part.get(name), int):
                 return int(part[name])
     return None

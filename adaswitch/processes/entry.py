@@ -13,6 +13,7 @@ from types import FrameType
 
 from adaswitch.errors import AdaSwitchError, UserError
 from adaswitch.last_words import one_line
+from adaswitch.processes.attached import end_with_launcher, leave_lost_terminal
 from adaswitch.processes.cores import wait_without_spinning
 from adaswitch.storage import FULL, complaint
 
@@ -54,6 +55,7 @@ def one_line_errors() -> Iterator[None]:
     """
     find_own_code()
     wait_without_spinning()
+    end_with_launcher()
     try:
         yield
     except AdaSwitchError as error:
@@ -99,7 +101,10 @@ def _say(words: str) -> None:
 
 
 class StopRequest:
-    """Whether SIGINT or SIGTERM came. A second signal ends the process at once, unless the request is ``patient``."""
+    """Whether SIGINT, SIGTERM, or SIGHUP of a closed terminal came.
+
+    A second signal ends the process at once, unless the request is ``patient``.
+    """
 
     def __init__(self, *, patient: bool = False, words: str = "") -> None:
         """``patient`` is for programs that have started other processes, and must end these first.
@@ -113,13 +118,16 @@ class StopRequest:
         self._may_interrupt = False
 
     def install(self) -> "StopRequest":
-        """Take over both signals. Only the main thread may call this."""
+        """Take over the signals. Only the main thread may call this. Whom nohup protects stays protected."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._on_signal)
         return self
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._num_asked += 1
+        leave_lost_terminal()
         if self._num_asked == 1:
             self._say(self._words)
         elif self._num_asked == 2:

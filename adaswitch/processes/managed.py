@@ -15,6 +15,7 @@ import psutil
 
 from adaswitch.errors import EnvironmentProblem
 from adaswitch.last_words import exceptions_in, killed, last_line, num_memory_kills
+from adaswitch.processes.attached import LAUNCHER
 from adaswitch.processes.entry import program, program_environment
 from adaswitch.storage import complaint, is_full
 
@@ -29,7 +30,7 @@ class ManagedProcess:
     """``python -m module arguments``, under a name for people.
 
     The process has a session of its own. So Ctrl-C in the terminal does not reach it before its turn, and all
-    processes that it started can be ended with it.
+    processes that it started can be ended with it. If this process is killed, the child ends itself.
     """
 
     def __init__(
@@ -57,7 +58,12 @@ class ManagedProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**program_environment(), **(environment or {}), "PYTHONUNBUFFERED": "1"},
+                env={
+                    **program_environment(),
+                    **(environment or {}),
+                    "PYTHONUNBUFFERED": "1",
+                    LAUNCHER: str(os.getpid()),
+                },
             )
 
     @property

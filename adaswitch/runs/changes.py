@@ -11,7 +11,6 @@ from typing import Any
 
 from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError, DataError, UserError
-from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import CONFIG_FILE, RunDirectory
 from adaswitch.runs.recorded import resolve_config
 
@@ -110,7 +109,7 @@ def _stored(run: RunDirectory) -> dict[str, Any]:
             "this folder holds the records of a run, and no config.yaml: take another name",
             source=str(run.path),
         )
-    config = load_config(file)
+    config = run.settings()
     try:
         return resolve_config(config).model_dump(mode="json")
     except (
@@ -141,7 +140,9 @@ def _same(before: object, after: object) -> bool:
     """Whether two values say the same. Paths may name one file or folder in different ways."""
     if isinstance(before, str) and isinstance(after, str) and before != after:
         return os.path.exists(before) and os.path.exists(after) and os.path.samefile(before, after)
-    return _text(before) == _text(after)
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(map(_same, before, after))
+    return before is after or (MISSING not in (before, after) and json.dumps(before) == json.dumps(after))
 
 
 def _may_change(path: str, before: object, after: object) -> bool:

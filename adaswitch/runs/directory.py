@@ -2,6 +2,7 @@
 
 config.yaml            every setting of the newest attempt, including the defaults
 status.json            where the run stands, how it ended, the command that goes on
+inputs.json            the fingerprints of the data and the models that the run was begun with
 attempts/N/            the settings and the logs of each attempt, counted from 1
 logs                   a link to the newest of these
 metrics.jsonl          an object a step
@@ -25,8 +26,8 @@ from typing import Any
 
 from adaswitch.config.run import RunConfig
 from adaswitch.data.json_lines import parse_record
-from adaswitch.errors import DataError, NonFiniteError
-from adaswitch.runs.config_files import write_config
+from adaswitch.errors import ConfigError, DataError, NonFiniteError
+from adaswitch.runs.config_files import load_config, write_config
 from adaswitch.storage import append, remove_partials, sync_folder, writing
 from adaswitch.storage import write_atomically as write_atomically
 
@@ -41,6 +42,7 @@ NO_FIELDS: Fields = MappingProxyType({})
 NOTES = "notes.txt"
 CONFIG_FILE = "config.yaml"
 _CHECKPOINT = re.compile(r"^step-(\d+)$")
+_ASIDE = re.compile(r"^step-(\d+)\.\w+$")
 
 
 class RunDirectory:
@@ -73,10 +75,29 @@ class RunDirectory:
             )
         return cls(Path(path))
 
+    def settings(self) -> RunConfig:
+        """The settings of the newest attempt. Raises ``DataError`` if this version cannot read them, with a way out."""
+        path = self.path / CONFIG_FILE
+        try:
+            return load_config(path)
+        except ConfigError as error:
+            reason = str(error).removeprefix(f"config file {path}").removeprefix(": ").removeprefix(", ")
+        copies = sorted(self.attempts.glob(f"*/{CONFIG_FILE}"), key=lambda copy: copy.stat().st_mtime)
+        copy = next((copy for copy in reversed(copies) if _is_readable(copy)), None)
+        fix = f"copy {copy} over it" if copy else "correct it there, or begin another run under another name"
+        raise DataError(
+            f"{reason}: these settings of the run are damaged, or of another version: {fix}", source=str(path)
+        )
+
     @property
     def status(self) -> Path:
         """The file that says where the run stands."""
         return self.path / "status.json"
+
+    @property
+    def inputs(self) -> Path:
+        """The file with the fingerprints of the run's data and models."""
+        return self.path / "inputs.json"
 
     @property
     def attempts(self) -> Path:
@@ -136,9 +157,20 @@ class RunDirectory:
         return self.checkpoints / f"step-{step}"
 
     def has_records(self) -> bool:
-        """Whether the run has done anything: a step, an evaluation or a checkpoint."""
+        """Whether the run has done anything: a step, an evaluation or a checkpoint, as far as it is still here."""
         written = [file for file in (self.metrics, self.evals) if file.is_file() and file.stat().st_size]
-        return bool(written or self.checkpoint_steps())
+        return bool(written or self.checkpoint_steps() or self.shards())
+
+    def prune_checkpoints(self, keep: int) -> None:
+        """Remove all checkpoints but the newest ``keep``, and what was set aside of steps before these."""
+        steps = self.checkpoint_steps()
+        for old in steps[:-keep]:
+            shutil.rmtree(self.checkpoint(old))
+        oldest = steps[-keep:][0] if steps else 0
+        for path in self.checkpoints.glob("step-*"):
+            match = _ASIDE.match(path.name)
+            if match is not None and int(match[1]) < oldest:
+                _remove(path)
 
     def set_aside(self, step: int, why: str) -> Path:
         """Rename the checkpoint of ``step`` to ``step-N.<why>``, which nobody takes for a checkpoint, and return that.
@@ -148,7 +180,7 @@ class RunDirectory:
         folder = self.checkpoint(step)
         aside = folder.with_name(f"{folder.name}.{why}")
         with writing(aside):
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove(aside)
             os.replace(folder, aside)
             sync_folder(self.checkpoints)
         return aside
@@ -161,10 +193,28 @@ class RunDirectory:
     def drop_records_from(self, step: int) -> list[str]:
         """Drop the metrics of ``step`` and later, and the evaluations after ``step``, as they will be made again.
 
-        A last line that was not written to its end is dropped as well. Returns a warning about each such line. Raises
-        ``DataError`` as ``read_records`` does, and for such a line of an earlier step, which would not be made again.
+        A last line that was not written to its end is dropped as well. Returns a warning about each such line, and one
+        if the metrics of steps before are not all there, once each. Raises ``DataError`` as ``read_records`` does, and
+        for a half-written line of an earlier step, which would not be made again.
         """
-        return [*_drop(self.metrics, step, last_step=step - 1), *_drop(self.evals, step, last_step=step)]
+        dropped = [*_drop(self.metrics, step, last_step=step - 1), *_drop(self.evals, step, last_step=step)]
+        return dropped + _missing_steps(self.metrics, step)
+
+
+def _is_readable(config: Path) -> bool:
+    try:
+        load_config(config)
+    except ConfigError:
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder; nothing if there is neither."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def append_record(path: Path, record: Mapping[str, object]) -> None:
@@ -272,7 +322,11 @@ def _drop(path: Path, step: int, last_step: int) -> list[str]:
     records = list(_records(whole, {"step": NUMBER}, str(path)))
     if torn is not None:
         if _step_of(torn, records, is_metrics=last_step < step) < step:
-            parse_record(torn, len(whole) + 1, str(path))  # raises the error that names the line
+            raise DataError(
+                "was not written to its end, and is of a step that is not made again: remove the line to go on without",
+                source=str(path),
+                line=len(whole) + 1,
+            )
         last_step = step - 1
     kept = [record for record in records if record["step"] <= last_step]
     if path.is_file():
@@ -280,6 +334,17 @@ def _drop(path: Path, step: int, last_step: int) -> list[str]:
     if torn is None:
         return []
     return [f"{path}, line {len(whole) + 1} was not written to its end: it is dropped, and made again"]
+
+
+def _missing_steps(metrics: Path, step: int) -> list[str]:
+    """A warning unless there is one record for each step before ``step``."""
+    found = [record["step"] for record in read_records(metrics, {"step": NUMBER})]
+    if found == list(range(step)):
+        return []
+    return [
+        f"{metrics} holds {len(found)} records of {len(set(found))} steps, and {step} steps were done: figures over "
+        "the whole run, and trainer.time_limit_s, go by what is there"
+    ]
 
 
 def _step_of(torn: bytes, records: Sequence[Mapping[str, Any]], *, is_metrics: bool) -> float:

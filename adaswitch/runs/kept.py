@@ -35,11 +35,11 @@ def keep_tokenizer(
 ) -> None:
     """Save the student's tokenizer in the run directory, either whole or not at all, unless it is there already.
 
-    ``config`` is the model's configuration, by which transformers finds the class of the tokenizer. Raises
-    ``StorageError``.
+    One that a run without any record has left may be another student's, and is replaced. ``config`` is the model's
+    configuration, by which transformers finds the class of the tokenizer. Raises ``StorageError``.
     """
     folder = tokenizer_folder(run)
-    if (folder / TOKENIZER_FILE).is_file():
+    if run.has_records() and (folder / TOKENIZER_FILE).is_file():
         return
     partial = partial_of(folder)
     with writing(folder):
@@ -49,6 +49,7 @@ def keep_tokenizer(
                 tokenizer.save_pretrained(partial)
                 config.save_pretrained(partial)
                 sync_tree(partial)
+                shutil.rmtree(folder, ignore_errors=True)
                 os.replace(partial, folder)
             sync_folder(run.path)
         except BaseException:

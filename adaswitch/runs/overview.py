@@ -1,5 +1,6 @@
 """All runs of a folder at a glance, and the lines that say where one run stands."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from adaswitch.errors import DataError, UserError
 from adaswitch.runs.config_files import read_yaml
 from adaswitch.runs.directory import CONFIG_FILE, NUMBER, NUMBER_OR_NONE, RunDirectory, read_records
 from adaswitch.runs.status import DIED, Phase, Status, read_status, seconds_of
+from adaswitch.runs.words import place_overrides
 
 UNKNOWN = "?"
 
@@ -30,7 +32,7 @@ class RunRow:
 def run_directories(runs_dir: Path) -> list[RunDirectory]:
     """The runs in ``runs_dir`` by name, also those of a comparison, which stand one folder lower.
 
-    Raises ``DataError`` if there is no such folder.
+    A run that has lost its config.yaml is one as well. Raises ``DataError`` if there is no such folder.
     """
     if not runs_dir.is_dir():
         raise DataError(
@@ -39,11 +41,16 @@ def run_directories(runs_dir: Path) -> list[RunDirectory]:
         )
     found: list[RunDirectory] = []
     for folder in sorted(path for path in runs_dir.iterdir() if path.is_dir()):
-        if (folder / CONFIG_FILE).is_file():
+        if _is_run(folder):
             found.append(RunDirectory(folder))
         else:
-            found += [RunDirectory(path.parent) for path in sorted(folder.glob(f"*/{CONFIG_FILE}"))]
+            found += [RunDirectory(path) for path in sorted(folder.glob("*/")) if _is_run(path)]
     return found
+
+
+def _is_run(folder: Path) -> bool:
+    run = RunDirectory(folder)
+    return any(path.is_file() for path in (folder / CONFIG_FILE, run.status, run.metrics))
 
 
 def row_of(run: RunDirectory, runs_dir: Path) -> RunRow:
@@ -94,17 +101,36 @@ def _last_sign_s(run: RunDirectory) -> float:
 
 
 def status_lines(run: RunDirectory) -> list[str]:
-    """Where ``run`` stands, why it ended if it did, and how to go on. Empty for a run of an older version."""
-    status = read_status(run)
+    """Where ``run`` stands, why it ended if it did, and how to go on. Empty for a run of an older version.
+
+    A status that is damaged is named, and hides nothing else of the run.
+    """
+    try:
+        status = read_status(run)
+    except DataError as error:
+        return [f"unknown, because of a damaged status: {error}"]
     if status is None:
         return []
+    go_on = f"go on with: {_command(run, status)}"
     how_far = f"{status.step} of {status.num_steps} steps, attempt {status.attempt}, {status.updated}"
     if status.phase is Phase.COMPLETE:
         return [f"complete: {how_far}"]
     if status.state == DIED:
         died = f"died without a word while {status.phase}: {how_far}; its process {status.pid} is gone"
-        return [died, f"go on with: {status.command}"]
+        return [died, go_on]
     if not status.phase.is_end:
         return [f"{status.phase}: {how_far}, process {status.pid} on {status.host}"]
     during = f" while {status.during}" if status.during else ""
-    return [f"{status.phase}{during}: {how_far}", f"why: {status.why}", f"go on with: {status.command}"]
+    return [f"{status.phase}{during}: {how_far}", f"why: {status.why}", go_on]
+
+
+def _command(run: RunDirectory, status: Status) -> str:
+    """The command that goes on with ``run`` from here, also if the run was moved or copied."""
+    program, is_command, _ = status.command.partition(" --config ")
+    try:
+        overrides = place_overrides(run, run.settings())
+    except DataError:
+        return status.command
+    if not overrides or not is_command:
+        return status.command
+    return f"{program} --config {shlex.quote(str(run.path / CONFIG_FILE))} {overrides}"

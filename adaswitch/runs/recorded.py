@@ -9,7 +9,6 @@ from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.policies.random_switch import RandomSwitch
 from adaswitch.method.policies.replay import Replay
-from adaswitch.runs.config_files import load_config
 from adaswitch.runs.day import with_day_of_run
 from adaswitch.runs.directory import CONFIG_FILE, RunDirectory
 
@@ -40,7 +39,7 @@ def _with_earlier_stop_tokens(config: RunConfig) -> RunConfig:
     goes_on = config.trainer.resume and earlier_config.is_file() and run.has_records()
     if not goes_on or config.student.stop_token_ids is not None:
         return config
-    earlier = load_config(earlier_config).student
+    earlier = run.settings().student
     if earlier.model != config.student.model or earlier.stop_token_ids is None:
         return config
     student = config.student.model_copy(update={"stop_token_ids": earlier.stop_token_ids})
@@ -116,7 +115,7 @@ def _replay_advice(missing: Sequence[int], recorded: Mapping[int, Path]) -> str:
 
 def why_missing(run: RunDirectory) -> str:
     """In brackets, why the rollouts of some steps are not in ``run``, as far as its settings say it; else empty."""
-    keep = load_config(run.path / CONFIG_FILE).trainer.save_rollouts
+    keep = run.settings().trainer.save_rollouts
     if keep is True:
         return ""
     kept = "none" if keep is False else f"those of the newest {keep} steps"

@@ -8,8 +8,7 @@ from rich.text import Text
 from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.health import Signature, not_judged, signatures
-from adaswitch.runs.config_files import load_config
-from adaswitch.runs.directory import CONFIG_FILE, NUMBER_OR_NONE, Fields, RunDirectory, read_records
+from adaswitch.runs.directory import NUMBER_OR_NONE, Fields, RunDirectory, read_records
 
 HEALTH_FIELDS: Fields = dict.fromkeys(
     (
@@ -36,7 +35,7 @@ def check_run(path: Path) -> tuple[list[Signature], str | None]:
     steps = list(read_records(run.metrics, HEALTH_FIELDS))
     if not steps:
         raise DataError("this run has not done a step yet", source=str(path))
-    config = load_config(run.path / CONFIG_FILE)
+    config = run.settings()
     sizes = chunks_without_prefix(config)
     try:
         return signatures(config.policy, steps) + sizes, not_judged(config.policy, steps)

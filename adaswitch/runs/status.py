@@ -16,7 +16,7 @@ from enum import StrEnum
 
 import psutil
 
-from adaswitch.errors import DataError
+from adaswitch.errors import DataError, StorageError
 from adaswitch.runs.directory import RunDirectory, write_atomically
 
 DIED = "died"
@@ -158,9 +158,9 @@ class StatusFile:
         document = {"name": self._run.path.name, **asdict(self.status)}
         try:
             write_atomically(self._run.status, (json.dumps(document, indent=2) + "\n").encode())
-        except OSError as error:
+        except StorageError as error:
             if not self._complained:
-                print(f"note: cannot write {self._run.status}: {error.strerror}", file=sys.stderr, flush=True)
+                print(f"note: {error}", file=sys.stderr, flush=True)
             self._complained = True
 
 

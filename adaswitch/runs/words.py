@@ -24,6 +24,14 @@ def go_on_command(config: RunConfig, program: str) -> str:
     return f"{program} --config {path}" + ("" if config.trainer.resume else " trainer.resume=true")
 
 
+def place_overrides(run: RunDirectory, config: RunConfig) -> str:
+    """The overrides by which ``config``, which is of ``run``, means the folder of ``run``; empty if it does already."""
+    path = run.path.resolve()
+    if run_of(config).path.resolve() == path:
+        return ""
+    return f"name={shlex.quote(path.name)} runs_dir={shlex.quote(str(path.parent))}"
+
+
 def what_is_saved(run: RunDirectory) -> str:
     """One sentence on what there is to go on from, and what was trained and is lost."""
     steps = run.checkpoint_steps()

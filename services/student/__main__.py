@@ -44,12 +44,17 @@ def _serve_one_run(config: Path, overrides: list[str], here: bool) -> None:
     from adaswitch.errors import ConfigError
     from adaswitch.method.policies.replay import Replay
     from adaswitch.preflight import check_students
+    from adaswitch.runs.attempts import complete_after
     from adaswitch.runs.recorded import resolve_config
+    from adaswitch.runs.words import complete_words
     from services.student.service import StudentService
 
     if isinstance(settings.policy, Replay):
         raise ConfigError("policy.kind: replay needs no students: start the trainer alone")
     settings = resolve_config(settings)
+    if (steps := complete_after(settings)) is not None:
+        print(complete_words(settings, steps), flush=True)
+        return
     check_students(settings, lambda line: print(line, flush=True))
     actors.connect(settings.ray, show_actor_logs=True)
     should_stop = StopRequest().install()

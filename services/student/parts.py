@@ -6,8 +6,9 @@ import torch
 
 from adaswitch.config.run import RunConfig
 from adaswitch.contract.wire import ModelInfo
+from adaswitch.data.model_folder import STUDENT
 from adaswitch.data.models import check_teacher, load_tokenizer, max_positions
-from adaswitch.data.run_models import STUDENT, student_vocabulary
+from adaswitch.data.run_models import student_vocabulary
 from adaswitch.data.stop_tokens import find_stop_tokens
 from adaswitch.data.vocabulary import shared_size
 from services.student.engines import make_engine

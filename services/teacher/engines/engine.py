@@ -72,7 +72,10 @@ class TeacherEngine(Protocol):
 def check_finite(answer: SequenceAnswer) -> SequenceAnswer:
     """Return ``answer``. Raises ``NonFiniteError`` if one of its log-probabilities is a NaN or an infinity."""
     if not (np.isfinite(answer.token_logprobs).all() and np.isfinite(answer.top_logprobs).all()):
-        raise NonFiniteError("the model gave a log-probability that is not finite")
+        raise NonFiniteError(
+            "the teacher's model gave a log-probability that is not finite: its weights are damaged, or too large for "
+            "its dtype"
+        )
     return answer
 
 

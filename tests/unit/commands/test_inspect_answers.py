@@ -189,6 +189,15 @@ def test_a_tokenizer_is_kept_once(run: RunDirectory) -> None:
     assert not list(run.path.glob(".*partial"))
 
 
+def test_the_tokenizer_of_a_run_that_is_begun_anew_is_replaced(run: RunDirectory) -> None:
+    """A run without a record may be begun anew with another student."""
+    shutil.rmtree(run.rollouts)
+    other = load_tokenizer("student")
+    other.add_tokens(["[NEW]"])
+    keep_tokenizer(run, other, model_config())
+    assert len(load_kept_tokenizer(run, settings())) == 20
+
+
 WIDE = ["word", "a\nb", "日本語" * 9, "\t", "x" * 60, "[/bold]", "é" * 30]
 
 

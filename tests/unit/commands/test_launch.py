@@ -109,6 +109,19 @@ def test_a_lost_teacher_is_the_cause_and_what_was_trained_is_named(tmp_path: Pat
     assert status.why == str(raised.value)
 
 
+@pytest.mark.parametrize("code", [0, -9])
+def test_a_lost_ray_head_is_the_cause_and_the_trainer_saves(tmp_path: Path, code: int) -> None:
+    FakeProcess.BEHAVIOUR["trainer"] = trains
+    run = local(tmp_path)
+
+    def head_dies() -> None:
+        next(process for process in FakeProcess.started if process.name == "ray").exit_code = code
+
+    with pytest.raises(AdaSwitchError, match="ray: the ray's own words"):
+        run.execute(lambda: False, head_dies)
+    assert [process.exit_code for process in FakeProcess.started if process.name == "trainer"] == [130]
+
+
 def test_a_trainer_that_could_not_save_is_quoted_beside_the_cause(tmp_path: Path) -> None:
     def trains_and_cannot_save(process: FakeProcess) -> int:
         trains(process, saved=None)

@@ -120,3 +120,19 @@ def test_an_older_run_is_read_as_before(tmp_path: Path, command: str) -> None:
     assert line == f"error: {run.path}: this run has not done a step yet"
     write_run(run, 0.5)
     assert "attempt" not in "\n".join(printed(command, str(run.path)))
+
+
+@pytest.mark.parametrize("command", ["report", "doctor"])
+def test_a_damaged_status_hides_nothing_else_of_the_run(tmp_path: Path, command: str) -> None:
+    attempt = begun(settings(tmp_path), num_steps=0)
+    write_run(attempt.run, 0.5)
+    attempt.run.status.write_text("{")
+    first, *rest = printed(command, str(attempt.run.path))
+    assert first.startswith(f"unknown, because of a damaged status: {attempt.run.status}")
+    assert rest
+
+
+def test_a_run_without_its_settings_is_in_the_table_and_its_logs_are_not(tmp_path: Path) -> None:
+    run = run_with(tmp_path, "lost", Phase.FAILED).run
+    (run.path / "config.yaml").unlink()
+    assert [line.split()[:3] for line in printed("runs", str(tmp_path))[1:]] == [["lost", "?", "failed"]]

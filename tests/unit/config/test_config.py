@@ -205,6 +205,10 @@ def test_a_wrong_value_names_its_key(key: str, value: object) -> None:
             [("teacher.temperature", 0.001)],
             "teacher.temperature: must be 0 (greedy) or at least 0.01, as the teacher service takes it",
         ),
+        (
+            [("trainer.save_rollouts", -1)],
+            "trainer.save_rollouts: Input should be a valid boolean; or: Input should be greater than or equal to 1",
+        ),
     ],
 )
 def test_one_line_with_the_key_and_the_fix(overrides: list[tuple[str, object]], message: str) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from adaswitch.config.parsing import parse_config, with_overrides
+from adaswitch.data import hub
 from adaswitch.errors import ModelError
+from adaswitch.preflight import folders
 from adaswitch.preflight.folders import check_pair, read_model_files
 from adaswitch.preflight.lengths import check_longest
 
@@ -157,3 +159,29 @@ def test_lengths_that_no_prompt_fits_are_named(settings: dict[str, object], mess
     with pytest.raises(ModelError, match=message):
         check_longest(config, *files)
     check_longest(parse_config(document), *files)
+
+
+@pytest.mark.parametrize(
+    ("lost", "lacks"), [("model.safetensors", "has no weights"), ("tokenizer*", "has no tokenizer")]
+)
+def test_a_model_half_of_which_is_in_the_cache_is_refused_at_once_without_the_hub(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, lost: str, lacks: str
+) -> None:
+    hub_problems: list[str | None] = ["is not to be had"]
+    monkeypatch.setattr(folders, "check_model_folder", lambda model, setting: None)
+    monkeypatch.setattr(folders, "cached_folder", lambda model: str(folder))
+    monkeypatch.setattr(hub, "_problem", lambda *_: hub_problems[0])
+    assert read_model_files("owner/name", "student.model").max_positions == 128
+    for path in folder.glob(lost):
+        path.unlink()
+    with pytest.raises(ModelError) as caught:
+        read_model_files("owner/name", "student.model")
+    message = str(caught.value)
+    assert message.startswith(
+        "student.model: the local cache has only a part of the hub's model 'owner/name': "
+    )
+    assert lacks in message
+    assert "is not to be had: download the rest" in message
+    # Where the hub answers, the loaders fetch the rest.
+    hub_problems[0] = None
+    read_model_files("owner/name", "student.model")

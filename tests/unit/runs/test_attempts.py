@@ -230,3 +230,43 @@ def test_where_nothing_can_be_written_the_setting_is_named(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(EnvironmentProblem, match=r"cannot be written, because not a directory.*\(runs_dir\)"):
         begin_attempt(settings(tmp_path / "file"))
+
+
+def test_long_lists_are_compared_to_their_end(tmp_path: Path) -> None:
+    """What is shown of a value is cut, and what is compared is not."""
+    files = [str(tmp_path / f"part-{number:02}.jsonl") for number in range(20)]
+
+    def config(paths: list[str]) -> RunConfig:
+        return settings(tmp_path, f"task={{kind: jsonl, train: {{path: {paths}}}}}", "trainer.eval_every=0")
+
+    begun(config(files))
+    with pytest.raises(ConfigError, match=r"task\.train\.path \(was "):
+        check_attempt(config([*files[:-1], str(tmp_path / "other.jsonl")]))
+    assert check_attempt(config(files)) == []
+
+
+def test_rollouts_without_records_still_belong_to_their_settings(tmp_path: Path) -> None:
+    run = begun(settings(tmp_path)).run
+    for file in (run.metrics, run.evals):
+        file.unlink()
+    check_attempt(settings(tmp_path, "seed=1"))
+    (run.rollouts / "step-000003.safetensors").write_bytes(b"")
+    with pytest.raises(ConfigError, match="seed"):
+        check_attempt(settings(tmp_path, "seed=1"))
+
+
+def test_settings_of_a_run_that_cannot_be_read_are_named_with_a_copy_that_can(tmp_path: Path) -> None:
+    run = begun(settings(tmp_path)).run
+    config = run.path / "config.yaml"
+    whole = config.read_text()
+    for harm in (whole + "of_old: 1\n", whole[:200], "", "- 1\n"):
+        config.write_text(harm)
+        with pytest.raises(DataError) as caught:
+            check_attempt(settings(tmp_path))
+        message = str(caught.value)
+        assert "\n" not in message
+        assert message.startswith(f"{config}: ")
+        assert f"copy {run.attempts / '1' / 'config.yaml'} over it" in message
+    (run.attempts / "1" / "config.yaml").write_text(whole + "of_old: 1\n")
+    with pytest.raises(DataError, match="begin another run"):
+        check_attempt(settings(tmp_path))

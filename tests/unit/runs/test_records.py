@@ -95,7 +95,9 @@ def test_a_torn_line_of_a_step_that_is_not_made_again_is_an_error(run: RunDirect
     records(run, 4, [0])
     with run.metrics.open("ab") as file:
         file.write(b'{"step": 4, "loss": 0.')
-    with pytest.raises(DataError, match=r"metrics\.jsonl, line 5: not valid JSON"):
+    with pytest.raises(
+        DataError, match=r"metrics\.jsonl, line 5: was not written to its end.*remove the line"
+    ):
         run.drop_records_from(10)
     assert len(run.metrics.read_bytes().splitlines()) == 5
 
@@ -144,3 +146,16 @@ def test_an_earlier_attempts_half_written_files_are_removed(run: RunDirectory) -
     (run.checkpoints / ".step-1.partial" / "model.safetensors").touch()
     run.remove_partials()
     assert sorted(path.name for path in run.path.rglob("*")) == ["checkpoints", "config.yaml", "rollouts"]
+
+
+def test_steps_that_are_missing_from_the_records_are_said_when_the_run_goes_on(run: RunDirectory) -> None:
+    records(run, 4, [0])
+    assert run.drop_records_from(4) == []
+    lines = run.metrics.read_text().splitlines(keepends=True)
+    for kept in (lines[2:], lines + lines, []):
+        run.metrics.write_text("".join(kept))
+        (warning,) = run.drop_records_from(4)
+        assert f"holds {len(kept)} records of" in warning
+        assert "4 steps were done" in warning
+    run.metrics.unlink()
+    assert len(run.drop_records_from(4)) == 1

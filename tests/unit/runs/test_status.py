@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from adaswitch.errors import DataError
-from adaswitch.runs import status as status_module
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.status import Phase, StatusFile, read_status
+from tests.disk import file_size_limit
 
 NOBODY = 2**22 + 1
 """More than the largest number of a process."""
@@ -105,13 +105,14 @@ def test_there_is_none_of_an_older_version(run: RunDirectory) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_noted_once_and_ends_nothing(
-    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(path: Path, content: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(status_module, "write_atomically", full)
     file = StatusFile(run, 1, 200, "")
-    file.enter(Phase.TRAINING, 1)
-    file.end(Phase.FAILED, "why")
-    assert capsys.readouterr().err == f"note: cannot write {run.status}: No space left on device\n"
+    with file_size_limit(10):
+        file.enter(Phase.TRAINING, 1)
+        file.end(Phase.FAILED, "why")
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"note: {run.status} cannot be written, because it would be larger than files may be"
+    )
+    assert said.count("\n") == 1

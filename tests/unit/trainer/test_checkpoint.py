@@ -213,3 +213,16 @@ def test_a_lack_of_memory_is_nobodys_damage(run: RunDirectory) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         newest_whole(run, too_large, print)
     assert run.checkpoint_steps() == [1, 2]
+
+
+def test_a_damaged_checkpoint_is_kept_as_long_as_a_whole_one_of_its_age(run, learner, tokenizer) -> None:
+    flip("model.safetensors")(run.checkpoint(2))
+    newest_whole(run, load, lambda line: None)
+    (run.checkpoints / "step-1.damaged").write_text("no folder")
+    for step, left in (
+        (2, ["step-1", "step-1.damaged", "step-2", "step-2.damaged"]),
+        (3, ["step-2", "step-2.damaged", "step-3"]),
+        (4, ["step-3", "step-4"]),
+    ):
+        save_checkpoint(run, step, learner, tokenizer, keep=2)
+        assert sorted(path.name for path in run.checkpoints.iterdir()) == left

@@ -62,6 +62,7 @@ class Stored:
 def queue(monkeypatch: pytest.MonkeyPatch) -> Handle:
     monkeypatch.setattr(trainer_source.ray, "get", lambda answer: answer)
     monkeypatch.setattr(trainer_source.ray, "put", Stored)
+    monkeypatch.setattr(trainer_source.ray, "wait", lambda calls, timeout: (calls, []))
     monkeypatch.setattr(trainer_source.actors, "remove_actors", lambda config: None)
     monkeypatch.setattr(trainer_source, "SIGN_EVERY_S", 0.01)
     return Handle(RolloutQueue(10, 10.0))
@@ -78,7 +79,7 @@ def test_a_queue_that_was_lost_is_filled_again(queue: Handle) -> None:
     source = make_source(queue)
     source.offer(PROMPTS)
     queue.actor = RolloutQueue(10, 10.0)
-    assert source._poll([0]) is None
+    assert source._poll([0], lambda: False) is None
     lease = queue.lease.remote("s", 1, 0.0)
     assert [prompt.id for prompt in lease.prompts] == [0]
     source.close("over")
@@ -89,7 +90,7 @@ def test_a_run_that_another_trainer_took_over_is_left_to_it(queue: Handle) -> No
     first.offer(PROMPTS)
     second = make_source(queue)
     with pytest.raises(QueueError, match="another trainer"):
-        first._poll([0])
+        first._poll([0], lambda: False)
     first.close("failed")
     assert queue.open_run.remote() is not None
     second.close("complete")
@@ -152,7 +153,23 @@ def test_a_board_that_was_lost_is_filled_again_without_storing_the_weights_again
     attempt = queue.actor._attempt
     before = asyncio.run(handle.actor.newest(attempt, 3, 1.0))
     handle.actor = WeightBoard()
-    source._poll([1])
+    source._poll([1], lambda: False)
     after = asyncio.run(handle.actor.newest(attempt, 3, 1.0))
     assert after.stored[0] is before.stored[0]
+    source.close("over")
+
+
+def test_a_stop_is_heard_while_ray_does_not_answer(queue: Handle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If Ray is lost, its calls hang for a minute, and then it ends the process, with what was not saved."""
+    source = make_source(queue)
+    source.offer(PROMPTS)
+    asked: list[object] = []
+
+    def never(calls: list[object], timeout: float) -> tuple[list[object], list[object]]:
+        assert timeout <= 1.0
+        asked.append(calls)
+        return [], calls
+
+    monkeypatch.setattr(trainer_source.ray, "wait", never)
+    assert source.take(PROMPTS, lambda: len(asked) >= 3) is None
     source.close("over")
