@@ -61,6 +61,7 @@ class DataError(UserError):
     def __init__(self, message: str, *, source: str, line: int | None = None) -> None:
         """``source`` is the file or data set; ``line`` is the number of the record, counted from 1."""
         super().__init__(f"{source}, line {line}: {message}" if line is not None else f"{source}: {message}")
+        self.message = message
         self.source = source
         self.line = line
 

@@ -41,7 +41,9 @@ def check_causal_lm(config: PreTrainedConfig, folder: str, setting: str) -> None
 
 def _require_head(config: PreTrainedConfig, folder: str, setting: str) -> None:
     """Refuses a folder that was saved from a classifier, a reward model, or a model without any head."""
-    saved_from, wanted = config.architectures or [], _model_class(config)
+    named: Any = config.architectures or []
+    saved_from = [name for name in ([named] if isinstance(named, str) else named) if isinstance(name, str)]
+    wanted = _model_class(config)
     heads = _HEADS if wanted is None else (*_HEADS, wanted.__name__)
     if saved_from and not any(head in name for head in heads for name in saved_from):
         instead = _INSTEAD if wanted is None else f"take the folder of a {wanted.__name__}"

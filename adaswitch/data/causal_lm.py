@@ -41,8 +41,26 @@ def load_configured(model: ModelConfig, setting: str, dtype: str | torch.dtype) 
             output_loading_info=True,
         )
     _refuse_other_weights(found, model.folder, setting)
+    _refuse_second_head(loaded, model, setting)
     whole: PreTrainedModel = loaded.eval()
     return whole
+
+
+def _refuse_second_head(loaded: PreTrainedModel, model: ModelConfig, setting: str) -> None:
+    """Raises ``ModelError`` for a folder with a head that config.json says is the embedding, if the two differ.
+
+    transformers would compute with the head, and vLLM with the embedding.
+    """
+    embedding, head = loaded.get_input_embeddings(), loaded.get_output_embeddings()
+    first, second = getattr(embedding, "weight", None), getattr(head, "weight", None)
+    tied = getattr(model.text, "tie_word_embeddings", False)
+    if not tied or first is None or second is None or first.data_ptr() == second.data_ptr():
+        return
+    if first.shape == second.shape and not torch.equal(first, second):
+        raise ModelError(
+            f"{setting}: {model.folder!r} has a head that differs from the embedding, and its config.json says that "
+            "both are one (tie_word_embeddings true): set it to false there, or leave the head's weight out"
+        )
 
 
 @contextmanager

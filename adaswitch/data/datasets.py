@@ -140,7 +140,7 @@ def encode_prompt(tokenizer: Tokenizer, task: Task, example: Example) -> list[in
     """The token ids to which a completion of ``example`` is appended.
 
     If the task wraps its prompts, the prompt is the user's message, followed by the start of the assistant's turn.
-    Otherwise the prompt is plain text with the tokenizer's own special tokens, such as a BOS in front. Raises
+    Otherwise the prompt is plain text with the tokenizer's own special tokens in front, such as a BOS. Raises
     ``ModelError`` if a chat template is needed and missing, or if the vocabulary cannot spell the prompt, and
     ``DataError`` for a prompt without any token.
     """
@@ -150,7 +150,7 @@ def encode_prompt(tokenizer: Tokenizer, task: Task, example: Example) -> list[in
         text = render_chat(tokenizer, task, example)
         token_ids = _encoded(tokenizer, text, example, add_special_tokens=False)
     else:
-        token_ids = _encoded(tokenizer, example.prompt, example, add_special_tokens=True)
+        token_ids = _without_added_end(tokenizer, example)
     if not token_ids:
         raise DataError(
             "the prompt comes to no token at all, as the tokenizer or the chat template drops its text: change it, or "
@@ -158,6 +158,16 @@ def encode_prompt(tokenizer: Tokenizer, task: Task, example: Example) -> list[in
             source=example.place,
         )
     return token_ids
+
+
+def _without_added_end(tokenizer: Tokenizer, example: Example) -> list[int]:
+    """The plain prompt of ``example``. An end of sequence that the tokenizer adds is left out: nothing follows it."""
+    token_ids = _encoded(tokenizer, example.prompt, example, add_special_tokens=True)
+    if not token_ids or token_ids[-1] != tokenizer.eos_token_id:
+        return token_ids
+    text = _encoded(tokenizer, example.prompt, example, add_special_tokens=False)
+    places = range(len(text), len(token_ids) + 1)
+    return next((token_ids[:end] for end in places if token_ids[end - len(text) : end] == text), token_ids)
 
 
 def encode_reference(tokenizer: Tokenizer, example: Example, end_token_id: int | None = None) -> list[int]:

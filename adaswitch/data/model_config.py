@@ -89,9 +89,10 @@ def check_student_model(folder: str) -> None:
 
 def check_teacher_model(folder: str, engine: str, setting: str) -> None:
     """Raises ``ModelError`` with ``setting`` unless the model is of a kind that ``engine`` may run as a teacher."""
-    config = read_model_config(folder, setting).config
+    model = read_model_config(folder, setting)
     if engine == "transformers":
-        check_decodable(config, folder, setting)
+        check_decodable(model.config, folder, setting)
+        refuse_quantized(model, setting)
 
 
 def refuse_quantized(model: ModelConfig, setting: str) -> None:

@@ -10,11 +10,13 @@ from adaswitch.config.run import RunConfig
 from adaswitch.data.chat import template_notes
 from adaswitch.data.datasets import encode_reference
 from adaswitch.data.lengths import Limit, fit_prompts
-from adaswitch.data.model_config import check_student_model, check_teacher_model
+from adaswitch.data.model_config import check_student_model
 from adaswitch.data.models import max_positions
 from adaswitch.data.run_examples import RunExamples, read_run_examples
 from adaswitch.data.run_models import RunModels, read_run_models
+from adaswitch.data.served_model import check_served_model
 from adaswitch.errors import ConfigError, DataError
+from adaswitch.method.policies.replay import Replay
 from adaswitch.tasks.base import Example, Task
 
 
@@ -63,8 +65,14 @@ def load_run_data(
     models.check_texts("prompt", train.examples, train.prompts)
     models.check_texts("reference", train.examples[: len(references)], references)
     models.check_texts("prompt", held_out.examples, held_out.prompts)
-    notes = template_notes(tokenizer, task, train.examples)
+    notes = template_notes(tokenizer, task, train.examples) + _note_on_cut(references, budget)
     notes += train.note("training prompts") + held_out.note("held-out prompts")
+    for what, of, token_ids in (
+        ("training prompts", train.examples, train.prompts),
+        ("training references", train.examples[: len(references)], references),
+        ("held-out prompts", held_out.examples, held_out.prompts),
+    ):
+        notes += _note_on_unknown(tokenizer, what, of, token_ids)
     return RunData(task, models, train.prompts, references, held_out.examples, held_out.prompts, notes)
 
 
@@ -72,8 +80,8 @@ def _check_kinds(config: RunConfig) -> None:
     """Raises ``ModelError`` for a student, or a teacher in a local folder, of a kind that cannot be had here."""
     check_student_model(config.student.model)
     serve = config.teacher.serve
-    if serve is not None and os.path.isdir(serve.model):
-        check_teacher_model(serve.model, serve.engine, "teacher.serve.model")
+    if serve is not None and os.path.isdir(serve.model) and not isinstance(config.policy, Replay):
+        check_served_model(serve)
 
 
 def training_limits(config: RunConfig) -> list[Limit]:
@@ -102,6 +110,38 @@ def _check_candidates(config: RunConfig, vocab_size: int) -> None:
         raise ConfigError(
             f"policy.accept_top_k {accepted} accepts each of the tokenizer's {vocab_size} tokens: lower it"
         )
+
+
+def _note_on_cut(references: Sequence[Sequence[int]], budget: int) -> list[str]:
+    """A line on the references that are cut, from which a student does not learn to stop; none if all are whole."""
+    too_long = [len(reference) for reference in references if len(reference) > budget]
+    if not too_long:
+        return []
+    return [
+        f"training references: {len(too_long):,} of {len(references):,} have more than student.max_new_tokens "
+        f"{budget} tokens and are cut there, without the token that ends them: the longest has {max(too_long):,}"
+    ]
+
+
+def _note_on_unknown(
+    tokenizer: PreTrainedTokenizerBase,
+    what: str,
+    examples: Sequence[Example],
+    all_token_ids: Sequence[Sequence[int]],
+) -> list[str]:
+    """A line on texts in which the tokenizer writes its unknown token in place of what it cannot spell; or none."""
+    unknown = tokenizer.unk_token_id
+    if (
+        unknown is None or unknown == tokenizer.eos_token_id
+    ):  # GPT-2's is the end of sequence, and stands for no text
+        return []
+    places = [example.place for example, ids in zip(examples, all_token_ids, strict=True) if unknown in ids]
+    if not places:
+        return []
+    return [
+        f"{what}: {len(places):,} of {len(examples):,} hold text that the tokenizer has no token for, and "
+        f"{tokenizer.unk_token!r} stands for it, as in {places[0]}"
+    ]
 
 
 def _references(

@@ -1,19 +1,26 @@
-"""Reads the records of one data file: JSON lines, an array of JSON objects, or Parquet; JSON also through gzip."""
+"""Reads the records of one data file: JSON lines, an array of JSON objects, or Parquet, each also through gzip."""
 
 import glob
 import gzip
+import io
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from adaswitch.data.json_lines import Record, parse_record
 from adaswitch.errors import DataError, EnvironmentProblem
 
+if TYPE_CHECKING:
+    import pyarrow
+
 GZIP_MAGIC, PARQUET_MAGIC, BOM = b"\x1f\x8b", b"PAR1", b"\xef\xbb\xbf"
+FORMS = "JSON lines, an array of JSON objects, or Parquet; each may be compressed with gzip"
+HEAD_BYTES = 4096
 BATCH_ROWS = 1024
 """The number of rows that are read from a Parquet file at once."""
 
@@ -21,7 +28,8 @@ BATCH_ROWS = 1024
 def find_files(path: str | list[str]) -> list[str]:
     """The files that ``path`` names: a path, a pattern whose matches come in order of name, or a list of both.
 
-    Raises ``DataError`` for a pattern that matches no file. A path without ``*``, ``?`` or ``[`` is not looked for.
+    A file that is named more than once, as by a pattern and by its own path, counts once. Raises ``DataError`` for a
+    pattern that matches no file. A path without ``*``, ``?`` or ``[`` is not looked for.
     """
     found: list[str] = []
     for name in [path] if isinstance(path, str) else path:
@@ -32,7 +40,7 @@ def find_files(path: str | list[str]) -> list[str]:
         if not matches:
             raise DataError("no file matches this pattern: check the path under task", source=name)
         found += matches
-    return found
+    return list(dict.fromkeys(found))
 
 
 def read_file(path: Path, limit: int | None = None) -> list[tuple[int, Record]]:
@@ -41,10 +49,13 @@ def read_file(path: Path, limit: int | None = None) -> list[tuple[int, Record]]:
     Raises ``DataError`` for a file that does not exist, cannot be read, is damaged or has no records, and ``DataError``
     with the line for a record that is no JSON object.
     """
-    name = path.name.lower()
-    if _begins_with(path, PARQUET_MAGIC) or name.endswith((".parquet", ".pq")):
+    with _opened(path) as file:
+        head = file.read(HEAD_BYTES)
+    name = path.name.lower().removesuffix(".gz")
+    if head.startswith(PARQUET_MAGIC) or name.endswith((".parquet", ".pq")):
         return _read_parquet(path, limit)
-    if name.removesuffix(".gz").endswith(".json") and _is_array(path):
+    # Whatever the file is called, a line of JSON lines is no list.
+    if re.match(rb"\s*\[" if name.endswith(".json") else rb"\s*\[\s*\{", head.removeprefix(BOM)):
         return _read_array(path, limit)
     return read_jsonl(path, limit)
 
@@ -60,7 +71,17 @@ def read_jsonl(path: Path, limit: int | None = None) -> list[tuple[int, Record]]
         for number, line in enumerate(lines, start=1):
             text = line.removeprefix(BOM) if number == 1 else line
             if text.strip():
-                records.append((number, parse_record(text, number, str(path))))
+                try:
+                    records.append((number, parse_record(text, number, str(path))))
+                except DataError as error:
+                    if records or not error.message.startswith(
+                        ("not valid JSON: Exp", "not valid JSON: Extra")
+                    ):
+                        raise
+                    # Nothing was read yet, so the whole file may be of another form, such as CSV.
+                    raise DataError(
+                        f"{error.message}; a data file holds {FORMS}", source=str(path), line=number
+                    ) from None
             if len(records) == limit:
                 break
     return _require_some(records, path, "one JSON object a line is expected")
@@ -96,11 +117,13 @@ def _read_parquet(path: Path, limit: int | None) -> list[tuple[int, Record]]:
             f"{path}: Parquet needs a package that is not installed: uv pip install pyarrow"
         ) from None
     rows: list[Record] = []
-    with _read_errors(path):
+    with _opened(path) as raw:
         try:
-            with parquet.ParquetFile(path) as file:
+            # Parquet is read from its end, which gzip can only reach by uncompressing everything.
+            compressed = isinstance(raw, gzip.GzipFile)
+            with parquet.ParquetFile(io.BytesIO(raw.read()) if compressed else raw) as file:
                 for batch in file.iter_batches(batch_size=min(BATCH_ROWS, limit or BATCH_ROWS)):
-                    rows += batch.to_pylist()
+                    rows += _rows(batch)
                     if limit is not None and len(rows) >= limit:
                         break
         except pyarrow.ArrowException as error:
@@ -111,16 +134,38 @@ def _read_parquet(path: Path, limit: int | None) -> list[tuple[int, Record]]:
     return _require_some(list(enumerate(rows[:limit], start=1)), path, "a row a record is expected")
 
 
+def _rows(batch: "pyarrow.RecordBatch") -> list[Record]:
+    """The rows of ``batch``. Maps become objects. Of a key that a map has twice, the later one counts."""
+    rows: list[Record] = batch.to_pylist(maps_as_pydicts="lossy")
+    for field in batch.schema:
+        if "float" in str(field.type):
+            for row in rows:
+                row[field.name] = _short(row[field.name], field.type)
+    return rows
+
+
+def _short(value: Any, kind: "pyarrow.DataType") -> Any:  # noqa: ANN401 - whatever a column holds
+    """``value`` with each number of 32 or 16 bits as its shortest decimal: 0.1 instead of 0.10000000149011612."""
+    import numpy as np
+    from pyarrow import types
+
+    if value is None:
+        return None
+    if types.is_float32(kind):
+        return float(str(np.float32(value)))
+    if types.is_float16(kind):
+        return float(str(np.float16(value)))
+    if types.is_struct(kind):
+        return {part.name: _short(value[part.name], part.type) for part in kind}
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return [_short(element, kind.value_type) for element in value]
+    return value
+
+
 def _require_some(records: list[tuple[int, Record]], path: Path, expected: str) -> list[tuple[int, Record]]:
     if not records:
         raise DataError(f"holds no records: {expected}", source=str(path))
     return records
-
-
-def _is_array(path: Path) -> bool:
-    """Whether the file begins as a JSON array, apart from white space."""
-    with _opened(path) as file:
-        return file.read(4096).removeprefix(BOM).lstrip().startswith(b"[")
 
 
 def _begins_with(path: Path, magic: bytes) -> bool:

@@ -10,8 +10,8 @@ from adaswitch.data.model_folder import read_json
 from adaswitch.errors import ModelError
 
 SETTING = "student.stop_token_ids"
-CONTENT = "adaswitch"
-"""The content of the assistant's message that is rendered to see what follows it."""
+QUESTION, CONTENT = "askswitch", "adaswitch"
+"""The contents of the messages that are rendered to see what follows the assistant's."""
 
 
 @dataclass(frozen=True)
@@ -143,18 +143,35 @@ def _named(
 def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> tuple[int | None, str | None]:
     """The special token that follows an assistant's message in the chat template; None if no single token does.
 
-    The second is what is wrong with a template that cannot be rendered; else None.
+    The second is why none was found, if there is a template. A template may end the last turn otherwise than those
+    before, or refuse an assistant's message at the end, so a conversation that goes on is looked at as well.
     """
     if not tokenizer.chat_template:
         return None, None
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": CONTENT}]
-    try:
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False))
-    except Exception as error:  # A template is a program of its own, and fails as it likes.
-        return None, f"the chat template cannot render an answer: {type(error).__name__}: {str(error)[:80]}"
+    asked, answered = {"role": "user", "content": QUESTION}, {"role": "assistant", "content": CONTENT}
+    problem = "the chat template shows no special token behind an answer, so none that ends a turn is known"
+    for turns in ([asked, answered], [asked, answered, asked]):
+        try:
+            text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False))
+        except Exception as error:  # A template is a program of its own, and fails as it likes.
+            reason = str(error)[:80].partition("\n")[0]
+            problem = f"the chat template cannot render an answer: {type(error).__name__}: {reason}"
+            continue
+        if (found := _behind_answer(tokenizer, text)) is not None:
+            return found, None
+    return None, problem
+
+
+def _behind_answer(tokenizer: PreTrainedTokenizerBase, text: str) -> int | None:
+    """The special token at once behind the answer in ``text``, unless it is the one that opens a question."""
     _, content, rest = text.rpartition(CONTENT)
-    matching = {text: token for text, token in _special_tokens(tokenizer) if rest.lstrip().startswith(text)}
-    return (matching[max(matching, key=len)] if content and matching else None), None
+    special = dict(_special_tokens(tokenizer))
+    matching = [text for text in special if text and rest.lstrip().startswith(text)]
+    if not content or not matching:
+        return None
+    end, before = max(matching, key=len), text.partition(QUESTION)[0]
+    opening = max(special, key=before.rfind)
+    return None if end == opening and opening in before else special[end]
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str, int]]:

@@ -147,7 +147,7 @@ class DataSource(Settings):
 
     path: str | list[str] | None = None
     """The path of a local file, a pattern such as ``data/*.jsonl``, or a list of both. A file holds JSON lines, an
-    array of JSON objects (``.json``), or Parquet. JSON may be compressed with gzip."""
+    array of JSON objects, or Parquet, and may be compressed with gzip. A file that is named twice is read once."""
     hub: str | None = None
     """The name of a data set on the Hugging Face hub, as in ``openai/gsm8k``."""
     subset: str | None = None

@@ -69,6 +69,8 @@ def conversation(value: Sequence[object], name: str, number: int, source: str) -
         calls_tools = role == "assistant" and bool(message.get("tool_calls"))
         if not isinstance(content, str) and not (calls_tools and content is None):
             raise refuse(f"{where} must have a string as its content, and has {_shown(content)}")
+        if isinstance(content, str) and any("\ud800" <= character <= "\udfff" for character in content):
+            raise refuse(f"{where} holds half of a surrogate pair, which is no text")
     last = value[-1]
     assert isinstance(last, Mapping)
     if last["role"] not in ASKING_ROLES:

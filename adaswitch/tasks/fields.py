@@ -41,12 +41,14 @@ def require_text(value: object, name: str, number: int, source: str) -> str:
 
 
 def require_answer(value: object, name: str, number: int, source: str) -> str:
-    """``value``, which messages call ``name``, as text. A number is the text that it is written as: 18, 3.5.
+    """``value``, which messages call ``name``, as text. A number is the text that people write for it: 18, 3.5.
+
+    A float has no ending ``.0``, which a column of whole numbers gets where one is missing, and no exponent.
 
     Raises ``DataError`` with ``source`` and the line ``number`` for anything else.
     """
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value):
-        return str(value)
+        return _written(value)
     if isinstance(value, Mapping):
         keys = ", ".join(map(str, value)) or "none"
         raise DataError(
@@ -59,6 +61,12 @@ def require_answer(value: object, name: str, number: int, source: str) -> str:
         shown = str(value).lower() if isinstance(value, bool) else str(value)
         raise DataError(f"{name} must be a string or a number, and is {shown}", source=source, line=number)
     return require_text(value, name, number, source)
+
+
+def _written(number: int | float | Decimal) -> str:
+    if not isinstance(number, float):
+        return str(number)
+    return format(Decimal(repr(number)).normalize(), "f") if number else "0"
 
 
 def any_field(record: Mapping[str, object], field: str, number: int, source: str) -> object:

@@ -16,7 +16,7 @@ from adaswitch.errors import DataError
 from adaswitch.tasks.base import ChatTask, Example, Marks, exact_match, require_references
 from adaswitch.tasks.fields import text_field
 from adaswitch.tasks.gsm8k import example_from_record
-from adaswitch.tasks.numbers import final_number, marked_number
+from adaswitch.tasks.numbers import behind_thinking, final_number, marked_number
 
 # The phrases of the public evaluation, and the same phrases in the passive voice.
 _DECLINING = re.compile(
@@ -106,8 +106,8 @@ def declines(completion: str) -> bool:
 
 
 def _before_next_question(completion: str) -> str:
-    """``completion`` up to where the model adds another question. The public evaluation cuts there too."""
-    return completion.lstrip().partition("\nQuestion:")[0]
+    """The answer: behind what the model thinks, and up to where it adds another question, as the public evaluation."""
+    return behind_thinking(completion).lstrip().partition("\nQuestion:")[0]
 
 
 def _says_none(text: str) -> bool:

@@ -1,6 +1,7 @@
 """Numbers as models and people write them: currency, separators, fractions, LaTeX, times, units with exponents."""
 
 import re
+import unicodedata
 from fractions import Fraction
 
 MAX_DIGITS = 1000
@@ -12,7 +13,7 @@ _GROUPED = r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,3}(?: 
 _DECIMAL = rf"(?:(?:{_GROUPED}|\d+)(?:\.\d+)?|(?<![A-Za-z])\.\d+)(?:e[-+]?\d{{1,2}}(?![\w.]))?"
 # Matches 7/2 and 3 1/2, but no part of a date such as 3/4/2024.
 _RATIO = r"(?:(?<![\d/])(?:\d+ )?\d+/\d+(?![\d/]|\.\d))"
-_TIME = r"(?:(?<![\d:])\d{1,2}:[0-5]\d(?![\d:]))"
+_TIME = r"(?:(?<![\d:])\d{1,2}:[0-5]\d(?!\d|\.\d))"
 # The exponent of a unit is no number: m2, km^2, cm^{3}.
 _UNIT_EXPONENT = r"(?:(?<=(?<![a-z])m\d)|(?<=(?<![a-z])[cdkm]m\d)|(?<=(?<![a-z])(?:ft|in|yd|mi)\d)|(?<=/s\d))"
 _NO_EXPONENT = rf"(?<!\^)(?<!\^\{{)(?<!\^\()(?<!\d[eE])(?<!\d[eE][-+])(?![23]{_UNIT_EXPONENT}(?!\d))"
@@ -21,11 +22,23 @@ NUMBER = rf"{_NO_EXPONENT}{_SIGN}(?:{_RATIO}|{_TIME}|{_DECIMAL})"
 ANY_NUMBER = re.compile(NUMBER, re.ASCII | re.IGNORECASE)
 
 _LATEX_RATIO = re.compile(
-    r"(\d?) ?(-?) ?\\[dt]?frac\s*(?:\{\s*(-?\d+)\s*\}\s*\{\s*(\d+)\s*\}|(\d)\s*(\d))", re.ASCII
+    r"(\d?) ?(-?) ?\\[dt]?frac\s*(?:\{\s*(-?\d[\d,]*(?:\.\d+)?)\s*\}\s*\{\s*(\d[\d,]*(?:\.\d+)?)\s*\}|(\d)\s*(\d))",
+    re.ASCII,
 )
 _POWER_OF_TEN = re.compile(
-    r"(?<=\d)\s*(?:\u00d7|x|\*|\\times|\\cdot)\s*10\s*\^\s*\{?\s*([-+]?\d{1,2})(?!\d)\s*\}?", re.ASCII
+    r"(?<=\d)\s*(?:\u00d7|x|\*|\\times|\\cdot)\s*10\s*(?:\^|\*\*)\s*\{?\s*([-+]?\d{1,2})(?!\d)\s*\}?",
+    re.ASCII,
 )
+# 2^3, 10^{3}, 2**3.
+_POWER = re.compile(
+    r"(?<![\w.,^*)}])(\d{1,4})\s*(?:\^|\*\*)\s*(?:\{(\d{1,2})\}|(\d{1,2})(?!\d|\.\d))", re.ASCII
+)
+_SUPERSCRIPTS = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b"
+_RAISED = re.compile(rf"(?<=\b10)[{_SUPERSCRIPTS}]+")
+_LOWERED = str.maketrans(_SUPERSCRIPTS, "0123456789-")
+# A minus apart from its number: "is - 5", "= minus 5", "{- 5}".
+_MINUS_APART = re.compile(r"((?:[{(=:]|\b(?:is|be|equals))[ \t]*)(?:-|minus)[ \t]+(?=[\d$])", re.IGNORECASE)
+_MIXED = re.compile(r"(?<![\d.])(\d+) and (?=[1-9]/(?:[2-9]|1[0-6])(?!\d|\.\d))", re.ASCII)
 _LATEX_SPACING = re.compile(r"\{,\}|\\[!,]|(?<=\d)~(?=\d{3})")
 # US$18, R$ 18.
 _DOLLARS = re.compile(r"\\?(?:\b[A-Z]{1,3})?\$(?=\s?[\d.-])|\\?\$")
@@ -42,8 +55,14 @@ _VULGAR = {
 }  # fmt: skip
 _SYMBOLS = str.maketrans(
     {sign: f" {ratio}" for sign, ratio in _VULGAR.items()}
-    # Full-width signs, as they are typed among Chinese and Japanese letters.
-    | {chr(0xFF10 + digit): str(digit) for digit in range(10)}
+    # The decimal digits of all scripts: Arabic, Devanagari, full-width as among Chinese letters.
+    | {
+        chr(code): str(unicodedata.decimal(chr(code)))
+        for code in range(0x660, 0x1FBFA)
+        if chr(code).isdecimal()
+    }
+    | {"\u066b": ".", "\u066c": ","}
+    # Full-width signs.
     | {
         "\uff0c": ",",
         "\uff0e": ".",
@@ -72,14 +91,25 @@ _SYMBOLS = str.maketrans(
 def unified(text: str) -> str:
     """``text`` with one way to write each sign, and without the currency and the separators inside numbers."""
     plain = text.translate(_SYMBOLS)
-    plain = _LATEX_SPACING.sub("", _LATEX_RATIO.sub(_ratio, plain))
-    return _POWER_OF_TEN.sub(r"e\1", _DOLLARS.sub("", plain))
+    plain = _RAISED.sub(lambda match: f"^{match[0].translate(_LOWERED)}", plain)
+    plain = _LATEX_RATIO.sub(_ratio, _LATEX_SPACING.sub("", plain))
+    plain = _MINUS_APART.sub(r"\1-", _MIXED.sub(r"\1 ", _DOLLARS.sub("", plain)))
+    return _POWER.sub(_power, _POWER_OF_TEN.sub(r"e\1", plain))
+
+
+def _power(match: re.Match[str]) -> str:
+    return str(int(match[1]) ** int(match[2] or match[3]))
 
 
 def _ratio(match: re.Match[str]) -> str:
     """A LaTeX fraction as ``1/2``; behind a whole number as ``3 1/2``."""
-    whole, minus, over, under, digit_over, digit_under = match.groups()
-    return f"{whole}{' ' if whole and not minus else ''}{minus}{over or digit_over}/{under or digit_under}"
+    whole, minus, *parts = match.groups()
+    over, under = (part.replace(",", "") for part in parts if part is not None)
+    ratio = f"{over}/{under}"
+    if "." in ratio and Fraction(under):
+        value = Fraction(over) / Fraction(under)
+        ratio = f"{value.numerator}/{value.denominator}"
+    return f"{whole}{' ' if whole and not minus else ''}{minus}{ratio}"
 
 
 def undecorated(text: str) -> str:

@@ -5,6 +5,7 @@ GSM8K and GSM-Plus read them.
 """
 
 import re
+from collections.abc import Collection
 from fractions import Fraction
 
 from adaswitch.tasks.number_text import ANY_NUMBER, NUMBER, undecorated, unified, value_of
@@ -13,7 +14,9 @@ from adaswitch.tasks.number_text import ANY_NUMBER, NUMBER, undecorated, unified
 _MARKED = re.compile(r"#{4,}([\s*_`]*)((?:(?!####)[^\n])*)")
 _EQUALS = re.compile(rf"=\s*({NUMBER})", re.ASCII | re.IGNORECASE)
 # What stands behind a number that is not the answer itself, but the start of a calculation: "3 + 15 = 18".
-_CALCULATION = re.compile(r"[^\n=\d]{0,12}[-+*/x\u00d7\u00f7][^\n=]*=")
+_CALCULATION = re.compile(
+    r"[^\n=\d]{0,12}(?:[-+*/x\u00d7\u00f7]|\\(?:times|cdot|div)\b|\b(?:of|times|plus|minus|divided by) [$\d(])[^\n=]*="
+)
 # Markdown headings begin with the same mark: "#### Step 1: the price of 3 apples".
 _HEADING = re.compile(r"(?:step|part|case|example|method|problem)\W*\d|question\b", re.ASCII | re.IGNORECASE)
 
@@ -24,14 +27,15 @@ _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{?")
 MAX_SENTENCE = 300
 """The largest number of characters that are read of a sentence in which an answer is stated."""
 
-_VERB = r"(?:is|are|was|equals?|becomes|comes (?:out )?to|(?:should|would|will|must) be)"
+_VERB = r"(?:is|are|was|equals?|becomes|comes (?:out )?(?:to|as)|(?:should|would|will|must) be)"
 _FILLER = (
     r"(?:thus|therefore|simply|just|exactly|about|approximately|approx\.?|around|roughly|equal to|that|now|then|"
     r"indeed|obviously|clearly|found to be|given by)"
 )
 # "The answer is", "Final Answer:", "answer = ", and "A:" at the start of a line.
 _STATEMENT = re.compile(
-    rf"\bans(?:wer)?\b[\"']?(?:(?P<verb>\s+(?:to [^.\n]{{1,100}}? )?{_VERB}\b(?!\s+not\b))|\s*[:=])"
+    rf"\bans(?:wer)?\b[\"']?(?:(?P<verb>(?:,?\s+(?:here|therefore|thus|then),?)?\s+(?:to [^.\n]{{1,100}}? )?{_VERB}"
+    rf"\b(?!\s+not\b)|['\u2019]s\b)|\s*[:=])"
     rf"|\bfinal answer\b|<answer>|^[#* \t]*answer[* \t]*$|^[ \t*_]*A\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -46,6 +50,10 @@ _BOLD = re.compile(
     rf"\*\*(?:[^*\d\n:=]{{0,30}}\b(?:total|answer|result)\b[^*\d\n:=]{{0,20}}[:=])?\s*(?:=\s*)?({NUMBER})(?![.):]\s*[A-Za-z])[^*:\n]*\*\*(?!\s*:)",
     re.ASCII | re.IGNORECASE,
 )
+# Numbers that only count the lines of an answer: "Step 2:", and the "2." of a list.
+_STEP = re.compile(r"^[ \t#*_>-]*(?:step|part|note)\W{0,3}\d+\b", re.ASCII | re.IGNORECASE)
+_ITEM = re.compile(r"^[ \t*_]*(\d{1,2})[.)]\s+(?=\S)", re.ASCII)
+_THINKING_ENDS = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 _BRACKETS = re.compile(r"\([^()\n]*\)")
 # A model that goes on with a question of its own, as in the examples that it was trained on.
 _NEXT_QUESTION = re.compile(
@@ -60,7 +68,8 @@ def final_number(text: str, *, last: bool = False) -> Fraction | None:
     The final number is the first of these that there is: the number that follows a ``####`` mark at once; the number
     in the last ``\\boxed``; the number of the last statement such as "the answer is"; the number of another ``####``
     mark; the last number in bold, or else outside of brackets, of the last line that has a number. A question that
-    the model adds is not read. Thousands separators, currency, units, percent signs, emphasis and a trailing full stop
+    the model adds is not read, and what it thinks between ``<think>`` and ``</think>`` only if no number follows.
+    Thousands separators, currency, units, percent signs, emphasis and a trailing full stop
     do not count. A fraction counts as its value. A fraction with the denominator 0 is no number.
 
     >>> final_number("So she has 3 bags.\\n#### $1,200.50")
@@ -71,12 +80,18 @@ def final_number(text: str, *, last: bool = False) -> Fraction | None:
     Fraction(18, 1)
     """
     whole = unified(text)
-    own = before_next_question(whole)
-    for part in (own,) if own == whole else (own, whole):
+    answer = behind_thinking(whole)
+    for part in dict.fromkeys((before_next_question(answer), answer, before_next_question(whole), whole)):
         found = _final(part, last)
         if found is not None:
             return value_of(found)
     return None
+
+
+def behind_thinking(text: str) -> str:
+    """``text`` from where the model ends its thinking; all of it, if it does not think, or does not end."""
+    ends = [match.end() for match in _THINKING_ENDS.finditer(text)]
+    return text[ends[-1] :] if ends else text
 
 
 def before_next_question(text: str) -> str:
@@ -187,7 +202,10 @@ def _stated(plain: str) -> str | None:
 
 def _last(text: str) -> str | None:
     """The last number in bold of the last line with a number, or else the last outside of brackets."""
-    for line in reversed(text.split("\n")):
+    lines = text.split("\n")
+    items = {item[1] for line in lines if (item := _ITEM.match(line))}
+    for line in reversed(lines):
+        line = _uncounted(line, items)
         bold = _BOLD.findall(line)
         if bold:
             return str(bold[-1])
@@ -196,3 +214,11 @@ def _last(text: str) -> str | None:
         if numbers:
             return str(numbers[-1])
     return None
+
+
+def _uncounted(line: str, items: Collection[str]) -> str:
+    """``line`` without the number by which it is a step, or an item of a list that has the item beside it as well."""
+    item = _ITEM.match(line)
+    if item is not None and {str(int(item[1]) - 1), str(int(item[1]) + 1)} & set(items):
+        return line[item.end() :]
+    return _STEP.sub("", line)

@@ -12,10 +12,14 @@ Example:
 
 import argparse
 import contextlib
+import difflib
 import sys
 import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from adaswitch.errors import ConfigError
 from adaswitch.processes.entry import one_line_errors
 
 
@@ -50,6 +54,7 @@ def _check(only: list[str] | None, keep_vllm: str | None) -> None:
     from bench.families.families import FAMILIES
     from bench.families.rows import Row, on_transformers, on_vllm, read_rows, versions
 
+    _require_known(only or [], [family.name for family in FAMILIES])
     kept = {}
     if keep_vllm is not None:
         kept = {
@@ -66,6 +71,19 @@ def _check(only: list[str] | None, keep_vllm: str | None) -> None:
             else:
                 vllm, when = on_vllm(family, Path(scratch) / "vllm"), versions()
         print(Row(family.name, family.model_type, student, transformers, vllm, when).line(), flush=True)
+
+
+def _require_known(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raises ``ConfigError`` with the nearest known name for the first of ``names`` that is not ``known``."""
+
+    def likeness(wanted: str, name: str) -> float:
+        """From 0 to 1: how much ``name``, which may go on in brackets, begins as ``wanted``."""
+        return difflib.SequenceMatcher(None, wanted.lower(), name.lower()[: len(wanted)]).ratio()
+
+    for wanted in names:
+        if wanted not in known:
+            nearest = max(known, key=partial(likeness, wanted))
+            raise ConfigError(f"--only: there is no family {wanted!r}; did you mean {nearest!r}?")
 
 
 if __name__ == "__main__":

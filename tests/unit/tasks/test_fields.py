@@ -60,6 +60,10 @@ def test_a_path_that_leads_nowhere_says_what_is_there(path, there_is):
         (3.5, ["3.5"]),
         (-2, ["-2"]),
         (Decimal("1.50"), ["1.50"]),
+        (18.0, ["18"]),
+        (-0.0, ["0"]),
+        (1e20, ["100000000000000000000"]),
+        (1e-7, ["0.0000001"]),
         ([18, "eighteen"], ["18", "eighteen"]),
     ],
 )
@@ -135,6 +139,12 @@ def test_a_conversation_that_cannot_be_gone_on_with_is_refused(turns, complaint)
     with pytest.raises(DataError) as caught:
         messages(*turns)
     assert str(caught.value).startswith(f'a.jsonl, line 3: field "prompt"{complaint}')
+
+
+def test_half_a_surrogate_pair_in_a_conversation_is_refused():
+    turns = [{"role": "user", "content": "a\ud800"}]
+    with pytest.raises(DataError, match="message 1 holds half of a surrogate pair"):
+        JsonlTask(train=SOURCE, chat_template=True).example({"prompt": turns, "reference": "b"}, 1, "a.jsonl")
 
 
 def test_a_list_of_messages_needs_a_chat_template():

@@ -88,7 +88,7 @@ def test_the_final_number_is_read(text, answer):
     assert final_number(text) == Fraction(answer)
 
 
-@pytest.mark.parametrize("text", ["", "none", "####", "#### $", "one, two.", "#### 1/0", "#### \u0663"])
+@pytest.mark.parametrize("text", ["", "none", "####", "#### $", "one, two.", "#### 1/0", "#### \u2462"])
 def test_no_number_is_no_answer(text):
     assert final_number(text) is None
     assert not right(text, "#### 0")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adaswitch.tasks.gsm_plus import declines
 from adaswitch.tasks.numbers import before_next_question, final_number, marked_number
 
 BOXED = [
@@ -162,3 +163,48 @@ def test_a_ramble_is_read_in_one_go(ramble):
     final_number(text)
     marked_number(text)
     assert time.process_time() - started_s < 1.0
+
+
+ODD = [
+    ("<think>\\boxed{20}</think>\n\n18", "18"),
+    ("<think>The answer is 20.</think> It is 18.", "18"),
+    ("<think>The answer is 18.", "18"),
+    ("<think>It is 18.</think>", "18"),
+    ("The answer is $3 \\times 6 = 18$.", "18"),
+    ("The answer is \\(36 \\div 2 = 18\\).", "18"),
+    ("The answer is 50% of 36 = 18.", "18"),
+    ("The answer is 20 minus 2 = 18", "18"),
+    ("The answer is 2^3 = 8.", "8"),
+    ("The answer is 10^2.", "100"),
+    ("\\boxed{10^{3}}", "1000"),
+    ("1.8 \u00d7 10\u2074", "18000"),
+    ("1.8 * 10**4", "18000"),
+    ("It is 18 m^2", "18"),
+    ("\\boxed{\\frac{3.5}{2}}", "7/4"),
+    ("\\boxed{\\frac{1{,}000}{3}}", "1000/3"),
+    ("1 and 1/2 cups", "3/2"),
+    ("The answer is - 5", "-5"),
+    ("The answer is minus 5.", "-5"),
+    ("\\boxed{- 18}", "-18"),
+    ("20 - 2", "2"),
+    ("\u0627\u0644\u062c\u0648\u0627\u0628 \u0661\u0668", "18"),
+    ("\u0661\u066c\u0662\u0663\u0664", "1234"),
+    ("1. 5 and 13 make 18.\n2. Done.", "18"),
+    ("18. That is all.", "18"),
+    ("Step 1: 9*2=18.\nStep 2: So that is all.", "18"),
+    ("**Step 2:** Then 9*2=18.\n\n**Step 3:** Done", "18"),
+    ("The answer, therefore, is 18 for 2", "18"),
+    ("The answer\u2019s 18 for 2", "18"),
+    ("The answer comes out as 18 for 2", "18"),
+]
+
+
+@pytest.mark.parametrize(("text", "answer"), ODD)
+def test_answers_in_odd_forms_are_read(text: str, answer: str) -> None:
+    assert final_number(text) == Fraction(answer)
+
+
+def test_what_is_thought_declines_nothing() -> None:
+    assert not declines("<think>The time is not specified.</think>#### 18")
+    assert not declines("<think>answer: None; it is not specified</think>The answer is 18.")
+    assert declines("<think>#### 18</think>The answer cannot be determined.")
