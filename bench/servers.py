@@ -62,13 +62,14 @@ def _running(module: str, model: Path, arguments: Sequence[str], logs: Path, rea
     process = ManagedProcess(module, module, arguments, logs / f"{module}-{port}.log", environment)
     server = Server(f"http://127.0.0.1:{port}", process)
     try:
-        _wait(server, ready)
+        wait_for(server, ready)
         yield server
     finally:
         process.stop(STOP_GRACE_S)
 
 
-def _wait(server: Server, path: str) -> None:
+def wait_for(server: Server, path: str) -> None:
+    """Wait until the server answers ``path``. Raises ``EnvironmentProblem`` if it ends, or is not ready in time."""
     deadline_s = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < deadline_s:
         if server.process.exit_code is not None:

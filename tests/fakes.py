@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from adaswitch.method.sampling import Place, draw, teacher_seed
 
 Model = Callable[[Sequence[int]], Tensor]
 """From all tokens so far to the log-probabilities ``[V]`` of the next one."""
+MOST_MODELS, MOST_REMEMBERED = 32, 4096
+"""How many models, and distributions of each, are remembered."""
 
 
 def noise(seed: int, token_ids: Sequence[int], size: int) -> np.ndarray:
@@ -25,15 +28,27 @@ def noise(seed: int, token_ids: Sequence[int], size: int) -> np.ndarray:
     return np.random.default_rng(list(digest)).normal(size=size)
 
 
+@lru_cache(maxsize=MOST_MODELS)
 def hash_model(seed: int, vocab_size: int, sharpness: float = 1.0) -> Model:
     """Every prefix has a distribution of its own, the more peaked the larger ``sharpness``."""
 
     def model(token_ids: Sequence[int]) -> Tensor:
         return torch.from_numpy(sharpness * noise(seed, token_ids, vocab_size)).log_softmax(-1).float()
 
-    return model
+    return _remembered(model)
 
 
+def _remembered(model: Model) -> Model:
+    """The same model, which computes each distribution once: a reference asks for those of the code again."""
+
+    @lru_cache(maxsize=MOST_REMEMBERED)
+    def of(token_ids: tuple[int, ...]) -> Tensor:
+        return model(token_ids)
+
+    return lambda token_ids: of(tuple(token_ids))
+
+
+@lru_cache(maxsize=MOST_MODELS)
 def neighbour(model: Model, seed: int, gap: float) -> Model:
     """A model that is near ``model`` after some prefixes and up to ``gap`` away after others."""
 
@@ -43,7 +58,7 @@ def neighbour(model: Model, seed: int, gap: float) -> Model:
         share = abs(float(draws[len(own)])) ** 3
         return (own + gap * share * torch.from_numpy(draws[: len(own)])).log_softmax(-1).float()
 
-    return other
+    return _remembered(other)
 
 
 @dataclass

@@ -72,10 +72,11 @@ def require_close(what: str, found: Tensor | NDArray[np.float32], expected: Tens
 async def check_teacher(engine: TeacherEngine, load: Callable[[], Plain], longest: int) -> None:
     """Start ``engine``, compare its scores and the rows of what it writes with those of ``load()``, and close it.
 
-    ``longest`` is the length of the longest sequence that is scored.
+    ``longest`` is the length of the longest sequence that is scored, if the model takes one as long.
     """
     try:
         await engine.start()
+        longest = min(longest, engine.info.max_model_len - 1)
         plain = load()
         await _check_scores(
             engine, plain, [(tokens(20, 1), 1), (tokens(3, 2), 2), (tokens(longest, 3), longest - 30)]

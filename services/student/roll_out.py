@@ -5,14 +5,12 @@ from typing import Protocol
 
 from adaswitch.config.run import RunConfig
 from adaswitch.config.threads import counted_threads
-from adaswitch.contract.wire import ModelInfo
 from adaswitch.data.threads import student_threads
 from adaswitch.method.learning_rate import last_learning_rate
 from adaswitch.processes.cores import compute_with, num_cores
 from adaswitch.teachers import connect_teacher
-from services.student.parts import build_student
+from services.student.parts import StudentParts, build_student
 from services.student.place import Place
-from services.student.teacher_calls import Client
 from services.student.worker import Source, StudentWorker
 
 
@@ -32,16 +30,16 @@ async def roll_out(config: RunConfig, source: LivingSource, place: Place) -> str
     signs = asyncio.create_task(source.stay_known())
     try:
         await client.wait_until_ready(config.teacher.max_wait_s, lambda note: print(note, flush=True))
-        worker = _worker(config, source, client, await client.model_info())
-        return await worker.run()
+        parts = build_student(config, client, await client.model_info())
+        return await make_worker(config, source, parts).run()
     finally:
         signs.cancel()
         await asyncio.gather(signs, return_exceptions=True)
         await client.aclose()
 
 
-def _worker(config: RunConfig, source: Source, client: Client, info: ModelInfo) -> StudentWorker:
-    parts = build_student(config, client, info)
+def make_worker(config: RunConfig, source: Source, parts: StudentParts) -> StudentWorker:
+    """The worker of a student that has ``parts``."""
     return StudentWorker(
         source,
         parts.engine,

@@ -65,39 +65,42 @@ def same(one: Rollout, other: Rollout) -> bool:
     )
 
 
+@pytest.fixture(scope="module")
+def usual(teacher: LocalTeacher, prompts: list[Prompt]) -> list[Rollout]:
+    """Every prompt's rollout by ``config()``."""
+    return roll_out(config(), teacher, prompts)
+
+
 @pytest.mark.parametrize("group_size", [1, 2, 5])
 @pytest.mark.parametrize("chunk_size", [1, 3, 40])
 def test_neither_group_nor_chunk_size_changes_a_rollout(
-    teacher: LocalTeacher, prompts: list[Prompt], group_size: int, chunk_size: int
+    teacher: LocalTeacher, prompts: list[Prompt], usual: list[Rollout], group_size: int, chunk_size: int
 ) -> None:
-    expected = roll_out(config(), teacher, prompts)
     settings = config(**{"student.group_size": group_size, "policy.chunk_size": chunk_size})
-    assert all(map(same, roll_out(settings, teacher, prompts), expected))
-    assert any(rollout.switch_position is not None for rollout in expected)
+    assert all(map(same, roll_out(settings, teacher, prompts), usual))
+    assert any(rollout.switch_position is not None for rollout in usual)
 
 
 def test_order_does_not_change_a_rollout_and_the_seed_does(
-    teacher: LocalTeacher, prompts: list[Prompt]
+    teacher: LocalTeacher, prompts: list[Prompt], usual: list[Rollout]
 ) -> None:
-    expected = roll_out(config(), teacher, prompts)
     reversed_order = roll_out(config(), teacher, prompts[::-1])[::-1]
-    assert all(map(same, reversed_order, expected))
+    assert all(map(same, reversed_order, usual))
     other_seed = roll_out(config(seed=8), teacher, prompts)
-    assert not all(map(same, other_seed, expected))
+    assert not all(map(same, other_seed, usual))
 
 
 def test_the_same_prompt_under_another_id_is_another_rollout(
-    teacher: LocalTeacher, prompts: list[Prompt]
+    teacher: LocalTeacher, prompts: list[Prompt], usual: list[Rollout]
 ) -> None:
     again = [replace(prompt, id=prompt.id + 100) for prompt in prompts]
-    first, second = roll_out(config(), teacher, prompts), roll_out(config(), teacher, again)
-    assert not all(map(same, first, second))
+    assert not all(map(same, usual, roll_out(config(), teacher, again)))
 
 
-def test_the_same_run_twice_is_the_same_bit_for_bit(teacher: LocalTeacher, prompts: list[Prompt]) -> None:
-    for one, other in zip(
-        roll_out(config(), teacher, prompts), roll_out(config(), teacher, prompts), strict=True
-    ):
+def test_the_same_run_twice_is_the_same_bit_for_bit(
+    teacher: LocalTeacher, prompts: list[Prompt], usual: list[Rollout]
+) -> None:
+    for one, other in zip(usual, roll_out(config(), teacher, prompts), strict=True):
         assert one.completion_token_ids == other.completion_token_ids
         assert torch.equal(one.teacher.logprobs, other.teacher.logprobs)
         assert one.divergences == other.divergences
@@ -224,8 +227,8 @@ def test_distributions_are_freed_before_the_next_chunks_are_written(
     assert [kept() for kept in earlier] == [None] * len(earlier)
 
 
-def test_costs_add_up(teacher: LocalTeacher, prompts: list[Prompt]) -> None:
-    for rollout in roll_out(config(), teacher, prompts):
+def test_costs_add_up(usual: list[Rollout]) -> None:
+    for rollout in usual:
         costs: Costs = rollout.costs
         explored = rollout.num_tokens - int(rollout.by_teacher.sum())
         assert costs.student_tokens - costs.wasted_tokens == explored

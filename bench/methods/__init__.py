@@ -1,0 +1,1 @@
+"""Compares what the ways of distilling cost, and the whole with the trainer that a user would take instead."""
