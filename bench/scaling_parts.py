@@ -92,7 +92,10 @@ async def _student(parts: StudentParts, group: Sequence[Rollout]) -> float:
         chunks = await engine.write([WriteRequest(rollout.prompt, (), CHUNK) for rollout in group])
         return sum(len(chunk.token_ids) for chunk in chunks)
 
-    return await _pace(work)
+    try:
+        return await _pace(work)
+    finally:
+        engine.close()
 
 
 async def _scoring(parts: StudentParts, group: Sequence[Rollout]) -> float:

@@ -54,11 +54,11 @@ class Writer:
         self._engine.forget(prompt_ids)
 
     def let_go(self) -> None:
-        """Drop the chunks that are held, also by the traces of errors that were raised here."""
+        """Drop the chunks that are held."""
         self._chunks = []
-        gc.collect()
 
     def num_kept(self) -> int:
+        gc.collect()  # the trace of an error that was raised here may hold a chunk
         return self._engine.num_kept()
 
     def load_weights(self, weights: Weights) -> None:

@@ -1,8 +1,8 @@
 """Settings of the student."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from adaswitch.config.base import Settings
 from adaswitch.config.threads import NumThreads
@@ -45,7 +45,7 @@ class StudentConfig(Settings):
     """The number of groups of prompts that an actor works on at once. While one group waits for the teacher, the
     student writes for another group. Without lockstep, ``num_groups`` times ``group_size`` prompts are under way, and
     the next prompt begins wherever one has ended."""
-    lockstep: bool | Literal["auto"] = "auto"
+    lockstep: Literal[True, False, "auto"] = "auto"
     """Whether the prompts of a group go on together: when all wait, all are answered. Then batches follow from the
     prompts and never from timing, which a run needs to be repeated or resumed bit for bit: the last bits of a model's
     numbers depend on the batch, and with them the scores, the loss and, where two tokens are all but level, what the
@@ -64,3 +64,12 @@ class StudentConfig(Settings):
     """The tokens that end a completion, no matter who writes it. By default they are all tokens that end one by the
     files of the student and of the teacher: ``generation_config.json``, ``config.json``, the tokenizer's end of
     sequence, and the end of a turn in the chat template. A run's own ``config.yaml`` names those that were found."""
+
+    @model_validator(mode="after")
+    def _lockstep_of_whole_batches(self) -> Self:
+        if self.engine == "transformers" and self.lockstep is False:
+            raise ValueError(
+                "lockstep false needs an engine that batches by itself, and transformers writes whole batches: leave "
+                "lockstep out, or take engine vllm"
+            )
+        return self

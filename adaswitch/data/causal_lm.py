@@ -10,6 +10,7 @@ from transformers.utils import logging
 
 from adaswitch.data.model_config import ModelConfig, read_model_config, refuse_quantized
 from adaswitch.data.models import load
+from adaswitch.data.second_head import second_head_words
 from adaswitch.errors import ModelError
 
 
@@ -57,10 +58,7 @@ def _refuse_second_head(loaded: PreTrainedModel, model: ModelConfig, setting: st
     if not tied or first is None or second is None or first.data_ptr() == second.data_ptr():
         return
     if first.shape == second.shape and not torch.equal(first, second):
-        raise ModelError(
-            f"{setting}: {model.folder!r} has a head that differs from the embedding, and its config.json says that "
-            "both are one (tie_word_embeddings true): set it to false there, or leave the head's weight out"
-        )
+        raise ModelError(second_head_words(model, setting))
 
 
 @contextmanager

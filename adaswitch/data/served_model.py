@@ -6,6 +6,7 @@ The service asks when it starts, and a run that serves its teacher before it sta
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.data.architecture import longest_sequence
 from adaswitch.data.model_config import ModelConfig, check_teacher_model, read_model_config
+from adaswitch.data.second_head import refuse_second_head
 from adaswitch.errors import ModelError
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -19,6 +20,7 @@ def check_served_model(serve: TeacherServiceConfig) -> None:
     model = read_model_config(serve.model, f"{IN_RUN}model")
     served_length(serve, model, IN_RUN)
     served_dtype(serve, model, IN_RUN)
+    refuse_second_head(model, f"{IN_RUN}model")
 
 
 def served_length(serve: TeacherServiceConfig, model: ModelConfig, prefix: str = "") -> int:

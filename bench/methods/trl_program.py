@@ -8,41 +8,47 @@ Example:
     .trl/bin/python bench/methods/trl_program.py STUDENT TEACHER prompts.jsonl 128 10 2
 """
 
+import argparse
 import json
-import sys
 import time
-
-from datasets import load_dataset
-from transformers import TrainerCallback
-from trl import DistillationConfig, DistillationTrainer
 
 BATCH = 16
 
 
-class Clock(TrainerCallback):
-    """The seconds and the completion tokens of each step."""
-
-    def __init__(self) -> None:
-        self.ends_s: list[float] = []
-
-    def on_step_end(self, *arguments: object, **named: object) -> None:
-        """Note when the step ended."""
-        self.ends_s.append(time.perf_counter())
-
-
 def main() -> None:
     """Train, and print the result."""
-    student, teacher, data = sys.argv[1:4]
-    completion_tokens, num_steps, warm_up = (int(text) for text in sys.argv[4:7])
-    clock = Clock()
+    parser = argparse.ArgumentParser(
+        prog="trl_program.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in ("student", "teacher", "data"):
+        parser.add_argument(name)
+    for name in ("completion_tokens", "num_steps", "warm_up_steps"):
+        parser.add_argument(name, type=int)
+    print(json.dumps({"tokens_per_s": train(parser.parse_args())}), flush=True)
+
+
+def train(arguments: argparse.Namespace) -> float:
+    """Train, and return the completion tokens a second of the steps after the first ones."""
+    from datasets import load_dataset
+    from transformers import TrainerCallback
+    from trl import DistillationConfig, DistillationTrainer
+
+    ends_s: list[float] = []
+
+    class Clock(TrainerCallback):
+        """Notes when each step ended."""
+
+        def on_step_end(self, *_: object, **__: object) -> None:
+            ends_s.append(time.perf_counter())
+
     trainer = DistillationTrainer(
-        model=student,
-        teacher_model=teacher,
+        model=arguments.student,
+        teacher_model=arguments.teacher,
         args=DistillationConfig(
             output_dir="trl",
-            max_steps=num_steps,
+            max_steps=arguments.num_steps,
             per_device_train_batch_size=BATCH,
-            max_completion_length=completion_tokens,
+            max_completion_length=arguments.completion_tokens,
             beta=0.0,
             temperature=1.0,
             top_k=0,
@@ -57,14 +63,15 @@ def main() -> None:
             report_to="none",
             disable_tqdm=True,
         ),
-        train_dataset=load_dataset("json", data_files=data, split="train", cache_dir="datasets"),
-        callbacks=[clock],
+        train_dataset=load_dataset(
+            "json", data_files=arguments.data, split="train", cache_dir="datasets"
+        ).select_columns("prompt"),
+        callbacks=[Clock()],
     )
     trainer.train()
     lengths = [log["completions/mean_length"] for log in trainer.state.log_history if "loss" in log]
-    num_tokens = BATCH * sum(lengths[warm_up:])
-    seconds = clock.ends_s[-1] - clock.ends_s[warm_up - 1]
-    print(json.dumps({"tokens_per_s": num_tokens / seconds}), flush=True)
+    first = arguments.warm_up_steps
+    return float(BATCH * sum(lengths[first:]) / (ends_s[-1] - ends_s[first - 1]))
 
 
 if __name__ == "__main__":

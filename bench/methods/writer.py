@@ -8,6 +8,7 @@ Example:
     echo go | python -m bench.methods.writer transformers models/chain-student
 """
 
+import argparse
 import asyncio
 import contextlib
 import itertools
@@ -26,7 +27,14 @@ BATCH, PROMPT_TOKENS, NEW_TOKENS, CANDIDATES = 32, 32, 64, 64
 
 def main() -> None:
     """Load the engine, and write whenever a line comes."""
-    engine_name, model = sys.argv[1:3]
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.methods.writer",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("engine", choices=["transformers", "vllm"])
+    parser.add_argument("model", help="the student's model folder")
+    arguments = parser.parse_args()
     with one_line_errors():
         from adaswitch.processes.cores import compute_with
 
@@ -34,7 +42,7 @@ def main() -> None:
         # vLLM prints to standard output, which is for the results.
         results = sys.stdout
         with contextlib.redirect_stdout(sys.stderr):
-            engine, vocab_size = _engine(engine_name, model)
+            engine, vocab_size = _engine(arguments.engine, arguments.model)
             loop = asyncio.new_event_loop()
             for number, _ in enumerate(sys.stdin):
                 started_s = time.process_time()

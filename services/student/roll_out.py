@@ -30,7 +30,9 @@ async def roll_out(config: RunConfig, source: LivingSource, place: Place) -> str
     signs = asyncio.create_task(source.stay_known())
     try:
         await client.wait_until_ready(config.teacher.max_wait_s, lambda note: print(note, flush=True))
-        parts = build_student(config, client, await client.model_info())
+        info = await client.model_info()
+        # A thread loads the model, because the event loop must go on giving signs of life.
+        parts = await asyncio.to_thread(build_student, config, client, info)
         return await make_worker(config, source, parts).run()
     finally:
         signs.cancel()

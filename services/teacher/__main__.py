@@ -33,8 +33,6 @@ KEY_VARIABLE = "ADASWITCH_API_KEY"
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line. The result has no attribute for an option that was not given."""
-    from adaswitch.config.threads import number_or_auto
-
     parser = argparse.ArgumentParser(
         prog="python -m services.teacher",
         description="Serve a language model as the teacher: its log-probabilities and its own continuations.",
@@ -56,6 +54,26 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--host", help="address to bind (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to bind (default: 8000)")
+    _add_engine_options(parser)
+    parser.add_argument(
+        "--drain-timeout-s",
+        type=float,
+        metavar="S",
+        help="seconds that running requests may still take after SIGTERM (default: 30)",
+    )
+    parser.add_argument("--api-keys-file", metavar="FILE", help="a file of bearer keys, one key a line")
+    parser.add_argument(
+        "--no-access-log", dest="access_log", action="store_false", help="do not log a line for each request"
+    )
+    parser.add_argument(
+        "--insecure", action="store_true", help="let other machines reach the service without a key"
+    )
+    return parser.parse_args(arguments)
+
+
+def _add_engine_options(parser: argparse.ArgumentParser) -> None:
+    from adaswitch.config.threads import number_or_auto
+
     parser.add_argument(
         "--dtype",
         choices=["auto", "float32", "bfloat16", "float16"],
@@ -102,20 +120,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="number of tokens that the draft proposes at a time (default: 4)",
     )
-    parser.add_argument(
-        "--drain-timeout-s",
-        type=float,
-        metavar="S",
-        help="seconds that running requests may still take after SIGTERM (default: 30)",
-    )
-    parser.add_argument("--api-keys-file", metavar="FILE", help="a file of bearer keys, one key a line")
-    parser.add_argument(
-        "--no-access-log", dest="access_log", action="store_false", help="do not log a line for each request"
-    )
-    parser.add_argument(
-        "--insecure", action="store_true", help="let other machines reach the service without a key"
-    )
-    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

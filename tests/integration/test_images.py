@@ -33,8 +33,11 @@ THROUGH_OTHERS = {
 }
 MARKING = "adaswitch.evaluation.evaluation"
 """Whoever marks completions does it by any of the tasks, which are found in their folder and named nowhere."""
-OPTIONAL = {"student": {"datasets", "pyarrow"}}
-"""What a part does without, and says so where it is needed: students look at data only if its files are there."""
+OPTIONAL = {"student": {"datasets", "pyarrow", "vllm"}}
+"""What a part does without, and says so where it is needed.
+
+Students look at data only if its files are there, and write on transformers without vLLM.
+"""
 OURS = ("adaswitch", "services", "trainer", "experiments")
 
 

@@ -7,13 +7,22 @@ import math
 from collections.abc import Iterator
 from multiprocessing.managers import RemoteError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+    PreTrainedModel,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 from adaswitch.data.causal_lm import load_model
 from adaswitch.errors import ModelError
@@ -38,7 +47,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.needs_vllm, pytest.mark.timeo
 SAMPLING = Sampling(SEED, TEMPERATURE, [STOP])
 MAX_TOKENS = 128
 CLOSE = 3e-4
-KINDS = ("untied", "tied", "capped")
+KINDS = ("untied", "tied", "capped", "scaled")
 
 
 @pytest.fixture(scope="module")
@@ -53,25 +62,25 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("students")
     make_model(root / "untied", VOCAB_SIZE, num_rows=NUM_ROWS, sharpness=6.0)
     make_model(root / "tied", VOCAB_SIZE, num_rows=NUM_ROWS, tied=True)
+    sizes: dict[str, Any] = {
+        "vocab_size": NUM_ROWS,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.5,
+        "tie_word_embeddings": True,
+    }
+    caps = {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
+    scales = {"embedding_multiplier": 3.0, "residual_multiplier": 0.7, "logits_scaling": 4.0}
     torch.manual_seed(0)
-    capped = Gemma2ForCausalLM(
-        Gemma2Config(
-            vocab_size=NUM_ROWS,
-            hidden_size=64,
-            intermediate_size=96,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=32,
-            query_pre_attn_scalar=16,
-            max_position_embeddings=256,
-            initializer_range=0.5,
-            attn_logit_softcapping=2.0,
-            final_logit_softcapping=3.0,
-            sliding_window=16,
-        )
-    )
-    capped.save_pretrained(root / "capped")
+    Gemma2ForCausalLM(
+        Gemma2Config(**sizes, **caps, query_pre_attn_scalar=16, sliding_window=16)
+    ).save_pretrained(root / "capped")
+    GraniteForCausalLM(GraniteConfig(**sizes, **scales)).save_pretrained(root / "scaled")
     return {kind: root / kind for kind in KINDS}
 
 
@@ -119,7 +128,7 @@ def engine(request: pytest.FixtureRequest, engines: dict[str, Engine]) -> Engine
     return engines[request.param]
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_chunks_companions_order_and_foreign_tokens_change_no_token(
     engine: Engine, data: st.DataObject
@@ -227,9 +236,24 @@ def test_a_sequence_that_does_not_fit_is_named_with_its_setting(
         small.writer.close()
 
 
-def test_a_model_that_vllm_cannot_run_is_named(process: Writers, tmp_path: Path) -> None:
-    folder = make_model(tmp_path, VOCAB_SIZE, head_dim=10)
-    with pytest.raises(
-        RemoteError, match=r"ModelError: student\.engine: vllm cannot run .*; set student\.engine="
-    ):
-        Engine(process, folder)
+def test_models_that_vllm_cannot_run_or_train_are_named(process: Writers, tmp_path: Path) -> None:
+    make_model(tmp_path / "head", VOCAB_SIZE, head_dim=10)
+    experts = Qwen3MoeConfig(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=32,
+        max_position_embeddings=256,
+    )
+    Qwen3MoeForCausalLM(experts).save_pretrained(tmp_path / "experts")
+    for name, reason in (("head", ".*"), ("experts", "after new weights it is off by .* nats, .*")):
+        line = (
+            rf"ModelError: student\.engine: vllm cannot run '.*{name}': {reason}; set student\.engine=trans"
+        )
+        with pytest.raises(RemoteError, match=line):
+            Engine(process, tmp_path / name)

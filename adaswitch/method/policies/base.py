@@ -7,7 +7,7 @@ other members tell the rest of the system what it must know about the policy. Mo
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from adaswitch.config.base import Settings
 from adaswitch.registry.own_code import OwnCode
@@ -16,7 +16,16 @@ if TYPE_CHECKING:  # the stages need torch, but settings are also read by progra
     from adaswitch.method.stages import Stages
 
 DivergenceName = Literal["forward_kl", "reverse_kl", "jsd"]
-ChunksAhead = Annotated[int, Field(ge=0)] | Literal["auto"]
+
+
+def _number_or_auto(value: object) -> object:
+    if value == "auto" or (type(value) is int and value >= 0):
+        return value
+    raise ValueError("must be a whole number from 0 on, or auto")
+
+
+ChunksAhead = Annotated[Annotated[int, Field(ge=0)] | Literal["auto"], BeforeValidator(_number_or_auto)]
+"""The setting ``write_ahead``: a number of chunks, or ``auto``, which is known once the engine is."""
 
 
 class Policy(Settings, ABC):

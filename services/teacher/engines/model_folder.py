@@ -37,12 +37,14 @@ def read_model_folder(config: TeacherServiceConfig) -> ModelFacts:
     from adaswitch.contract.fingerprint import tokenizer_sha256
     from adaswitch.data.model_config import check_teacher_model, read_model_config
     from adaswitch.data.models import load_tokenizer
+    from adaswitch.data.second_head import refuse_second_head
     from adaswitch.data.served_model import served_dtype, served_length
     from adaswitch.data.stop_tokens import own_stop_token_ids
     from adaswitch.data.vocabulary import notes_on, vocabulary_of
 
     check_teacher_model(config.model, config.engine, "model")
     model, tokenizer = read_model_config(config.model, "model"), load_tokenizer(config.model, "model")
+    refuse_second_head(model, "model")
     vocabulary = vocabulary_of(tokenizer, model.num_rows, "model")
     return ModelFacts(
         vocab_size=min(vocabulary.size, config.vocab_size or vocabulary.size),

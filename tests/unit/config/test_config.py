@@ -173,6 +173,11 @@ def test_a_wrong_value_names_its_key(key: str, value: object) -> None:
             [("student.temperature_", 2)],
             "student.temperature_: unknown setting; did you mean temperature?",
         ),
+        (
+            [("student.engine", "transformers"), ("student.lockstep", False)],
+            "student: lockstep false needs an engine that batches by itself, and transformers writes whole batches: "
+            "leave lockstep out, or take engine vllm",
+        ),
         ([("zzz", 1)], "zzz: unknown setting"),
         ([("zzz", 1), ("yyy", 1)], "zzz: unknown setting (and 1 more)"),
         ([("student", {})], "student.model: this setting is required"),

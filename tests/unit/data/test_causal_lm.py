@@ -7,10 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
+from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.data.causal_lm import load_model
 from adaswitch.data.model_config import read_model_config
 from adaswitch.data.model_folder import check_model_folder
 from adaswitch.errors import ModelError
+from services.teacher.engines.model_folder import read_model_folder
 from tests.model_folders import change_config, make_folder, tiny_llama
 
 IDS = torch.tensor([[1, 5, 9, 4, 7, 7, 30, 2]])
@@ -175,9 +177,12 @@ def test_a_head_that_config_json_says_is_the_embedding_must_be_it(tmp_path: Path
     change_config(tmp_path, {"tie_word_embeddings": True})
     with pytest.raises(ModelError, match=r"^student\.model: .* has a head that differs from the embedding"):
         load_model(folder, "student.model", "float32")
+    with pytest.raises(ModelError, match=r"^model: .* has a head that differs from the embedding"):
+        read_model_folder(TeacherServiceConfig(model=folder))
     weights = load_file(tmp_path / "model.safetensors")
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    assert read_model_folder(TeacherServiceConfig(model=folder)).dtype == "float32"
     assert set(dict(load_model(folder, "student.model", "float32").named_parameters())) == {
         name for name in weights if name != "lm_head.weight"
     }

@@ -5,20 +5,21 @@ the final hidden state of each token is kept until the teacher's candidates are 
 """
 
 import asyncio
+import contextlib
 import itertools
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 
 import torch
 from torch import Tensor
 
 from adaswitch.config.student import StudentConfig
 from adaswitch.data.model_config import read_model_config, refuse_quantized
-from adaswitch.errors import AdaSwitchError, ModelError, StudentLostError
+from adaswitch.errors import AdaSwitchError, ModelError, StudentLostError, UserError
 from adaswitch.last_words import one_line
-from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Chunk
 from services.student.engines.engine import Sampling, WriteRequest
 from services.student.engines.vllm.kept import MAX_KEPT_BYTES, KeptStates, Memory
@@ -26,6 +27,7 @@ from services.student.engines.vllm.llm import LLM
 from services.student.engines.vllm.outline import Outline, extremes
 from services.student.engines.vllm.start import cannot_run, start_vllm
 from services.student.engines.vllm.thread import SteppingThread
+from services.student.engines.vllm.trial import refusal
 from services.student.engines.vllm.worker import Slip
 
 
@@ -36,6 +38,15 @@ class _Writing:
     prompt_id: int
     num_rows: int
     future: "Future[Chunk]"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Candidates ``ids [n, k]`` that wait for their log-probabilities, with the states ``[n, d]`` they follow from."""
+
+    states: Tensor
+    ids: Tensor
+    future: "Future[Tensor]"
 
 
 class VLLMEngine:
@@ -50,7 +61,7 @@ class VLLMEngine:
         *,
         on_gpu: bool = False,
     ) -> None:
-        """Load the model, and write a token with it.
+        """Load the model, and try it (``trial``).
 
         ``vocab_size`` is V of student and teacher, so padding rows of the embedding can never be drawn. No sequence
         has more than ``max_tokens``. Raises ``UserError`` if vLLM is missing or cannot run the model.
@@ -63,6 +74,7 @@ class VLLMEngine:
         self._numbers = itertools.count()
         self._writing: dict[int, _Writing] = {}
         self._kept: dict[int, weakref.WeakSet[KeptStates]] = {}
+        self._asked: SimpleQueue[_Asked] = SimpleQueue()
         self._lost: StudentLostError | None = None
         self._llm: LLM | None = None
         self._thread = SteppingThread(self, "student-vllm")
@@ -73,34 +85,20 @@ class VLLMEngine:
             raise
 
     def _start(self, max_tokens: int) -> None:
-        self._llm = start_vllm(
-            self._config, self._vocab_size, self._sampling, max_tokens, on_gpu=self._on_gpu
-        )
-        self._max_tokens = self._llm.max_tokens
-        self._memory = Memory(max(1, MAX_KEPT_BYTES // self._llm.row_bytes))
-        self._try_out()
-        self._reset_cache()
-
-    def _try_out(self) -> None:
-        """Write a little, and look whether the states that are kept are those that the tokens follow from.
-
-        A model that vLLM's kernels do not support may fail only here. Raises ``ModelError`` with the reason.
-        """
-        prompts = [Prompt(length, (0,) * length) for length in (1, 3, 2)]
-        chunks: list[Future[Chunk]] = [Future() for _ in prompts]
+        config = self._config
+        llm = start_vllm(config, self._vocab_size, self._sampling, max_tokens, on_gpu=self._on_gpu)
+        self._llm = llm
+        self._max_tokens = llm.max_tokens
+        self._memory = Memory(max(1, MAX_KEPT_BYTES // llm.row_bytes))
         try:
-            for prompt, chunk in zip(prompts, chunks, strict=True):
-                self._add(WriteRequest(prompt, (), 2), chunk)
-            while self._writing:
-                self.step()
-            written = [(prompt.id, chunk.result()) for prompt, chunk in zip(prompts, chunks, strict=True)]
-        except Exception as error:
-            raise self._cannot_run(one_line(error)) from error
-        for prompt_id, new in written:
-            assert isinstance(new.rows, KeptStates)
-            assert new.rows.states is not None
-            if not self._running().agrees(new.rows.states, new.token_ids, prompt_id):
-                raise self._cannot_run("its hidden states are not those that its tokens follow from")
+            reason = refusal(llm, config.model, config.dtype, self._vocab_size, self._outline)
+        except UserError:
+            raise
+        except Exception as error:  # a model that vLLM's kernels do not support may fail only when it writes
+            reason = one_line(error)
+        if reason is not None:
+            raise self._cannot_run(reason)
+        self._reset_cache()
 
     def _cannot_run(self, reason: str) -> ModelError:
         return ModelError(cannot_run(self._config.model, reason, on_gpu=self._on_gpu))
@@ -166,7 +164,33 @@ class VLLMEngine:
         writing.future.set_result(Chunk(token_ids, kept))
 
     def _project(self, states: Tensor, ids: Tensor) -> "Future[Tensor]":
-        return self._thread.submit(lambda: self._running().outcomes(states, ids))
+        asked = _Asked(states, ids, Future())
+        self._asked.put(asked)
+        answered = self._thread.submit(self._answer)
+        answered.add_done_callback(lambda job: asked.future.cancel() if job.cancelled() else None)
+        return asked.future
+
+    def _answer(self) -> None:
+        """Answer all that was asked up to now at once: reading the head's weights takes longer than using them."""
+        waiting: dict[int, list[_Asked]] = {}
+        with contextlib.suppress(Empty):
+            while True:
+                asked = self._asked.get_nowait()
+                if asked.future.set_running_or_notify_cancel():
+                    waiting.setdefault(asked.ids.shape[-1], []).append(asked)
+        for same_width in waiting.values():
+            try:
+                self._answer_together(same_width)
+            except Exception as error:
+                for asked in same_width:
+                    asked.future.set_exception(error)
+
+    def _answer_together(self, asked: Sequence[_Asked]) -> None:
+        states, ids = torch.cat([one.states for one in asked]), torch.cat([one.ids for one in asked])
+        outcomes = self._running().outcomes(states, ids).split([len(one.ids) for one in asked])
+        for one, own in zip(asked, outcomes, strict=True):
+            # A view would keep the others in memory.
+            one.future.set_result(own.clone() if len(asked) > 1 else own)
 
     def fail(self, error: Exception) -> None:
         """See ``Stepped``. The engine answers nothing any more."""

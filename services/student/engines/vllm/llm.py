@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
+from adaswitch.errors import AdaSwitchError
 from services.student.engines.vllm.worker import Slip, extra_args
 
 if TYPE_CHECKING:
@@ -79,11 +80,14 @@ class StudentLLM:
 
     def step(self) -> Finished:
         """See ``LLM``."""
-        return [
+        finished = [
             (int(output.request_id), list(output.outputs[0].token_ids))
             for output in self._engine.step()
             if output.finished
         ]
+        if not all(token_ids for _, token_ids in finished):
+            raise AdaSwitchError("vLLM ended a request by itself, before anything was written")
+        return finished
 
     def abort(self, numbers: Collection[int]) -> None:
         """See ``LLM``."""

@@ -17,8 +17,8 @@ from adaswitch.method.sampling import Place, draw, gumbel_noise
 
 SLIP = "student_slip"
 """Key in the ``extra_args`` of a request for its ``Slip``."""
-MAX_LOGITS = 2**26
-"""The most logits that are computed again at once: 256 MiB in float32."""
+MAX_LOGITS = 2**24
+"""The most logits that are computed again at once: 64 MiB in float32."""
 ROUNDING = 0.02
 """The share of the largest logit by which half precision may change one."""
 
@@ -69,7 +69,7 @@ class StudentWorkerExtension:
         config = runner.model_config
         return int(config.get_hidden_size() * config.dtype.itemsize)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _drawn(self, logits: Tensor, states: Tensor) -> Tensor:
         """The tokens ``[b]`` that ``logits [b, V']`` draw. ``states [b, d]`` are kept."""
         runner = self.model_runner
@@ -103,7 +103,7 @@ class StudentWorkerExtension:
             return rows
         return rows[:num_tokens].clone()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def student_outcomes(self, states: Tensor, ids: Tensor) -> Tensor:
         """The log-probabilities ``[n, k + 1]`` of ``ids [n, k]`` and of all others, from ``states [n, d]``.
 
@@ -116,7 +116,7 @@ class StudentWorkerExtension:
         ]
         return torch.cat(parts).cpu()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def student_agrees(self, states: Tensor, token_ids: list[int], prompt_id: int) -> bool:
         """Whether the first tokens of a completion are those that its ``states [n, d]`` draw, but for rounding."""
         logits = self.model_runner.model.compute_logits(states)[:, : self._vocab_size].float().cpu()

@@ -56,6 +56,14 @@ def test_each_policy_by_its_kind(settings: dict[str, object]) -> None:
             "policy.accept_top_k: Input should be greater than or equal to 1",
         ),
         ({"kind": "skd", "accept_top_k": 65}, "policy.accept_top_k 65 must not exceed teacher.top_k 64"),
+        *[
+            (
+                {"kind": "skd", "write_ahead": value},
+                "policy.write_ahead: must be a whole number from 0 on, or auto",
+            )
+            for value in (-1, True, 1.5, "some", None)
+        ],
+        ({"kind": "on_policy", "write_ahead": 1}, "policy.write_ahead: unknown setting of this kind"),
         ({"kind": "relay"}, "policy: judge divergence needs tau: set it"),
         ({"kind": "relay", "judge": "top_k"}, "policy: judge top_k needs accept_top_k: set it"),
         (
@@ -143,3 +151,28 @@ def test_a_budget_below_one_token_a_rollout_is_refused(name: str, limit: int, le
     with pytest.raises(ConfigError, match=f"^teacher_budget.{name} {limit} must be at least {least}, the"):
         parse(steps, (f"teacher_budget.{name}", limit))
     assert getattr(parse(steps, (f"teacher_budget.{name}", least)).teacher_budget, name) == least
+
+
+@pytest.mark.parametrize("write_ahead", ["auto", 0, 1, 7])
+def test_chunks_ahead_are_a_number_or_auto(write_ahead: int | str) -> None:
+    config = parse(("policy", {"kind": "custom", "path": "tests.own_rules:Good", "write_ahead": write_ahead}))
+    assert config.policy.chunks_ahead == write_ahead
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("student.lockstep", "yes", "student.lockstep: Input should be True, False or 'auto'"),
+        (
+            "student.gather_window_s",
+            -1.0,
+            "student.gather_window_s: Input should be greater than or equal to 0",
+        ),
+        ("student.gather_requests", 0, "student.gather_requests: Input should be greater than or equal to 1"),
+    ],
+)
+def test_how_students_go_on_is_checked(key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse((key, value))
+    assert message in str(caught.value)

@@ -1,18 +1,15 @@
-"""The student's engine on vLLM without vLLM: its thread, the bound on what it keeps, names of weights, and its end."""
+"""The student's engine on vLLM without vLLM: requests that come and go, what it keeps, new weights, and its end."""
 
 import asyncio
 import gc
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from adaswitch.config.student import StudentConfig
-from adaswitch.data.causal_lm import load_model
-from adaswitch.data.model_config import read_model_config
 from adaswitch.errors import AdaSwitchError, ModelError, StudentLostError
 from adaswitch.method.prompt import Prompt
 from services.student.engine_calls import calls_of
@@ -20,80 +17,9 @@ from services.student.engines.engine import Sampling, WriteRequest
 from services.student.engines.vllm import engine as vllm_engine
 from services.student.engines.vllm.engine import VLLMEngine
 from services.student.engines.vllm.kept import Memory
-from services.student.engines.vllm.llm import Finished
-from services.student.engines.vllm.outline import Outline, extremes
-from services.student.engines.vllm.start import cannot_run
-from services.student.engines.vllm.thread import SteppingThread
 from services.student.engines.vllm.worker import Slip
 from tests.teacher_models import NUM_ROWS, VOCAB_SIZE, make_model
-
-STOP = 9
-
-
-class PlayedLLM:
-    """Writes each request's position, a token a step. ``gate`` holds steps up; ``broken`` is raised by the next one."""
-
-    max_tokens = 64
-    row_bytes = 2**20
-
-    def __init__(self) -> None:
-        self.writing: dict[int, tuple[Slip, list[int]]] = {}
-        self.ended: dict[int, int] = {}
-        self.most_at_once = 0
-        self.gate = threading.Event()
-        self.gate.set()
-        self.broken: Exception | None = None
-        self.weights: dict[str, Tensor] = {}
-        self.num_resets = 0
-        self.is_shut_down = False
-
-    def add(self, token_ids: list[int], slip: Slip, stop_token_ids: Collection[int]) -> None:
-        if token_ids == [66]:
-            raise ValueError("no such token")
-        self.writing[slip.number] = slip, []
-
-    def step(self) -> Finished:
-        self.gate.wait()
-        if self.broken is not None:
-            raise self.broken
-        self.most_at_once = max(self.most_at_once, len(self.writing))
-        for slip, token_ids in self.writing.values():
-            token_ids.append(slip.num_before + len(token_ids))
-        done = [
-            (number, token_ids)
-            for number, (slip, token_ids) in self.writing.items()
-            if len(token_ids) == slip.num_tokens or token_ids[-1] == STOP
-        ]
-        for number, token_ids in done:
-            del self.writing[number]
-            self.ended[number] = len(token_ids)
-        return done
-
-    def abort(self, numbers: Collection[int]) -> None:
-        for number in numbers:
-            del self.writing[number]
-
-    def rows(self, number: int, num_tokens: int) -> Tensor:
-        assert self.ended.pop(number) == num_tokens
-        return torch.full((num_tokens, 2), float(number))
-
-    def outcomes(self, states: Tensor, ids: Tensor) -> Tensor:
-        return torch.cat([ids.float(), states[:, :1]], -1)
-
-    def agrees(self, states: Tensor, token_ids: list[int], prompt_id: int) -> bool:
-        return len(states) == len(token_ids)
-
-    def load_weights(self, weights: Sequence[tuple[str, Tensor]]) -> None:
-        if self.broken is not None:
-            raise self.broken
-        self.weights = dict(weights)
-
-    def reset_cache(self) -> bool:
-        self.num_resets += 1
-        return not self.writing
-
-    def shut_down(self) -> None:
-        self.is_shut_down = True
+from tests.vllm_fakes import STOP, PlayedLLM, weights_of
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +32,14 @@ def llm() -> PlayedLLM:
     return PlayedLLM()
 
 
-def engine_on(monkeypatch: pytest.MonkeyPatch, llm: PlayedLLM, folder: Path) -> VLLMEngine:
+def engine_on(
+    monkeypatch: pytest.MonkeyPatch,
+    llm: PlayedLLM,
+    folder: Path,
+    refuse: Callable[..., str | None] = lambda *arguments: None,
+) -> VLLMEngine:
     monkeypatch.setattr(vllm_engine, "start_vllm", lambda *arguments, **settings: llm)
+    monkeypatch.setattr(vllm_engine, "refusal", refuse)
     return VLLMEngine(StudentConfig(model=str(folder)), VOCAB_SIZE, Sampling(0, 1.0, [STOP]), 64)
 
 
@@ -144,6 +76,25 @@ async def test_outcomes_come_from_a_chunks_own_states(engine: VLLMEngine) -> Non
     assert set(outcomes[:, 2].tolist()) != set((await first.rows.outcomes(ids[:2]))[:, 2].tolist())
     with pytest.raises(ValueError, match="candidates of 3 tokens, for 2 distributions"):
         await first.rows.outcomes(ids)
+
+
+async def test_outcomes_that_are_asked_for_at_once_are_projected_at_once(
+    engine: VLLMEngine, llm: PlayedLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks = [await engine.write(request(i, 2 + i)) for i in range(3)]
+    widths, project = [], llm.outcomes
+    monkeypatch.setattr(
+        llm, "outcomes", lambda states, ids: (widths.append(len(ids)), project(states, ids))[1]
+    )
+    let_go = threading.Event()
+    engine._thread.submit(let_go.wait)
+    ids = [torch.arange(2 * n).reshape(n, 2) + n for n in (2, 3)] + [torch.zeros(4, 5, dtype=torch.long)]
+    asked = [asyncio.create_task(chunk.rows.outcomes(own)) for chunk, own in zip(chunks, ids, strict=True)]
+    await asyncio.sleep(0)
+    let_go.set()
+    for own, found in zip(ids, await asyncio.gather(*asked), strict=True):
+        assert found[:, :-1].tolist() == own.tolist()
+    assert widths == [2 + 3, 4]
 
 
 async def test_a_group_in_lockstep_is_answered_in_its_order(engine: VLLMEngine) -> None:
@@ -226,11 +177,6 @@ async def test_a_sequence_that_does_not_fit_is_named(engine: VLLMEngine) -> None
         await engine.write(request(0, 60, before=4))
 
 
-def weights_of(folder: Path, add: float = 0.0) -> dict[str, Tensor]:
-    model = load_model(str(folder), "student.model", "float32")
-    return {name: parameter.detach() + add for name, parameter in model.named_parameters()}
-
-
 async def test_new_weights_drop_the_cache_and_all_that_is_kept(
     engine: VLLMEngine, llm: PlayedLLM, folder: Path
 ) -> None:
@@ -263,24 +209,28 @@ async def test_weights_that_are_loaded_in_part_end_the_engine(
         await engine.write(request(0))
 
 
-def test_a_start_that_fails_shuts_down_what_was_started(
-    monkeypatch: pytest.MonkeyPatch, llm: PlayedLLM, folder: Path
+def refuse(llm: PlayedLLM, *arguments: object) -> str | None:
+    """In place of the trial: it writes something."""
+    llm.add([1], Slip(0, 0, 0, 1), ())
+    llm.step()
+    return "it keeps its old weights"
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (RuntimeError("head size 10 is not supported"), "RuntimeError: head size 10"),
+        (None, "it keeps its old"),
+    ],
+)
+def test_a_model_that_fails_at_its_trial_is_named_and_what_was_started_is_shut_down(
+    monkeypatch: pytest.MonkeyPatch, llm: PlayedLLM, folder: Path, broken: Exception | None, reason: str
 ) -> None:
-    llm.broken = RuntimeError("head size 10 is not supported")
-    with pytest.raises(
-        ModelError,
-        match=r"^student\.engine: vllm cannot run .*: RuntimeError: head size 10 is not supp.*; set",
-    ):
-        engine_on(monkeypatch, llm, folder)
+    llm.broken = broken
+    line = rf"^student\.engine: vllm cannot run .*: {reason}.*; set student\.engine=transformers"
+    with pytest.raises(ModelError, match=line):
+        engine_on(monkeypatch, llm, folder, refuse)
     assert llm.is_shut_down
-
-
-def test_states_that_belong_to_other_tokens_are_found_at_the_start(
-    monkeypatch: pytest.MonkeyPatch, llm: PlayedLLM, folder: Path
-) -> None:
-    monkeypatch.setattr(llm, "agrees", lambda *arguments: False)
-    with pytest.raises(ModelError, match="hidden states are not those that its tokens follow from"):
-        engine_on(monkeypatch, llm, folder)
 
 
 async def test_nothing_is_answered_once_it_is_closed(
@@ -291,86 +241,3 @@ async def test_nothing_is_answered_once_it_is_closed(
     assert llm.is_shut_down
     with pytest.raises(asyncio.CancelledError):
         await engine.write(request(0))
-
-
-@pytest.mark.parametrize(
-    ("reason", "on_gpu", "fix"),
-    [
-        ("ValueError: head size 10 is not supported", False, "; set student.engine=transformers"),
-        ("ValueError: No available memory for KV cache", False, "set student.kv_cache_gib to what fits, or"),
-        ("ValueError: Free memory on device (1/80 GiB)", True, "set student.gpu_memory_utilization to what"),
-    ],
-)
-def test_the_fix_is_that_of_the_reason(reason: str, on_gpu: bool, fix: str) -> None:
-    line = cannot_run("models/any", reason, on_gpu=on_gpu)
-    assert line.startswith(f"student.engine: vllm cannot run 'models/any': {reason}")
-    assert fix in line
-
-
-class Countdown:
-    """Work of three steps."""
-
-    def __init__(self) -> None:
-        self.left = 0
-        self.seen: list[str] = []
-
-    def has_work(self) -> bool:
-        return self.left > 0
-
-    def step(self) -> None:
-        self.left -= 1
-        self.seen.append("step")
-
-    def begin(self) -> None:
-        self.left = 3
-        self.seen.append("begin")
-
-    def fail(self, error: Exception) -> None:
-        self.seen.append(str(error))
-
-
-def test_the_thread_steps_while_there_is_work_and_runs_jobs_in_their_order() -> None:
-    work = Countdown()
-    thread = SteppingThread(work, "test")
-    thread.submit(work.begin).result()
-    with pytest.raises(ZeroDivisionError):
-        thread.submit(lambda: 1 // 0).result()
-    while thread.submit(work.has_work).result():
-        pass
-    assert work.seen == ["begin", "step", "step", "step"]
-    assert thread.submit(threading.current_thread).result().name == "test"
-    thread.close()
-    assert thread.submit(work.begin).cancelled()
-
-
-def test_memory_gives_each_at_least_one_row() -> None:
-    memory = Memory(4)
-    assert [memory.take(3), memory.take(3), memory.take(3)] == [3, 1, 1]
-    memory.give_back(4)
-    assert (memory.num_rows, memory.take(9)) == (1, 3)
-
-
-def outline_of(folder: Path) -> Outline:
-    return Outline(read_model_config(str(folder), "student.model"), torch.bfloat16)
-
-
-def test_weights_go_by_the_names_of_a_saved_folder_in_the_students_number_type(folder: Path) -> None:
-    weights = weights_of(folder)
-    saved = outline_of(folder).as_saved(weights)
-    assert {name for name, _ in saved} == weights.keys()
-    assert {weight.dtype for _, weight in saved} == {torch.bfloat16}
-    assert outline_of(folder).num_parameters == sum(weight.numel() for weight in weights.values())
-
-
-def test_weights_of_other_shapes_are_refused(folder: Path) -> None:
-    weights = weights_of(folder)
-    with pytest.raises(ModelError, match=r"lm_head\.weight is on one side only"):
-        outline_of(folder).check({name: own for name, own in weights.items() if name != "lm_head.weight"})
-    with pytest.raises(ModelError, match=r"lm_head\.weight has the shape \[1\], and here \[67, 64\]"):
-        outline_of(folder).check({**weights, "lm_head.weight": torch.zeros(1)})
-
-
-def test_the_extremes_of_weights_show_what_is_not_finite() -> None:
-    found = extremes({"a": torch.tensor([[1.0, -2.0]]), "b": torch.tensor([1.0, float("nan")])})
-    assert found["a"].tolist() == [-2.0, 1.0]
-    assert found["b"].isnan().all()
