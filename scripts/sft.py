@@ -15,6 +15,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, get_schedule
 from adaswitch.data.datasets import encode_prompt, encode_reference
 from adaswitch.errors import NonFiniteError
 from adaswitch.evaluation.evaluation import EvalPrompts, evaluate
+from adaswitch.evaluation.transformers_writer import TransformersWriter
 from adaswitch.tasks.base import Example, Task
 
 IGNORED = -100
@@ -127,7 +128,7 @@ def held_out_score(
 ) -> float:
     """The share of ``examples`` whose greedy completion ``task`` marks as right."""
     evaluation = evaluate(
-        model,
+        TransformersWriter(model),
         EvalPrompts(
             task=task,
             examples=examples,

@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from adaswitch.config.student import StudentConfig
+from adaswitch.evaluation.writer import Rules, Unwritten
 from adaswitch.method.roles import Chunk
+from services.evaluation.vllm_writer import VLLMWriter
 from services.student.engines.engine import Sampling, WriteRequest
 from services.student.engines.vllm.engine import VLLMEngine
 
@@ -40,6 +42,11 @@ class Writer:
 
         self._chunks = asyncio.run(write())
         return [chunk.token_ids for chunk in self._chunks]
+
+    def evaluated(self, texts: Sequence[Unwritten], rules: Rules) -> list[list[int]]:
+        """The completions that are written for an evaluation, in the order of ``texts``."""
+        writer = VLLMWriter(self._engine, rules, lambda: "somewhere")
+        return [ids for _, ids in sorted(one for some in writer.write(texts, rules) for one in some)]
 
     def outcomes(self, ids: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
         """The outcomes of the chunks that are held, all asked for at once."""

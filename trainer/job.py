@@ -14,6 +14,7 @@ from adaswitch.data.preflight import RunData, load_run_data
 from adaswitch.data.threads import trainer_threads
 from adaswitch.errors import ModelError
 from adaswitch.evaluation.evaluation import EvalPrompts
+from adaswitch.evaluation.transformers_writer import TransformersWriter
 from adaswitch.method.policies.replay import Replay
 from adaswitch.method.schedule import PromptSchedule, TeacherShares
 from adaswitch.processes.cores import compute_with, num_cores
@@ -87,6 +88,7 @@ def _prepared(
         recorder=recorder,
         status=attempt.status,
         eval_prompts=eval_prompts,
+        writer=TransformersWriter(learner.model),
         should_stop=should_stop,
     )
     return job, start

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config.run import RunConfig
 from adaswitch.evaluation.evaluation import EvalPrompts, evaluate
+from adaswitch.evaluation.writer import Writer
 from adaswitch.method.metrics import rollout_metrics
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.rollout import Rollout
@@ -35,6 +36,7 @@ class Job:
     recorder: Recorder
     status: StatusFile
     eval_prompts: EvalPrompts | None
+    writer: Writer
     should_stop: Callable[[], bool]
 
 
@@ -138,6 +140,6 @@ def evaluate_if_due(job: Job, step: int) -> None:
     job.status.enter(Phase.EVALUATING, step)
     started = time.perf_counter()
     with job.learner.explaining(step):
-        evaluation = evaluate(job.learner.model, job.eval_prompts, should_stop=job.should_stop)
+        evaluation = evaluate(job.writer, job.eval_prompts, should_stop=job.should_stop)
     if evaluation is not None:
         job.recorder.evaluation(step, evaluation, time.perf_counter() - started)

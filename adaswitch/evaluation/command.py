@@ -1,9 +1,14 @@
-"""``adaswitch eval``: evaluates any model folder or checkpoint in the same way as the trainer."""
+"""The work of ``adaswitch eval``: evaluates any model folder or checkpoint in the same way as the trainer.
+
+The engines that write stand with the students' service, so whoever calls ``run_eval`` hands them over.
+"""
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from rich.console import Console
@@ -27,11 +32,34 @@ from adaswitch.evaluation.divergence import MeanDivergence, Text, mean_divergenc
 from adaswitch.evaluation.evaluation import EvalPrompts, Evaluation, Sampling, evaluate
 from adaswitch.evaluation.report import OWN, REFERENCES, Report, prepare_output, print_report, write_report
 from adaswitch.evaluation.request import EvalRequest
+from adaswitch.evaluation.transformers_writer import TransformersWriter
+from adaswitch.evaluation.writer import Writer
 from adaswitch.processes.cores import compute_with, num_cores
 from adaswitch.runs.day import day_of_checkpoint, with_day
 
+OtherWriter = Callable[
+    [EvalRequest, EvalPrompts, Callable[[str], None]], AbstractContextManager[Writer | None]
+]
+"""A block with a writer that needs no model in transformers, or with None for what transformers shall write. The last
+argument is where it says, in lines for people, which engine writes, and why."""
 
-def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], bool] = lambda: False) -> bool:
+
+@contextmanager
+def transformers_alone(
+    request: EvalRequest, prompts: EvalPrompts, say: Callable[[str], None]
+) -> Iterator[Writer | None]:
+    """No other writer. Raises ``EnvironmentProblem`` if one is asked for."""
+    if request.engine not in ("auto", "transformers"):
+        raise EnvironmentProblem(f"--engine {request.engine}: it is not here: set --engine transformers")
+    yield None
+
+
+def run_eval(
+    request: EvalRequest,
+    console: Console,
+    should_stop: Callable[[], bool] = lambda: False,
+    other_writer: OtherWriter = transformers_alone,
+) -> bool:
     """Carry out ``request``, print the results and keep them; False if ``should_stop`` stopped it midway.
 
     All that can be checked is checked before anything is loaded. Raises ``UserError`` for what is wrong, and also if
@@ -42,26 +70,53 @@ def run_eval(request: EvalRequest, console: Console, should_stop: Callable[[], b
         prepare_output(request.output)
     logging.disable_progress_bar()
     prompts = load_prompts(request)
-    for line in prompts.on_models:
+
+    def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    for line in prompts.on_models:
+        say(line)
     _compute_with_threads(request, console)
     started = time.perf_counter()
+    models = _Models(request)
+    with other_writer(request, prompts, say) as writer, _progress() as progress:
+        evaluation = _answered(request, prompts, writer or models.writer(), should_stop, progress)
+    if evaluation is None:
+        return False
     with _progress() as progress:
-        model = _load_model(request.model, "--model", request)
-        bar = progress.add_task("answering", total=len(prompts.examples) * request.num_samples)
-        sampling = Sampling(request.num_samples, request.temperature, request.seed)
-        evaluation = evaluate(
-            model, prompts, sampling, should_stop, lambda count: progress.update(bar, advance=count)
-        )
-        if evaluation is None:
-            return False
-        divergences = _compared(request, model, prompts, evaluation, progress)
+        divergences = _compared(request, models, prompts, evaluation, progress)
     report = Report(request, evaluation, divergences, time.perf_counter() - started, prompts.notes)
     if request.output is not None:
         write_report(request.output, report)
     print_report(report, console)
     _refuse_nothing_marked(evaluation)
     return True
+
+
+class _Models:
+    """The models of a request, which are loaded once, and only if they are needed."""
+
+    def __init__(self, request: EvalRequest) -> None:
+        self._request = request
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        return _load_model(self._request.model, "--model", self._request)
+
+    def writer(self) -> Writer:
+        return TransformersWriter(self.model)
+
+
+def _answered(
+    request: EvalRequest,
+    prompts: EvalPrompts,
+    writer: Writer,
+    should_stop: Callable[[], bool],
+    progress: Progress,
+) -> Evaluation | None:
+    bar = progress.add_task("answering", total=len(prompts.examples) * request.num_samples)
+    sampling = Sampling(request.num_samples, request.temperature, request.seed)
+    return evaluate(writer, prompts, sampling, should_stop, lambda count: progress.update(bar, advance=count))
 
 
 def _compute_with_threads(request: EvalRequest, console: Console) -> None:
@@ -161,12 +216,17 @@ def _same_tokenizer(folder: str, model: str, tokenizer: PreTrainedTokenizerBase)
     return _Teacher(size, own_stop_token_ids(folder, other, size, "--teacher"), config.notes)
 
 
-def _load_model(folder: str, option: str, request: EvalRequest) -> PreTrainedModel:
-    device = request.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
+def device_of(request: EvalRequest) -> str:
+    """``cpu`` or ``cuda``. Raises ``EnvironmentProblem`` if a GPU is asked for that is not there."""
+    if request.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if request.device == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem("--device cuda: torch sees no CUDA device here: take --device cpu")
+    return request.device
+
+
+def _load_model(folder: str, option: str, request: EvalRequest) -> PreTrainedModel:
+    device = device_of(request)
     model = load_model(folder, option, request.dtype)
     model.to(device)  # type: ignore[arg-type]
     return model
@@ -174,7 +234,7 @@ def _load_model(folder: str, option: str, request: EvalRequest) -> PreTrainedMod
 
 def _compared(
     request: EvalRequest,
-    model: PreTrainedModel,
+    models: _Models,
     prompts: EvalPrompts,
     evaluation: Evaluation,
     progress: Progress,
@@ -182,7 +242,7 @@ def _compared(
     """The divergences from the teacher over the model's completions and over the references, if they are wanted."""
     if request.teacher is None:
         return {}
-    teacher = _load_model(request.teacher, "--teacher", request)
+    model, teacher = models.model, _load_model(request.teacher, "--teacher", request)
     texts = {OWN: own_texts(evaluation), REFERENCES: reference_texts(prompts)}
     bar = progress.add_task("comparing", total=sum(map(len, texts.values())))
     return {

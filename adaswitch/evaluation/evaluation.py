@@ -1,26 +1,17 @@
-"""A model answers held-out prompts and is marked. Both the trainer and ``adaswitch eval`` evaluate in this way.
+"""Held-out prompts are answered and marked. Both the trainer and ``adaswitch eval`` evaluate in this way.
 
-Shapes: b completions that are written together, n new tokens, V tokens in the vocabulary.
+Whoever answers is a ``Writer``. Shapes: V tokens in the vocabulary.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedTokenizerBase
 
-from adaswitch.errors import NonFiniteError, UnmarkedError
-from adaswitch.method.finite import non_finite_weight
-from adaswitch.method.sampling import Place, draw
+from adaswitch.errors import AdaSwitchError, UnmarkedError
+from adaswitch.evaluation.writer import Rules, Unwritten, Writer
 from adaswitch.tasks.base import Example, Marks, Task
 from adaswitch.tasks.scores import Outcome, Score, scores
 
@@ -114,112 +105,53 @@ class Evaluation:
 
 
 def evaluate(
-    model: PreTrainedModel,
+    writer: Writer,
     prompts: EvalPrompts,
     sampling: Sampling = GREEDY,
     should_stop: Callable[[], bool] = lambda: False,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Evaluation | None:
-    """The model's completions of ``prompts`` with their marks; None if ``should_stop`` stopped the evaluation midway.
+    """The completions that ``writer`` writes, with their marks; None if ``should_stop`` stopped it midway.
 
     ``advance(count)`` is called after every ``count`` more completions. Which tokens are drawn depends on the seed,
     the record and the sample alone, and not on the batch size or on the number of prompts or samples.
     """
     places = [(i, sample) for i in range(len(prompts.examples)) for sample in range(sampling.num_samples)]
-    completions: list[Completion] = []
-    with _as_it_is(model):
-        for start in range(0, len(places), prompts.batch_size):
+    texts = [
+        Unwritten(prompts.prompt_token_ids[i], _noise_id(prompts.examples[i], sample)) for i, sample in places
+    ]
+    completions: dict[int, Completion] = {}
+    with closing(writer.write(texts, rules_of(prompts, sampling))) as writing:
+        while len(completions) < len(texts):
             if should_stop():
                 return None
-            batch = places[start : start + prompts.batch_size]
-            written = _write(model, prompts, sampling, batch)
-            completions += [
-                _marked(prompts, i, sample, token_ids)
-                for (i, sample), token_ids in zip(batch, written, strict=True)
-            ]
-            advance(len(batch))
-    outcomes = [Outcome(done.example.split, done.example.number, done.marks) for done in completions]
-    return Evaluation(prompts.task.name, scores(outcomes, prompts.task.metrics), completions)
+            written = next(writing, None)
+            if written is None:
+                raise AdaSwitchError(f"{len(texts) - len(completions)} completions were not written")
+            for place, token_ids in written:
+                completions[place] = _marked(prompts, *places[place], token_ids)
+            advance(len(written))
+    done = [completions[place] for place in range(len(texts))]
+    outcomes = [Outcome(one.example.split, one.example.number, one.marks) for one in done]
+    return Evaluation(prompts.task.name, scores(outcomes, prompts.task.metrics), done)
 
 
-@contextmanager
-def _as_it_is(model: PreTrainedModel) -> Iterator[None]:
-    """Switch off dropout, and the generation settings of the model's folder, such as a repetition penalty."""
-    was_training, own_settings = model.training, model.generation_config
-    model.eval()
-    model.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = own_settings
-        model.train(was_training)
+def rules_of(prompts: EvalPrompts, sampling: Sampling = GREEDY) -> Rules:
+    """How the completions of ``prompts`` are written."""
+    return Rules(
+        temperature=sampling.temperature,
+        seed=sampling.seed,
+        stop_token_ids=tuple(prompts.stop_token_ids),
+        max_new_tokens=prompts.max_new_tokens,
+        vocab_size=prompts.num_ids,
+        batch_size=prompts.batch_size,
+    )
 
 
-@torch.inference_mode()
-def _write(
-    model: PreTrainedModel, prompts: EvalPrompts, sampling: Sampling, batch: Sequence[tuple[int, int]]
-) -> list[list[int]]:
-    """The completions of ``batch``, each up to and including the token that ends it."""
-    rows = [prompts.prompt_token_ids[i] for i, _ in batch]
-    width = max(map(len, rows))
-    pad = prompts.stop_token_ids[0]
-    input_ids = torch.tensor([[pad] * (width - len(ids)) + list(ids) for ids in rows])
-    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in rows])
-    starts = [Place(sampling.seed, _prompt_id(prompts.examples[i], sample), 0) for i, sample in batch]
-    drawing = DrawByPosition(starts, width, sampling.temperature, prompts.num_ids)
-    try:
-        output: Tensor = model.generate(  # type: ignore[operator]  # typed as a tensor in PreTrainedModel
-            input_ids=input_ids.to(model.device),
-            attention_mask=mask.to(model.device),
-            logits_processor=LogitsProcessorList([drawing]),
-            do_sample=False,
-            max_new_tokens=prompts.max_new_tokens,
-            eos_token_id=list(prompts.stop_token_ids),
-            pad_token_id=pad,
-        )
-    except NonFiniteError as error:
-        found = non_finite_weight(dict(model.named_parameters()))
-        raise NonFiniteError(f"{error}: {found or 'its weights are finite, but too large'}") from None
-    return [_up_to_stop(ids, prompts.stop_token_ids) for ids in output[:, width:].tolist()]
-
-
-class DrawByPosition(LogitsProcessor):
-    """Makes ``generate`` take the token that a position's noise draws, whatever its own sampling rule is."""
-
-    def __init__(self, starts: Sequence[Place], width: int, temperature: float, vocab_size: int) -> None:
-        """``starts``: the places of the b first tokens. Prompts are padded to ``width``.
-
-        Tokens beyond ``vocab_size`` are padding.
-        """
-        self._starts = starts
-        self._width = width
-        self._temperature = temperature
-        self._vocab_size = vocab_size
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """``scores [b, V]`` in which all tokens but the chosen token are impossible.
-
-        Raises ``NonFiniteError`` for logits from which no token can be chosen, such as NaN.
-        """
-        position = input_ids.shape[1] - self._width
-        places = [start._replace(position=position) for start in self._starts]
-        if not bool(scores[:, : self._vocab_size].amax(-1).isfinite().all()):
-            raise NonFiniteError("the model's logits are not finite")
-        chosen = draw(scores[:, : self._vocab_size], places, self._temperature)
-        return torch.full_like(scores, -torch.inf).scatter(-1, chosen.unsqueeze(-1), 0.0)
-
-
-def _prompt_id(example: Example, sample: int) -> int:
+def _noise_id(example: Example, sample: int) -> int:
     """A number of 64 bits for the record and the sample."""
     name = f"{example.split} {example.number} {sample}"
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-
-
-def _up_to_stop(token_ids: list[int], stop_token_ids: Sequence[int]) -> list[int]:
-    for i, token in enumerate(token_ids):
-        if token in stop_token_ids:
-            return token_ids[: i + 1]
-    return token_ids
 
 
 def _marked(prompts: EvalPrompts, i: int, sample: int, token_ids: list[int]) -> Completion:

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from adaswitch.config.parsing import parse_config, with_overrides
@@ -15,6 +15,27 @@ from adaswitch.tasks import TASKS
 from adaswitch.tasks.base import RecordTask, Task
 
 DTYPES, DEVICES = ("float32", "bfloat16", "float16"), ("auto", "cpu", "cuda")
+ENGINES = ("auto", "transformers", "vllm")
+
+
+@dataclass(frozen=True)
+class VLLMSettings:
+    """How vLLM runs. The fields are those of ``StudentConfig``; None is the default there."""
+
+    kv_cache_gib: float | None = None
+    kv_block_size: int | None = None
+    gpu_memory_utilization: float | None = None
+    enforce_eager: bool | None = None
+
+    def with_options(
+        self, kv_cache_gib: float | None, gpu_memory_utilization: float | None
+    ) -> "VLLMSettings":
+        """The same, with the options that are given."""
+        return replace(
+            self,
+            kv_cache_gib=kv_cache_gib or self.kv_cache_gib,
+            gpu_memory_utilization=gpu_memory_utilization or self.gpu_memory_utilization,
+        )
 
 
 @dataclass(frozen=True)
@@ -44,6 +65,9 @@ class EvalRequest:
     """The tokens that end a completion; None for those that the model folder and the teachers name."""
     run_teacher: str | None = None
     """The teacher that the run's settings name, whose stop tokens count as well."""
+    engine: str = "auto"
+    """The library that writes; ``auto`` as for ``student.engine``."""
+    vllm: VLLMSettings = VLLMSettings()
 
     def __post_init__(self) -> None:
         if self.num_samples > 1 and self.temperature == 0:
@@ -55,7 +79,13 @@ class EvalRequest:
             raise ConfigError(f"--temperature {self.temperature}: must be a number, 0 for greedy")
         if not is_num_threads(self.num_threads):
             raise ConfigError(f"--num-threads {self.num_threads}: {PROPER}")
-        for option, value, known in (("--dtype", self.dtype, DTYPES), ("--device", self.device, DEVICES)):
+        memory = (self.vllm.kv_cache_gib, self.vllm.gpu_memory_utilization)
+        for option, size in zip(("--kv-cache-gib", "--gpu-memory-utilization"), memory, strict=True):
+            if size is not None and not 0 < size < math.inf:
+                raise ConfigError(f"{option} {size}: must be a number above 0")
+        chosen = [("--dtype", self.dtype, DTYPES), ("--device", self.device, DEVICES)]
+        chosen += [("--engine", self.engine, ENGINES)]
+        for option, value, known in chosen:
             if value not in known:
                 raise ConfigError(f"{option} {value}: must be one of {', '.join(known)}")
 
@@ -75,6 +105,10 @@ class Prompts:
     """The teacher that the run serves."""
     num_threads: int | str = "auto"
     """The CPU threads of the run's trainer."""
+    engine: str = "auto"
+    """The engine of the run's student."""
+    vllm: VLLMSettings = VLLMSettings()
+    """How the run's student has vLLM run."""
 
 
 def choose_prompts(
@@ -108,6 +142,8 @@ def prompts_of_config(config: Path, data: str | None, overrides: Sequence[str]) 
         run.student.stop_token_ids,
         None if serve is None else serve.model,
         run.trainer.num_threads,
+        run.student.engine,
+        VLLMSettings(**{field.name: getattr(run.student, field.name) for field in fields(VLLMSettings)}),
     )
 
 

@@ -25,7 +25,9 @@ from transformers import (
 )
 
 from adaswitch.data.causal_lm import load_model
-from adaswitch.errors import ModelError
+from adaswitch.errors import ModelError, NonFiniteError
+from adaswitch.evaluation.transformers_writer import TransformersWriter
+from adaswitch.evaluation.writer import Rules, Unwritten
 from adaswitch.method.prompt import Prompt
 from services.student.engines.engine import Sampling, WriteRequest
 from services.student.engines.transformers_engine import TransformersEngine
@@ -145,6 +147,20 @@ def test_both_engines_write_the_same_tokens(engine: Engine) -> None:
     engine.writer.forget([prompt.id for prompt in prompts])
 
 
+TEXTS = [Unwritten((4 + i % 50,) * (1 + i % 9), 2**64 - 1 - i) for i in range(24)]
+
+
+def transformers_writes(model: PreTrainedModel, rules: Rules) -> list[list[int]]:
+    return [ids for some in TransformersWriter(model).write(TEXTS, rules) for _, ids in some]
+
+
+def test_evaluations_on_both_engines_draw_the_same_completions(engine: Engine) -> None:
+    rules = Rules(TEMPERATURE, SEED, (STOP,), 60, VOCAB_SIZE, batch_size=7)
+    model = load_model(str(engine.folder), "--model", "float32")
+    assert engine.writer.evaluated(TEXTS, rules) == transformers_writes(model, rules)
+    assert engine.writer.num_kept() == 0
+
+
 @pytest.mark.parametrize("k", [1, 8, VOCAB_SIZE - 1])
 def test_outcomes_are_those_of_a_plain_forward_pass(engine: Engine, k: int) -> None:
     engine.assert_outcomes(k=k)
@@ -207,6 +223,24 @@ def test_nothing_is_kept_of_prompts_that_were_forgotten_or_of_chunks_that_are_go
         engine.writer.outcomes(ids)
     engine.writer.let_go()
     assert engine.writer.num_kept() == 0
+
+
+def test_greedy_evaluations_on_both_engines_are_the_same_and_say_what_is_not_finite(
+    process: Writers, folders: dict[str, Path]
+) -> None:
+    rules = Rules(0.0, SEED, (STOP,), 60, VOCAB_SIZE, batch_size=7)
+    greedy = Engine(process, folders["tied"], Sampling(SEED, 0.0, [STOP]))
+    try:
+        model = load_model(str(greedy.folder), "--model", "float32")
+        assert greedy.writer.evaluated(TEXTS, rules) == transformers_writes(model, rules)
+        broken = weights_of(model)
+        # Of an id that no text has: the states stay finite, and only its own logits are not.
+        broken["model.embed_tokens.weight"][VOCAB_SIZE - 1, 0] = math.inf
+        greedy.writer.load_weights(broken)
+        with pytest.raises(NonFiniteError, match="the model's logits are not finite: somewhere"):
+            greedy.writer.evaluated(TEXTS, rules)
+    finally:
+        greedy.writer.close()
 
 
 def test_a_cache_that_is_full_changes_no_token(process: Writers, folders: dict[str, Path]) -> None:

@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from adaswitch.commands.cli import app
 from adaswitch.config.threads import number_or_auto
 from adaswitch.errors import ConfigError, DataError, EnvironmentProblem, ModelError
 from adaswitch.evaluation import command
@@ -16,6 +15,7 @@ from adaswitch.evaluation.command import load_prompts, reference_texts, run_eval
 from adaswitch.evaluation.request import EvalRequest, choose_prompts
 from adaswitch.tasks.chain import ChainTask
 from adaswitch.tasks.jsonl import JsonlTask
+from services.evaluation.__main__ import app
 
 STUDENT, TEACHER = "models/chain-student", "models/chain-teacher"
 
@@ -263,6 +263,6 @@ def test_an_interrupted_evaluation_keeps_nothing(tmp_path: Path) -> None:
 
 
 def test_the_command_line_says_what_is_wrong_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = CliRunner().invoke(app, ["eval", "--model", STUDENT])
+    result = CliRunner().invoke(app, ["--model", STUDENT])
     assert result.exit_code == 2
     assert "error: give exactly one of --config" in result.output

@@ -11,6 +11,7 @@ from adaswitch.data.models import load_tokenizer
 from adaswitch.errors import NonFiniteError, UnmarkedError
 from adaswitch.evaluation.divergence import MAX_LOGITS, Text, mean_divergences
 from adaswitch.evaluation.evaluation import EvalPrompts, Evaluation, Sampling, evaluate
+from adaswitch.evaluation.transformers_writer import TransformersWriter
 from adaswitch.tasks.base import Example, Marks
 from adaswitch.tasks.chain import ChainTask
 
@@ -66,7 +67,7 @@ def test_a_model_whose_weights_are_not_finite_is_not_marked():
     with torch.no_grad():
         broken.model.norm.weight[0] = math.nan
     with pytest.raises(NonFiniteError, match=r"logits are not finite: model\.norm\.weight holds nan"):
-        evaluate(broken, prompts(num=2))
+        evaluate(TransformersWriter(broken), prompts(num=2))
     teacher = AutoModelForCausalLM.from_pretrained(TEACHER, dtype=torch.float32).eval()
     for models, whose in (((broken, teacher), "student"), ((teacher, broken), "teacher")):
         with pytest.raises(NonFiniteError, match=f"divergence is NaN: so are the {whose}'s logits"):
@@ -75,7 +76,7 @@ def test_a_model_whose_weights_are_not_finite_is_not_marked():
 
 def test_greedy_is_the_most_likely_token_each_time(student):
     asked = prompts()
-    evaluation = done(evaluate(student, asked))
+    evaluation = done(evaluate(TransformersWriter(student), asked))
     for completion, token_ids in zip(evaluation.completions, asked.prompt_token_ids, strict=True):
         assert completion.token_ids == greedy_by_hand(student, list(token_ids), 40)
         assert completion.stopped == (EOS in completion.token_ids)
@@ -86,15 +87,15 @@ def test_greedy_is_the_most_likely_token_each_time(student):
 
 
 def test_a_teacher_that_is_always_right_scores_one(teacher):
-    assert done(evaluate(teacher, prompts(30, 16, fewest=4))).main.value == 1.0
+    assert done(evaluate(TransformersWriter(teacher), prompts(30, 16, fewest=4))).main.value == 1.0
 
 
 def test_a_models_own_generation_settings_do_not_count_and_are_left_alone(student):
-    expected = done(evaluate(student, prompts()))
+    expected = done(evaluate(TransformersWriter(student), prompts()))
     own = student.generation_config
     student.generation_config = GenerationConfig(repetition_penalty=5.0, do_sample=True, max_length=3)
     try:
-        assert [c.token_ids for c in done(evaluate(student, prompts())).completions] == [
+        assert [c.token_ids for c in done(evaluate(TransformersWriter(student), prompts())).completions] == [
             c.token_ids for c in expected.completions
         ]
         assert student.generation_config.repetition_penalty == 5.0
@@ -105,7 +106,7 @@ def test_a_models_own_generation_settings_do_not_count_and_are_left_alone(studen
 @pytest.mark.parametrize("stop", [True, False])
 def test_training_goes_on_as_it_was(student, stop):
     student.train()
-    evaluation = evaluate(student, prompts(), should_stop=lambda: stop)
+    evaluation = evaluate(TransformersWriter(student), prompts(), should_stop=lambda: stop)
     assert (evaluation is None) == stop
     assert student.training
     student.eval()
@@ -115,13 +116,15 @@ def test_samples_depend_on_seed_record_and_sample_alone(student):
     sampling = Sampling(num_samples=3, temperature=1.0, seed=5)
     by_key = {
         (c.example.number, c.sample): c.token_ids
-        for c in done(evaluate(student, prompts(6, batch_size=7), sampling)).completions
+        for c in done(evaluate(TransformersWriter(student), prompts(6, batch_size=7), sampling)).completions
     }
     assert len(by_key) == 18
-    fewer = done(evaluate(student, prompts(4, batch_size=1), Sampling(2, 1.0, 5))).completions
+    fewer = done(
+        evaluate(TransformersWriter(student), prompts(4, batch_size=1), Sampling(2, 1.0, 5))
+    ).completions
     assert len(fewer) == 8
     assert all(by_key[c.example.number, c.sample] == c.token_ids for c in fewer)
-    other = done(evaluate(student, prompts(6), Sampling(3, 1.0, 6))).completions
+    other = done(evaluate(TransformersWriter(student), prompts(6), Sampling(3, 1.0, 6))).completions
     assert any(by_key[c.example.number, c.sample] != c.token_ids for c in other)
     assert any(by_key[number, 0] != by_key[number, 1] for number in range(1, 7))
 
@@ -129,7 +132,7 @@ def test_samples_depend_on_seed_record_and_sample_alone(student):
 def test_samples_are_drawn_from_the_models_distribution(student):
     """The first token of 2,000 completions against the model's own probabilities."""
     one = prompts(1, batch_size=500, max_new_tokens=1)
-    completions = done(evaluate(student, one, Sampling(2000, 3.0, 1))).completions
+    completions = done(evaluate(TransformersWriter(student), one, Sampling(2000, 3.0, 1))).completions
     with torch.inference_mode():
         logits = student(torch.tensor([one.prompt_token_ids[0]])).logits[0, -1]
     probabilities = (logits / 3.0).softmax(-1)
@@ -151,7 +154,7 @@ class Grumpy:
 
 
 def test_what_cannot_be_marked_is_counted_with_its_record_and_cause(student):
-    evaluation = done(evaluate(student, prompts(3, task=Grumpy())))
+    evaluation = done(evaluate(TransformersWriter(student), prompts(3, task=Grumpy())))
     assert [(s.metric, s.value, s.n, s.unmarked) for s in evaluation.scores] == [
         ("length", 1.0, 2, 1),
         ("shortness", 0.5, 2, 1),

@@ -17,6 +17,7 @@ from adaswitch.errors import DataError, ModelError
 from adaswitch.evaluation.command import load_prompts, run_eval
 from adaswitch.evaluation.evaluation import evaluate
 from adaswitch.evaluation.request import EvalRequest, choose_prompts
+from adaswitch.evaluation.transformers_writer import TransformersWriter
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.shards import read_shard
@@ -88,7 +89,7 @@ def test_an_evaluation_can_draw_the_far_end(tmp_path: Path) -> None:
         model.get_submodule("model.norm").register_forward_hook(lambda module, inputs, output: output.abs())
         head.weight.zero_()
         head.weight[70] = 1.0
-    evaluation = evaluate(model, prompts)
+    evaluation = evaluate(TransformersWriter(model), prompts)
     assert evaluation is not None
     assert {tuple(done.token_ids) for done in evaluation.completions} == {(70,)}
     assert all(done.stopped for done in evaluation.completions)

@@ -31,6 +31,7 @@ ROOMS: dict[str, str] = {
     "services.student.engines": "errors last_words config method data services.vllm",
     "services.student": "errors last_words config method contract data runs teachers cluster preflight processes "
     "services.vllm services.student.engines",
+    "services.evaluation": "errors config method data evaluation processes services.student.engines",
     "trainer": "errors storage last_words config method tasks contract data runs cluster evaluation preflight "
     "processes",
     "experiments": "*",
@@ -48,7 +49,7 @@ LIBRARIES: dict[str, str] = {
     "datasets": "adaswitch.data",
     "pyarrow": "adaswitch.data",
     "rouge_score": "adaswitch.tasks",
-    "typer": "adaswitch.commands services.teacher services.student trainer experiments",
+    "typer": "adaswitch.commands services.teacher services.student services.evaluation trainer experiments",
     "matplotlib": "experiments",
 }
 """Libraries that belong to some rooms alone, and the rooms that may import them."""

@@ -61,10 +61,16 @@ class KeptStates:
         """See ``KeptRows``. Raises ``ValueError`` as well if the prompt was forgotten."""
         if len(ids) != self._num_rows:
             raise ValueError(f"candidates of {len(ids)} tokens, for {self._num_rows} distributions")
-        states = self.states
-        if states is None:
+        return await asyncio.wrap_future(self._project(self._states(), ids))
+
+    def are_finite(self) -> bool:
+        """Whether a token was drawn from finite logits at each position. Raises ``ValueError`` as ``outcomes`` does."""
+        return bool(self._states().isfinite().all())
+
+    def _states(self) -> Tensor:
+        if self.states is None:
             raise ValueError("the prompt was forgotten, and its distributions with it")
-        return await asyncio.wrap_future(self._project(states, ids))
+        return self.states
 
     def drop(self) -> None:
         """Free the states. Nobody asks for them any more."""

@@ -79,15 +79,25 @@ class StudentWorkerExtension:
         rows = [i for i in range(len(logits)) if not early[i]]
         if not rows:
             return tokens
-        places = [self._keep(runner.requests[runner.input_batch.req_ids[i]], states[i]) for i in rows]
+        requests = [runner.requests[runner.input_batch.req_ids[i]] for i in rows]
+        places = [self._keep(request, states[i]) for request, i in zip(requests, rows, strict=True)]
         chosen = (
             logits[rows, : self._vocab_size] if len(rows) < len(logits) else logits[:, : self._vocab_size]
         )
-        tokens[rows] = draw(chosen, places, self._temperature)
+        drawn = draw(chosen, places, self._temperature)
+        tokens[rows] = drawn
+        # What is drawn is not finite if any logit is NaN or infinite, or if none is more than minus infinity.
+        is_finite = chosen.gather(-1, drawn.unsqueeze(-1)).squeeze(-1).isfinite().tolist()
+        for request, i, finite in zip(requests, rows, is_finite, strict=True):
+            if not finite:
+                self._keep(request, torch.full_like(states[i], torch.nan))
         return tokens
 
     def _keep(self, request: Any, state: Tensor) -> Place:  # noqa: ANN401
-        """Keep the ``state [d]`` from which the request's next token follows. Returns that token's place."""
+        """Keep the ``state [d]`` from which the request's next token follows. Returns that token's place.
+
+        Where the logits are not finite, the state that is kept in the end is NaN, whatever its own numbers were.
+        """
         slip: Slip = request.sampling_params.extra_args[SLIP]
         num_written = len(request.output_token_ids)
         rows = self._kept.get(slip.number)

@@ -1,0 +1,1 @@
+"""``adaswitch eval``: evaluation as a program, with the engines that students write with."""
