@@ -14,13 +14,14 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from adaswitch.config.trainer import TrainerConfig
 from adaswitch.data.causal_lm import load_model
 from adaswitch.errors import ConfigError, NonFiniteError
-from adaswitch.method.batching import Batch, micro_batches
 from adaswitch.method.finite import explained, weights_problem
 from adaswitch.method.learning_rate import last_learning_rate, learning_rate
 from adaswitch.method.rollout import Rollout
-from adaswitch.method.step_loss import loss_share, total_weight
+from adaswitch.method.step_loss import total_weight
+from trainer.forward import Forward
 from trainer.model_files import read_own_files
 
+MOST_LOOKED_AT = 32
 NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 
@@ -55,6 +56,7 @@ class Learner:
         self.model = model.to(device).float()  # type: ignore[arg-type]
         self.device = device
         self._config = config
+        self._forward = Forward(self.model, config, device)
         self.is_whole = True
         """Whether the weights are those after a whole update. An error amid an update leaves them in between."""
         if config.gradient_checkpointing:
@@ -147,30 +149,20 @@ class Learner:
         """The step's loss, whose gradient is left in the model; the loss of each token; who wrote each token."""
         weight = total_weight(self._config.loss, rollouts)
         shares, losses, by_teacher = [], [], []
-        for batch in micro_batches(rollouts, self._config.micro_batch_size):
-            batch = batch.to(self.device)
-            batch_losses = self._token_losses(batch)
+        self._forward.look_at(_first_tokens(rollouts[0]).to(self.device))
+        for batch in self._forward.batches(rollouts):
+            share, batch_losses = self._forward.share(batch, weight)
             with self._config.loss.differentiating():
-                share = loss_share(self._config.loss, batch_losses, batch.by_teacher, weight)
                 share.backward()
             shares.append(share.detach())
-            losses.append(batch_losses.detach())
+            losses.append(batch_losses)
             by_teacher.append(batch.by_teacher)
         return float(torch.stack(shares).sum()), torch.cat(losses), torch.cat(by_teacher)
 
-    def _token_losses(self, batch: Batch) -> Tensor:
-        num_kept = batch.num_completion_columns + 1
-        with torch.autocast(
-            self.device.split(":")[0], torch.bfloat16, enabled=self._config.dtype == "bfloat16"
-        ):
-            logits = self.model(
-                input_ids=batch.input_ids,
-                attention_mask=batch.attention_mask,
-                position_ids=batch.position_ids,
-                use_cache=False,
-                logits_to_keep=num_kept,
-            ).logits[:, -num_kept:]
-        return self._config.loss.token_losses(batch, batch.completion_logits(logits))
+
+def _first_tokens(rollout: Rollout) -> Tensor:
+    """``[1, m]``: few enough that their logits are little memory."""
+    return torch.tensor([(rollout.prompt.token_ids + rollout.completion_token_ids)[:MOST_LOOKED_AT]])
 
 
 def _checkpoint_activations(model: PreTrainedModel) -> None:

@@ -26,6 +26,12 @@ class TrainerConfig(Settings):
     """The number of rollouts in one update."""
     micro_batch_size: int = Field(default=32, ge=1)
     """The number of rollouts in one forward and backward pass. It changes memory and speed, but never the loss."""
+    micro_batch_tokens: int | None = Field(default=None, ge=2)
+    """The largest number of tokens, of prompts and completions, in one forward and backward pass. The rollouts of a
+    micro-batch are then packed into one row without padding, in place of ``micro_batch_size`` rollouts that are padded
+    to the longest. With completions of different lengths that saves most of the padding's time, and memory no longer
+    depends on which rollouts meet. It must be at least the longest prompt and ``student.max_new_tokens``. A model that
+    cannot be packed is found in the first step, and padded within as many tokens. By default rollouts are padded."""
     max_staleness: int = Field(default=0, ge=0)
     """The largest number of updates by which the weights that wrote a rollout may be older than the weights that the
     rollout trains. With 0 the run is strictly synchronous."""

@@ -18,7 +18,7 @@ from adaswitch.data.run_examples import RunExamples, all_files_are_here, read_ru
 from adaswitch.errors import EnvironmentProblem
 from adaswitch.method.policies.replay import Replay
 from adaswitch.preflight.folders import ModelFiles, check_pair, read_model_files
-from adaswitch.preflight.lengths import check_longest, check_prompts
+from adaswitch.preflight.lengths import check_longest, check_micro_batch, check_prompts
 from adaswitch.preflight.machine import (
     check_devices,
     check_engine,
@@ -149,6 +149,7 @@ def last_checks(config: RunConfig, starts: Starts, found: Found) -> "RunData":
         if seen.tokenizer_sha256 is not None:
             require_same_tokenizer(_named(seen), seen.tokenizer_sha256, config.student.model, own)
         check_prompts(data.train_prompts, config.student.max_new_tokens, seen)
+    check_micro_batch(data.train_prompts, config.student.max_new_tokens, config.trainer.micro_batch_tokens)
     require_same_inputs(run_of(config), inputs_of(config, data))
     return data
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from adaswitch.config.run import RunConfig
-from adaswitch.errors import ModelError
+from adaswitch.errors import ConfigError, ModelError
 from adaswitch.preflight.folders import ModelFiles
 from adaswitch.teachers.first_look import Seen
 
@@ -26,6 +26,16 @@ def check_longest(config: RunConfig, student: ModelFiles, teacher: ModelFiles | 
             f"teacher.serve.max_model_len: {longest} is more than the {teacher.max_positions} of {teacher.folder!r}"
         )
     _require_room(budget, longest, "the teacher (teacher.serve.max_model_len)")
+
+
+def check_micro_batch(prompts: Sequence[Sequence[int]], budget: int, max_tokens: int | None) -> None:
+    """Raises ``ConfigError`` if a prompt with ``budget`` new tokens does not fit in a micro-batch of ``max_tokens``."""
+    longest = max(map(len, prompts), default=1) + budget
+    if max_tokens is not None and longest > max_tokens:
+        raise ConfigError(
+            f"trainer.micro_batch_tokens: {max_tokens} tokens are fewer than the {longest} of the longest prompt and "
+            f"student.max_new_tokens {budget}: set it to {longest} or more, or lower student.max_new_tokens"
+        )
 
 
 def check_prompts(prompts: Sequence[Sequence[int]], budget: int, teacher: Seen) -> None:

@@ -50,6 +50,7 @@ MAY_CHANGE = (
     "trainer.device",
     "trainer.num_threads",
     "trainer.micro_batch_size",
+    "trainer.micro_batch_tokens",
     "trainer.gradient_checkpointing",
     "trainer.eval_batch_size",
     # intervals, and what is kept

@@ -24,8 +24,16 @@ class Loss(Settings, ABC):
     def token_losses(self, batch: "Batch", completion_logits: "Tensor") -> "Tensor":
         """The loss of each of the n completion tokens ``[n]``, from the student's ``completion_logits [n, V']``.
 
-        The losses are not yet weighted by who wrote the token.
+        The losses are not yet weighted by who wrote the token. The loss of a token follows from its own rows alone,
+        since the trainer may ask for a batch's tokens in pieces; see ``is_per_token``.
         """
+
+    def is_per_token(self) -> bool:
+        """Whether the loss of a token does not depend on which other tokens are in the batch.
+
+        If it does, the trainer computes the logits of a whole micro-batch at once.
+        """
+        return True
 
     def differentiating(self) -> AbstractContextManager[None]:
         """Entered while torch computes the gradient of the losses. A user's own loss is blamed if torch cannot."""

@@ -51,6 +51,10 @@ class CustomLoss(OwnCode, Loss):
             )
         return losses
 
+    def is_per_token(self) -> bool:
+        """See ``Loss``. A user's own loss sees whole micro-batches, unless its class says ``per_token = True``."""
+        return getattr(self.load(), "per_token", False) is True
+
     @contextmanager
     def differentiating(self) -> Iterator[None]:
         """See ``Loss``. Raises ``OwnCodeError`` if torch cannot compute the gradient; a lack of memory passes."""

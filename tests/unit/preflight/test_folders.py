@@ -9,10 +9,10 @@ import pytest
 
 from adaswitch.config.parsing import parse_config, with_overrides
 from adaswitch.data import hub
-from adaswitch.errors import ModelError
+from adaswitch.errors import ConfigError, ModelError
 from adaswitch.preflight import folders
 from adaswitch.preflight.folders import check_pair, read_model_files
-from adaswitch.preflight.lengths import check_longest
+from adaswitch.preflight.lengths import check_longest, check_micro_batch
 
 STUDENT, TEACHER = "models/chain-student", "models/chain-teacher"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
@@ -185,3 +185,15 @@ def test_a_model_half_of_which_is_in_the_cache_is_refused_at_once_without_the_hu
     # Where the hub answers, the loaders fetch the rest.
     hub_problems[0] = None
     read_model_files("owner/name", "student.model")
+
+
+def test_a_micro_batch_that_the_longest_sequence_does_not_fit_in_is_named() -> None:
+    prompts = [(1,) * 5, (1,) * 9]
+    for enough in (None, 29, 512):
+        check_micro_batch(prompts, 20, enough)
+    with pytest.raises(
+        ConfigError,
+        match=r"^trainer.micro_batch_tokens: 28 tokens are fewer than the 29 of the longest prompt and "
+        "student.max_new_tokens 20: set it to 29 or more",
+    ):
+        check_micro_batch(prompts, 20, 28)
