@@ -6,6 +6,7 @@ Whether the model then does as its kind promises is looked at once it is loaded 
 import inspect
 from typing import Any
 
+import torch
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
@@ -20,6 +21,16 @@ from adaswitch.errors import ModelError
 _INSTEAD = "take a model that only continues text, such as Qwen2.5"
 _HEADS = ("CausalLM", "LMHead", "ForConditionalGeneration")
 """Parts of the names of model classes that give a distribution of the next token."""
+_OFF_ON_VLLM_CPU = {
+    "apertus": 0.0037,
+    "bloom": 0.0011,
+    "cohere": 4.0,
+    "cohere2": 4.0,
+    "gemma3n": 0.58,
+    "gemma3n_text": 0.58,
+    "ministral3": 0.5,
+}
+"""Kinds that vLLM 0.32 computes wrongly on a CPU, and by how many nats (``python -m bench.families``)."""
 _BY_LENGTH = "longrope"
 """The kind of rotary embedding that depends on the length of the sequence."""
 
@@ -72,6 +83,16 @@ def check_decodable(config: PreTrainedConfig, folder: str, setting: str) -> None
         raise ModelError(
             f"{setting}: {folder!r} ({config.model_type}) {what}, which transformers cannot go on from here: take a "
             "model of full or sliding-window attention, such as Qwen2.5"
+        )
+
+
+def check_right_on_vllm(config: PreTrainedConfig, folder: str, setting: str) -> None:
+    """Raises ``ModelError`` for a kind that vLLM serves on a CPU without an error and with wrong numbers."""
+    off = _OFF_ON_VLLM_CPU.get(config.get_text_config().model_type)
+    if off is not None and not torch.cuda.is_available():
+        raise ModelError(
+            f"{setting}: {folder!r} ({config.model_type}) gets log-probabilities from vLLM on a CPU that are up to "
+            f"{off:g} nats wrong: take the engine transformers (--engine transformers; teacher.serve.engine in a run)"
         )
 
 

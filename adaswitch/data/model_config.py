@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
-from adaswitch.data.architecture import check_causal_lm, check_decodable
+from adaswitch.data.architecture import check_causal_lm, check_decodable, check_right_on_vllm
 from adaswitch.data.model_folder import check_model_folder, read_json
 from adaswitch.data.models import load
 from adaswitch.errors import ModelError
@@ -93,6 +93,8 @@ def check_teacher_model(folder: str, engine: str, setting: str) -> None:
     if engine == "transformers":
         check_decodable(model.config, folder, setting)
         refuse_quantized(model, setting)
+    else:
+        check_right_on_vllm(model.config, folder, setting)
 
 
 def refuse_quantized(model: ModelConfig, setting: str) -> None:

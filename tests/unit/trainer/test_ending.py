@@ -148,7 +148,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_of_the_last_good_update(
 
     def spoil() -> None:
         good.update({name: tensor.clone() for name, tensor in job.learner.weights().items()})
-        job.learner.model.lm_head.register_forward_hook(lambda _, __, logits: logits * torch.nan)
+        job.learner.model.model.norm.register_forward_hook(lambda _, __, hidden: hidden * torch.nan)
 
     failing_at(job, monkeypatch, 3, spoil)
     with pytest.raises(NonFiniteError, match="loss of step 3"):

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 WORKER_EXTENSION = "services.teacher.engines.vllm.worker.TeacherWorkerExtension"
 MAX_BATCHED_TOKENS = 4096
+NUM_TRIED = 130
+"""The tokens of the text that the engine is tried with at its start: more than a block of any cache on CPU."""
 _EXIT_CODE = re.compile(r"'\w+': (-\d+)")
 MAX_LOGITS = 2**28
 """Most logits of one engine step: vLLM computes all log-probabilities of a step at once, here 1 GiB in float32."""
@@ -123,8 +125,10 @@ class VLLMEngine:
         await llm.collective_rpc("teacher_spare_generators")
         await llm.collective_rpc("teacher_mend_temperatures")
         self._block_size = llm.vllm_config.cache_config.block_size
-        # A model that vLLM's kernels do not support may fail only at its first request, which kills the engine.
-        await self.score([ScoreSequence(token_ids=[0], start=1)], top_k=0)
+        # A model that vLLM's kernels do not support may fail only at its first request, or at its first long one, which
+        # kills the engine.
+        for length in (1, min(NUM_TRIED, facts.max_model_len - 1)):
+            await self.score([ScoreSequence(token_ids=[0] * length, start=1)], top_k=0)
 
     def _build(self, facts: ModelFacts) -> "AsyncLLM":
         try:

@@ -22,7 +22,8 @@ ROPE = {
 def folder(path: Path, model_type: str, **settings: object) -> Path:
     """The tokenizer of a small model, beside the config of another kind."""
     make_model(path, 60)
-    AutoConfig.for_model(model_type, vocab_size=64, **settings).save_pretrained(path)
+    kind = AutoConfig.for_model(model_type, vocab_size=64, tie_word_embeddings=False, **settings)
+    kind.save_pretrained(path)
     return path
 
 
@@ -47,8 +48,21 @@ def test_a_model_without_a_longest_sequence_needs_the_setting(tmp_path: Path) ->
     with pytest.raises(
         ModelError, match=r"^max_model_len: .*bloom' does not say how long a sequence may be: set it$"
     ):
-        facts(model)
-    assert facts(model, max_model_len=512).max_model_len == 512
+        facts(model, engine="transformers")
+    assert facts(model, engine="transformers", max_model_len=512).max_model_len == 512
+
+
+def test_a_kind_that_vllm_computes_wrongly_on_a_cpu_is_for_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = folder(tmp_path / "cohere", "cohere")
+    with pytest.raises(
+        ModelError, match=r"cohere' \(cohere\) gets log-probabilities .* up to 4 nats wrong: take"
+    ):
+        facts(model, engine="vllm")
+    assert facts(model, engine="transformers").vocab_size == 60
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert facts(model, engine="vllm").vocab_size == 60
 
 
 def test_a_kind_that_transformers_cannot_decode_is_for_vllm_to_judge(tmp_path: Path) -> None:
