@@ -28,9 +28,9 @@ def measure(folder: Path, num_rounds: int, data: Path | None) -> None:
             overrides = [
                 f"name={kind}-{number}",
                 f"runs_dir={folder / 'runs'}",
-                f"policy.kind={kind}",
-                f"task.train.path={data}",
-                *("task.train.hub=null", "task.eval=null", "trainer.eval_every=0"),
+                f"policy={{kind: {kind}, chunk_size: 32}}",
+                f"task.train={{path: {data}}}",
+                *("task.eval=null", "trainer.eval_every=0"),
                 *("student.max_new_tokens=128", "trainer.prompts_per_step=16"),
                 *on_free_port(),
             ]

@@ -4,11 +4,12 @@ Teacher service and students' worker are those of a run. The queue is a list in 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from torch import Tensor
 
@@ -32,6 +33,7 @@ from trainer.learner import Learner
 
 ATTEMPT = "bench"
 Make = Callable[..., RunConfig]
+Workers = list[asyncio.Task[str]]
 
 
 class OneStep:
@@ -95,21 +97,21 @@ class Target:
 
 def measure(folder: Path, num_rounds: int) -> None:
     """Print the rows of both pairs."""
-    never = Target("adaswitch that never switches", ("policy.kind=adaswitch", "policy.factor=1e9"), 1.05)
+    never = Target("adaswitch that never switches", ("policy={kind: adaswitch, factor: 1e9}",), 1.05)
     places = {name: folder / name for name in ("large", "demo")}
     for place in places.values():
         place.mkdir()
     asyncio.run(_compare(large, places["large"], "V = 49,152", [never], num_rounds))
     switching = [
-        Target("adaswitch", ("policy.kind=adaswitch",), 1.2),
-        Target("skd", ("policy.kind=skd",), 1.8),
+        Target("adaswitch", ("policy={kind: adaswitch}",), 1.2),
+        Target("skd", ("policy={kind: skd, accept_top_k: 4}",), 1.8),
     ]
     asyncio.run(_compare(demo, places["demo"], "the demo's pair", switching, num_rounds))
 
 
 async def _compare(make: Make, folder: Path, pair: str, targets: Sequence[Target], num_rounds: int) -> None:
     """Print one row for each target. Each round has a step of every policy, with prompts that no other has had."""
-    config = make(folder, "policy.kind=on_policy")
+    config = make(folder, "policy={kind: on_policy}")
     policies = {"on-policy": config.policy} | {t.name: make(folder, *t.overrides).policy for t in targets}
     say(f"waits, {pair}: the teacher ...")
     with teacher_of(config, folder):
@@ -139,12 +141,12 @@ async def _seconds(
         parts = build_student(config, client, await client.model_info())
         weights = Learner.from_folder(config.student.model, config.trainer, "cpu").weights()
         sources = {name: OneStep(weights) for name in policies}
-        async with _working(config, policies, parts, sources):
+        async with _working(config, policies, parts, sources) as workers:
             for number in range(num_rounds + 1):
                 for place, (name, source) in enumerate(sources.items()):
                     prompts = schedule.step(number * len(policies) + place)
                     started_s = perf_counter()
-                    num_tokens = await source.tokens_of(prompts)
+                    num_tokens = await _unless_failed(source.tokens_of(prompts), workers)
                     if number:  # the first round warms up
                         seconds[name].append((perf_counter() - started_s) / num_tokens)
                 say(f"round {number} of {num_rounds}")
@@ -153,10 +155,22 @@ async def _seconds(
     return seconds
 
 
+async def _unless_failed(step: Coroutine[Any, Any, int], workers: Workers) -> int:
+    """The result of ``step``, or the error of a worker that ends before."""
+    waiting = asyncio.create_task(step)
+    await asyncio.wait([waiting, *workers], return_when=asyncio.FIRST_COMPLETED)
+    if not waiting.done():
+        waiting.cancel()
+        for worker in workers:
+            if worker.done():
+                worker.result()
+    return await waiting
+
+
 @asynccontextmanager
 async def _working(
     config: RunConfig, policies: Mapping[str, Policy], parts: StudentParts, sources: Mapping[str, OneStep]
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Workers]:
     """A worker for each policy. All have one engine, which they use one after the other."""
     workers = [
         make_worker(config.model_copy(update={"policy": policy}), sources[name], parts)
@@ -164,7 +178,7 @@ async def _working(
     ]
     tasks = [asyncio.create_task(worker.run()) for worker in workers]
     try:
-        yield
+        yield tasks
     finally:
         for task in tasks:
             task.cancel()
