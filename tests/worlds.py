@@ -4,6 +4,9 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+from hypothesis import strategies as st
 
 from adaswitch.method.coins import prompt_coin
 from adaswitch.method.distribution import TAIL_FLOOR
@@ -56,6 +59,23 @@ class World:
         teacher = FakeTeacher(self.teacher, self.k, self.seed, self.stop_token_ids)
         rollout = asyncio.run(roll_out(policy, self.prompt, student, teacher, self.budget))
         return rollout, student, teacher
+
+
+Kind = TypeVar("Kind", bound=World)
+
+
+def worlds(kind: type[Kind]) -> st.SearchStrategy[Kind]:
+    """Small worlds of ``kind``, with and without ends and limits."""
+    return st.builds(
+        kind,
+        seed=st.integers(0, 10**6),
+        vocab_size=st.just(7),
+        k=st.integers(3, 7),
+        max_new_tokens=st.integers(1, 24),
+        stop_token_ids=st.sampled_from([frozenset(), frozenset({0}), frozenset({2, 5})]),
+        gap=st.sampled_from([0.3, 1.0, 3.0]),
+        max_teacher_tokens=st.sampled_from([None, None, 1, 2, 5, 30]),
+    )
 
 
 def over(tokens: Sequence[int], world: World) -> bool:

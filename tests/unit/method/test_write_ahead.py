@@ -27,7 +27,7 @@ from adaswitch.method.roles import Chunk
 from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Rollout
 from tests.continuous import Pace, SlowStudent, SlowTeacher
-from tests.worlds import World
+from tests.worlds import World, worlds
 
 CHUNKS = st.integers(1, 9)
 GUIDE = st.integers(1, 5)
@@ -79,16 +79,7 @@ class SlowWorld(World):
             assert student.writing == 0
 
 
-WORLDS = st.builds(
-    SlowWorld,
-    seed=st.integers(0, 10**6),
-    vocab_size=st.just(7),
-    k=st.integers(3, 7),
-    max_new_tokens=st.integers(1, 24),
-    stop_token_ids=st.sampled_from([frozenset(), frozenset({0}), frozenset({2, 5})]),
-    gap=st.sampled_from([0.3, 1.0, 3.0]),
-    max_teacher_tokens=st.sampled_from([None, None, 1, 2, 5, 30]),
-)
+WORLDS = worlds(SlowWorld)
 
 
 def assert_same(one: Rollout, other: Rollout) -> None:

@@ -29,7 +29,7 @@ from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Ending, Rollout
 from adaswitch.method.sampling import teacher_seed
 from tests.fakes import FakeStudent, FakeTeacher
-from tests.worlds import World, drawn, over, slow_divergence
+from tests.worlds import World, drawn, over, slow_divergence, worlds
 
 TIE = 1e-4
 HandBack = SKD | Relay
@@ -145,16 +145,7 @@ def assert_same(rollout: Rollout, slow: Slow, world: World) -> None:
     assert list(rollout.divergences) == pytest.approx(expected, rel=1e-4, abs=2e-6)
 
 
-WORLDS = st.builds(
-    World,
-    seed=st.integers(0, 10**6),
-    vocab_size=st.just(7),
-    k=st.integers(3, 7),
-    max_new_tokens=st.integers(1, 24),
-    stop_token_ids=st.sampled_from([frozenset(), frozenset({0}), frozenset({2, 5})]),
-    gap=st.sampled_from([0.3, 1.0, 3.0]),
-    max_teacher_tokens=st.sampled_from([None, None, 1, 2, 5, 30]),
-)
+WORLDS = worlds(World)
 CHUNKS = st.integers(1, 30)
 METRICS = st.sampled_from(["forward_kl", "reverse_kl", "jsd"])
 SKDS = st.builds(SKD, accept_top_k=st.integers(1, 3), chunk_size=CHUNKS)
