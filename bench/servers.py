@@ -4,10 +4,11 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 import psutil
@@ -45,18 +46,44 @@ def our_service(
 
 @contextmanager
 def vllm_server(
-    model: Path, logs: Path, max_logprobs: int, *options: str, max_model_len: int = MAX_MODEL_LEN
+    model: Path,
+    logs: Path,
+    max_logprobs: int,
+    *options: str,
+    max_model_len: int = MAX_MODEL_LEN,
+    one_process: bool = False,
 ) -> Iterator[Server]:
-    """Run vLLM's own server, with the same engine settings as our service and vLLM's own ``options``."""
+    """Run vLLM's own server, with the same engine settings as our service and vLLM's own ``options``.
+
+    With ``one_process`` the engine's process runs the model itself, as in our service, and starts no worker for it.
+    """
     lengths = ["--max-model-len", str(max_model_len), "--max-logprobs", str(max_logprobs)]
     arguments = ["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager", *lengths, *options]
-    with _running("vllm.entrypoints.openai.api_server", model, arguments, logs, "/health") as server:
+    environment = {}
+    if one_process:
+        arguments += ["--distributed-executor-backend", "uni"]
+        # Without it, vLLM's build for CPUs takes a worker of its own all the same.
+        environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    module = "vllm.entrypoints.openai.api_server"
+    with _running(module, model, arguments, logs, "/health", environment) as server:
         yield server
 
 
 @contextmanager
-def _running(module: str, model: Path, arguments: Sequence[str], logs: Path, ready: str) -> Iterator[Server]:
-    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "TORCH_COMPILE_DISABLE": "1"}
+def _running(
+    module: str,
+    model: Path,
+    arguments: Sequence[str],
+    logs: Path,
+    ready: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Server]:
+    environment = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "OMP_NUM_THREADS": "1",
+        "TORCH_COMPILE_DISABLE": "1",
+        **environment,
+    }
     port = free_port()
     arguments = ["--model", os.fspath(model), "--port", str(port), *arguments]
     process = ManagedProcess(module, module, arguments, logs / f"{module}-{port}.log", environment)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -38,10 +39,10 @@ Client = TeacherClient | OpenAIClient
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     logs = tmp_path_factory.mktemp("stock")
-    # The model in the engine's own process: a worker of its own would import vLLM once more.
-    one_process = ("--distributed-executor-backend", "uni")
-    with vllm_server(Path(MODEL), logs, 64, *one_process, max_model_len=128) as server:
+    with vllm_server(Path(MODEL), logs, 64, max_model_len=128, one_process=True) as server:
         yield server
+        health = httpx.get(server.url + "/health")
+        assert health.status_code == 200, "\n".join(server.process.log.read_text().splitlines()[-150:])
 
 
 @pytest.fixture(scope="module")
