@@ -27,7 +27,7 @@ def rows_of(reference: Reference, prompt: Prompt, before: list[int], new: list[i
 def drawn(rows: torch.Tensor, prompt: Prompt, start: int) -> list[int]:
     """The tokens that belong to these rows, by the definition of a draw."""
     return [
-        int((row / TEMPERATURE + gumbel_noise(Place(SEED, prompt.id, start + j), VOCAB_SIZE)).argmax())
+        int((row / TEMPERATURE + gumbel_noise([Place(SEED, prompt.id, start + j)], VOCAB_SIZE)[0]).argmax())
         for j, row in enumerate(rows)
     ]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from adaswitch.data.causal_lm import load_model
 from services.student.engines.vllm.llm import Finished
 from services.student.engines.vllm.worker import Slip
+from tests.teacher_models import VOCAB_SIZE
 
 STOP = 9
 
@@ -18,11 +19,12 @@ class PlayedLLM:
     """Writes each request's position, a token a step. ``gate`` holds steps up; ``broken`` is raised by the next one."""
 
     max_tokens = 64
-    row_bytes = 2**20
+    state_bytes = 2**20
+    logits_bytes = 0
 
     def __init__(self) -> None:
         self.writing: dict[int, tuple[Slip, list[int]]] = {}
-        self.ended: dict[int, int] = {}
+        self.ended: dict[int, tuple[Slip, int]] = {}
         self.most_at_once = 0
         self.gate = threading.Event()
         self.gate.set()
@@ -49,8 +51,8 @@ class PlayedLLM:
             if len(token_ids) == slip.num_tokens or token_ids[-1] == STOP
         ]
         for number, token_ids in done:
-            del self.writing[number]
-            self.ended[number] = len(token_ids)
+            slip, _ = self.writing.pop(number)
+            self.ended[number] = slip, len(token_ids)
         return done
 
     def abort(self, numbers: Collection[int]) -> None:
@@ -58,8 +60,15 @@ class PlayedLLM:
             del self.writing[number]
 
     def rows(self, number: int, num_tokens: int) -> Tensor:
-        assert self.ended.pop(number) == num_tokens
-        return torch.full((num_tokens, 2), float(number))
+        slip, count = self.ended.pop(number)
+        assert count == num_tokens
+        return (
+            self.logits_of(number, num_tokens) if slip.keeps_logits else torch.full((count, 2), float(number))
+        )
+
+    @staticmethod
+    def logits_of(number: int, num_tokens: int) -> Tensor:
+        return torch.randn(num_tokens, VOCAB_SIZE, generator=torch.Generator().manual_seed(number))
 
     def outcomes(self, states: Tensor, ids: Tensor) -> Tensor:
         return torch.cat([ids.float(), states[:, :1]], -1)

@@ -21,6 +21,7 @@ from adaswitch.method.roles import Chunk
 from services.evaluation.vllm_writer import VLLMWriter
 from services.student.engines.engine import Sampling, WriteRequest
 from services.student.engines.vllm.engine import VLLMEngine
+from services.student.engines.vllm.kept import Memory
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -56,6 +57,10 @@ class Writer:
             return await asyncio.gather(*(chunk.rows.outcomes(torch.from_numpy(own)) for chunk, own in rows))
 
         return [own.numpy() for own in asyncio.run(outcomes())]
+
+    def make_room_for_logits(self, num_tokens: int) -> None:
+        """From now on logits of so many tokens are kept. Beyond them, states are."""
+        self._engine._logits_memory = Memory(num_tokens)
 
     def forget(self, prompt_ids: Sequence[int]) -> None:
         self._engine.forget(prompt_ids)

@@ -85,7 +85,7 @@ def over(tokens: Sequence[int], world: World) -> bool:
 
 def drawn(probabilities: list[float], seed: int, prompt_id: int, position: int) -> int:
     """The token with the largest sum of log-probability and Gumbel noise, in plain Python floats."""
-    noise = gumbel_noise(Place(seed, prompt_id, position), len(probabilities)).tolist()
+    noise = gumbel_noise([Place(seed, prompt_id, position)], len(probabilities))[0].tolist()
     sums = [math.log(p) + g if p > 0 else -math.inf for p, g in zip(probabilities, noise, strict=True)]
     return sums.index(max(sums))
 

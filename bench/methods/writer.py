@@ -45,10 +45,8 @@ def main() -> None:
             engine, vocab_size = _engine(arguments.engine, arguments.model)
             loop = asyncio.new_event_loop()
             for number, _ in enumerate(sys.stdin):
-                started_s = time.process_time()
-                loop.run_until_complete(_round(engine, vocab_size, number))
-                cpu_ms = 1000 * (time.process_time() - started_s) / NEW_TOKENS
-                print(json.dumps({"cpu_ms_a_step": cpu_ms}), file=results, flush=True)
+                cpu_s = loop.run_until_complete(_round(engine, vocab_size, number))
+                print(json.dumps({"cpu_ms_a_step": 1000 * cpu_s / NEW_TOKENS}), file=results, flush=True)
 
 
 def _engine(name: str, model: str) -> "tuple[EngineCalls, int]":
@@ -66,7 +64,8 @@ def _engine(name: str, model: str) -> "tuple[EngineCalls, int]":
     return calls_of(engine), vocab_size
 
 
-async def _round(engine: "EngineCalls", vocab_size: int, number: int) -> None:
+async def _round(engine: "EngineCalls", vocab_size: int, number: int) -> float:
+    """The CPU seconds of a round, without those in which its prompts and candidates are made up."""
     import torch
 
     from adaswitch.method.prompt import Prompt
@@ -76,12 +75,13 @@ async def _round(engine: "EngineCalls", vocab_size: int, number: int) -> None:
     tokens = torch.randint(3, vocab_size, (BATCH, PROMPT_TOKENS)).tolist()
     ids = itertools.count(number * BATCH)
     prompts = [Prompt(next(ids), tuple(row)) for row in tokens]
+    candidates = torch.rand(BATCH * NEW_TOKENS, vocab_size).topk(CANDIDATES).indices.split(NEW_TOKENS)
+    started_s = time.process_time()
     chunks = await engine.write([WriteRequest(prompt, (), NEW_TOKENS) for prompt in prompts])
-    for chunk in chunks:
-        count = len(chunk.token_ids)
-        candidates = torch.rand(count, vocab_size).topk(CANDIDATES).indices
-        await chunk.rows.outcomes(candidates)
+    for chunk, ids_of_chunk in zip(chunks, candidates, strict=True):
+        await chunk.rows.outcomes(ids_of_chunk[: len(chunk.token_ids)])
     await engine.forget([prompt.id for prompt in prompts])
+    return time.process_time() - started_s
 
 
 if __name__ == "__main__":

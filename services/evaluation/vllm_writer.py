@@ -11,7 +11,7 @@ from adaswitch.evaluation.writer import Rules, Unwritten, Written
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Chunk
 from services.student.engines.engine import WriteRequest
-from services.student.engines.vllm.kept import KeptStates
+from services.student.engines.vllm.kept import BoundedRows
 from services.student.engines.vllm.start import MAX_SEQUENCES
 
 POLL_S = 0.2
@@ -79,7 +79,7 @@ class VLLMWriter:
 
     def _has_ended(self, text: _Text, chunk: Chunk) -> bool:
         """Add ``chunk`` to ``text``. Returns whether that ends it."""
-        if not (isinstance(chunk.rows, KeptStates) and chunk.rows.are_finite()):
+        if not (isinstance(chunk.rows, BoundedRows) and chunk.rows.are_finite()):
             found = self._non_finite_weight() or "its weights are finite, but too large"
             raise NonFiniteError(f"the model's logits are not finite: {found}")
         text.token_ids += chunk.token_ids

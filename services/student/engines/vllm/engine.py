@@ -1,7 +1,7 @@
 """The student on vLLM, in the actor's own process. Requests come and go at any time, and vLLM batches them.
 
 vLLM computes, batches and caches. What is drawn is decided by ``adaswitch.method.sampling``, as in every engine, and
-the final hidden state of each token is kept until the teacher's candidates are known (``worker``).
+what each token's distribution follows from is kept until the teacher's candidates are known (``worker``, ``kept``).
 """
 
 import asyncio
@@ -20,9 +20,10 @@ from adaswitch.config.student import StudentConfig
 from adaswitch.data.model_config import read_model_config, refuse_quantized
 from adaswitch.errors import AdaSwitchError, ModelError, StudentLostError, UserError
 from adaswitch.last_words import one_line
+from adaswitch.method.distribution import outcome_logprobs_of
 from adaswitch.method.roles import Chunk
 from services.student.engines.engine import Sampling, WriteRequest
-from services.student.engines.vllm.kept import MAX_KEPT_BYTES, KeptStates, Memory
+from services.student.engines.vllm.kept import MAX_KEPT_BYTES, BoundedRows, Memory
 from services.student.engines.vllm.llm import LLM
 from services.student.engines.vllm.outline import Outline, extremes
 from services.student.engines.vllm.start import cannot_run, start_vllm
@@ -33,16 +34,17 @@ from services.student.engines.vllm.worker import Slip
 
 @dataclass(frozen=True)
 class _Writing:
-    """A request under way. ``num_rows`` were taken of the memory for it."""
+    """A request under way. ``num_rows`` of ``memory`` were taken for it."""
 
     prompt_id: int
     num_rows: int
+    memory: Memory
     future: "Future[Chunk]"
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """Candidates ``ids [n, k]`` that wait for their log-probabilities, with the states ``[n, d]`` they follow from."""
+    """Candidates ``ids [n, k]`` that wait for their log-probabilities, which follow from the states ``[n, d]``."""
 
     states: Tensor
     ids: Tensor
@@ -73,7 +75,7 @@ class VLLMEngine:
         self._extremes: dict[str, Tensor] = {}
         self._numbers = itertools.count()
         self._writing: dict[int, _Writing] = {}
-        self._kept: dict[int, weakref.WeakSet[KeptStates]] = {}
+        self._kept: dict[int, weakref.WeakSet[BoundedRows]] = {}
         self._asked: SimpleQueue[_Asked] = SimpleQueue()
         self._lost: StudentLostError | None = None
         self._llm: LLM | None = None
@@ -89,7 +91,8 @@ class VLLMEngine:
         llm = start_vllm(config, self._vocab_size, self._sampling, max_tokens, on_gpu=self._on_gpu)
         self._llm = llm
         self._max_tokens = llm.max_tokens
-        self._memory = Memory(max(1, MAX_KEPT_BYTES // llm.row_bytes))
+        self._memory = Memory(max(1, MAX_KEPT_BYTES // llm.state_bytes))
+        self._logits_memory = Memory(MAX_KEPT_BYTES // llm.logits_bytes if llm.logits_bytes else 0)
         try:
             reason = refusal(llm, config.model, config.dtype, self._vocab_size, self._outline)
         except UserError:
@@ -135,16 +138,22 @@ class VLLMEngine:
         if not future.set_running_or_notify_cancel():
             return
         number, prompt = next(self._numbers), request.prompt
-        num_rows = self._memory.take(request.num_tokens)
-        slip = Slip(number, prompt.id, len(request.completion), num_rows)
+        memory, num_rows = self._take(request.num_tokens)
+        slip = Slip(number, prompt.id, len(request.completion), num_rows, memory is self._logits_memory)
         try:
             token_ids = [*prompt.token_ids, *request.completion]
             self._running().add(token_ids, slip, self._sampling.stop_token_ids)
         except Exception as error:
-            self._memory.give_back(num_rows)
+            memory.give_back(num_rows)
             future.set_exception(error)
             return
-        self._writing[number] = _Writing(prompt.id, num_rows, future)
+        self._writing[number] = _Writing(prompt.id, num_rows, memory, future)
+
+    def _take(self, num_tokens: int) -> tuple[Memory, int]:
+        """The memory for a request's rows, and for how many tokens it has room."""
+        if self._logits_memory.take_all(num_tokens):
+            return self._logits_memory, num_tokens
+        return self._memory, self._memory.take(num_tokens)
 
     def has_work(self) -> bool:
         """See ``Stepped``."""
@@ -154,14 +163,18 @@ class VLLMEngine:
         """See ``Stepped``. Every request that has ended gets its chunk."""
         for number, token_ids in self._running().step():
             if number in self._writing:
-                states = self._running().rows(number, len(token_ids))
-                self._finish(self._writing.pop(number), token_ids, states)
+                rows = self._running().rows(number, len(token_ids))
+                self._finish(self._writing.pop(number), token_ids, rows)
 
-    def _finish(self, writing: _Writing, token_ids: list[int], states: Tensor) -> None:
-        self._memory.give_back(writing.num_rows - len(token_ids))
-        kept = KeptStates(states, self._memory, self._project)
+    def _finish(self, writing: _Writing, token_ids: list[int], rows: Tensor) -> None:
+        writing.memory.give_back(writing.num_rows - len(token_ids))
+        project = self._look_up if writing.memory is self._logits_memory else self._project
+        kept = BoundedRows(rows, writing.memory, project)
         self._kept.setdefault(writing.prompt_id, weakref.WeakSet()).add(kept)
         writing.future.set_result(Chunk(token_ids, kept))
+
+    def _look_up(self, logits: Tensor, ids: Tensor) -> "Future[Tensor]":
+        return self._thread.submit(lambda: outcome_logprobs_of(logits, ids, self._vocab_size))
 
     def _project(self, states: Tensor, ids: Tensor) -> "Future[Tensor]":
         asked = _Asked(states, ids, Future())
@@ -198,7 +211,7 @@ class VLLMEngine:
             self._lost = StudentLostError(f"the student's engine has died: {one_line(error)}")
         writing, self._writing = self._writing, {}
         for one in writing.values():
-            self._memory.give_back(one.num_rows)
+            one.memory.give_back(one.num_rows)
             one.future.set_exception(self._lost)
 
     def forget(self, prompt_ids: Sequence[int]) -> None:
@@ -219,7 +232,7 @@ class VLLMEngine:
         self._running().abort(meant)
         for number, writing in meant.items():
             del self._writing[number]
-            self._memory.give_back(writing.num_rows)
+            writing.memory.give_back(writing.num_rows)
             writing.future.set_exception(asyncio.CancelledError("the prompt was forgotten"))
 
     def weights(self) -> Mapping[str, Tensor]:
@@ -248,8 +261,8 @@ class VLLMEngine:
             raise StudentLostError("vLLM would go on with keys and values that it has cached")
 
     def num_kept(self) -> int:
-        """The number of tokens whose states are kept, or are promised a place."""
-        return self._thread.submit(lambda: self._memory.num_rows).result()
+        """The number of tokens of which a row is kept, or is promised a place."""
+        return self._thread.submit(lambda: self._memory.num_rows + self._logits_memory.num_rows).result()
 
     def close(self) -> None:
         """See ``ContinuousEngine``."""

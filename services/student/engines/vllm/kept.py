@@ -1,4 +1,9 @@
-"""The hidden states that a chunk's distributions follow from, and the bound on the memory for all of them."""
+"""What a chunk's distributions follow from, and the bound on the memory for all of it.
+
+That is each token's logits while there is room for them. They take V numbers a token. A token's final hidden state
+takes d numbers, a hundredth of that, but the model's head has to project it once more. On a CPU that is a sixth of the
+whole work for a token.
+"""
 
 import asyncio
 import threading
@@ -9,14 +14,14 @@ from concurrent.futures import Future
 from torch import Tensor
 
 MAX_KEPT_BYTES = 2**30
-"""The most memory for the states of all chunks that are written, or wait for their scores."""
+"""The most memory for the states of all chunks that are written, or wait for their scores, and as much for logits."""
 
 
 class Memory:
     """Counts the rows that are kept. It may be asked from any thread, as Python frees a chunk in any."""
 
     def __init__(self, max_rows: int) -> None:
-        """``max_rows`` are kept at most, beside one for each request that would get none otherwise."""
+        """``max_rows`` are kept at most, beside one for each request that ``take`` would give none otherwise."""
         self._max_rows = max_rows
         self._num_rows = 0
         self._lock = threading.Lock()
@@ -33,6 +38,14 @@ class Memory:
             self._num_rows += taken
             return taken
 
+    def take_all(self, num_rows: int) -> bool:
+        """Take ``num_rows`` if there is room for all of them, and else none. Returns whether they were taken."""
+        with self._lock:
+            has_room = self._num_rows + num_rows <= self._max_rows
+            if has_room:
+                self._num_rows += num_rows
+            return has_room
+
     def give_back(self, num_rows: int) -> None:
         """Free ``num_rows`` that were taken."""
         with self._lock:
@@ -40,39 +53,39 @@ class Memory:
 
 
 Project = Callable[[Tensor, Tensor], "Future[Tensor]"]
-"""Turns states ``[n, d]`` and candidates ``[n, k]`` into log-probabilities ``[n, k + 1]``, in the engine's thread."""
+"""Turns rows ``[n, V or d]`` and candidates ``[n, k]`` into log-probabilities ``[n, k + 1]``, in another thread."""
 
 
-class KeptStates:
-    """A ``KeptRows`` of final hidden states ``[n, d]``, which the model's own head projects once more.
+class BoundedRows:
+    """A ``KeptRows`` of logits ``[n, V]`` or of final hidden states ``[n, d]``, whichever ``project`` knows.
 
-    They take d numbers a token instead of V. ``memory`` gets its rows back when the states are dropped, or when the
-    last reference to this object goes.
+    ``memory`` gets its rows back when they are dropped, or when the last reference to this object goes.
     """
 
-    def __init__(self, states: Tensor, memory: Memory, project: Project) -> None:
-        self.states: Tensor | None = states
-        self._num_rows = len(states)
+    def __init__(self, rows: Tensor, memory: Memory, project: Project) -> None:
+        self._rows: Tensor | None = rows
+        self._num_rows = len(rows)
         self._project = project
-        self._give_back = weakref.finalize(self, memory.give_back, len(states))
+        self._give_back = weakref.finalize(self, memory.give_back, len(rows))
         self._give_back.atexit = False
 
     async def outcomes(self, ids: Tensor) -> Tensor:
         """See ``KeptRows``. Raises ``ValueError`` as well if the prompt was forgotten."""
         if len(ids) != self._num_rows:
             raise ValueError(f"candidates of {len(ids)} tokens, for {self._num_rows} distributions")
-        return await asyncio.wrap_future(self._project(self._states(), ids))
+        return await asyncio.wrap_future(self._project(self._held(), ids))
 
     def are_finite(self) -> bool:
         """Whether a token was drawn from finite logits at each position. Raises ``ValueError`` as ``outcomes`` does."""
-        return bool(self._states().isfinite().all())
+        # A row is NaN throughout if its token was not. A logit of minus infinity is allowed: no such token is drawn.
+        return not bool(self._held()[:, 0].isnan().any())
 
-    def _states(self) -> Tensor:
-        if self.states is None:
+    def _held(self) -> Tensor:
+        if self._rows is None:
             raise ValueError("the prompt was forgotten, and its distributions with it")
-        return self.states
+        return self._rows
 
     def drop(self) -> None:
-        """Free the states. Nobody asks for them any more."""
-        self.states = None
+        """Free the rows. Nobody asks for them any more."""
+        self._rows = None
         self._give_back()

@@ -20,8 +20,10 @@ class LLM(Protocol):
 
     max_tokens: int
     """The longest sequence that fits into the cache."""
-    row_bytes: int
-    """The bytes that are kept of a token."""
+    state_bytes: int
+    """The bytes of a token's final hidden state."""
+    logits_bytes: int
+    """The bytes of a token's logits; 0 if they are never to be kept."""
 
     def add(self, token_ids: list[int], slip: Slip, stop_token_ids: Collection[int]) -> None:
         """Begin to write after ``token_ids``."""
@@ -33,7 +35,10 @@ class LLM(Protocol):
         """End requests. Nothing is kept of them."""
 
     def rows(self, number: int, num_tokens: int) -> Tensor:
-        """The states ``[num_tokens, d]`` of a request that has ended. They are handed over once."""
+        """The states ``[num_tokens, d]`` of a request that has ended, or its logits ``[num_tokens, V]``.
+
+        Its slip says which. They are handed over once.
+        """
 
     def outcomes(self, states: Tensor, ids: Tensor) -> Tensor:
         """See ``StudentWorkerExtension.student_outcomes``."""
@@ -54,11 +59,15 @@ class LLM(Protocol):
 class StudentLLM:
     """An ``LLM`` over vLLM's ``LLMEngine``."""
 
-    def __init__(self, engine: "LLMEngine", seed: int, temperature: float, vocab_size: int) -> None:
+    def __init__(
+        self, engine: "LLMEngine", seed: int, temperature: float, vocab_size: int, *, on_gpu: bool
+    ) -> None:
         """Tokens are drawn by the run's ``seed``, at ``temperature``, from the first ``vocab_size`` ids."""
         self._engine = engine
         self.max_tokens: int = engine.model_config.max_model_len
-        self.row_bytes: int = self._call("student_setup", seed, temperature, vocab_size)
+        self.state_bytes, logits_bytes = self._call("student_setup", seed, temperature, vocab_size)
+        # On a GPU memory is dear, and projecting states once more takes no time.
+        self.logits_bytes: int = 0 if on_gpu else logits_bytes
 
     def add(self, token_ids: list[int], slip: Slip, stop_token_ids: Collection[int]) -> None:
         """See ``LLM``."""

@@ -43,7 +43,7 @@ def start_vllm(
     try:
         with log.capture():
             engine = _started(config, max_tokens, on_gpu=on_gpu)
-            return StudentLLM(engine, sampling.seed, sampling.temperature, vocab_size)
+            return StudentLLM(engine, sampling.seed, sampling.temperature, vocab_size, on_gpu=on_gpu)
     except Exception as error:
         # What vLLM raises may only say that something else has failed, which it has printed.
         reason = log.reason() or one_line(error)

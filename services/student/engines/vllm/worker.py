@@ -33,6 +33,8 @@ class Slip(NamedTuple):
     """The number of the completion's tokens that the request begins with."""
     num_tokens: int
     """The most tokens that it writes."""
+    keeps_logits: bool = False
+    """Whether each token's logits are kept, instead of the state that they follow from."""
 
 
 class StudentWorkerExtension:
@@ -40,10 +42,10 @@ class StudentWorkerExtension:
 
     model_runner: Any
 
-    def student_setup(self, seed: int, temperature: float, vocab_size: int) -> int:
-        """Draw every token as ``adaswitch.method.sampling`` says, and keep the state that its row followed from.
+    def student_setup(self, seed: int, temperature: float, vocab_size: int) -> tuple[int, int]:
+        """Draw every token as ``adaswitch.method.sampling`` says, and keep what its row followed from.
 
-        Returns the bytes that are kept for a token.
+        Returns the bytes of a token's state, and of its logits.
         """
         runner = self.model_runner
         self._seed, self._temperature, self._vocab_size = seed, temperature, vocab_size
@@ -67,11 +69,12 @@ class StudentWorkerExtension:
 
         runner.sample_tokens, runner._sample = sample_tokens, sample
         config = runner.model_config
-        return int(config.get_hidden_size() * config.dtype.itemsize)
+        size = config.dtype.itemsize
+        return int(config.get_hidden_size() * size), vocab_size * size
 
     @torch.no_grad()
     def _drawn(self, logits: Tensor, states: Tensor) -> Tensor:
-        """The tokens ``[b]`` that ``logits [b, V']`` draw. ``states [b, d]`` are kept."""
+        """The tokens ``[b]`` that ``logits [b, V']`` draw. These or ``states [b, d]`` are kept, as each slip says."""
         runner = self.model_runner
         tokens = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         # A row of a request whose prompt is not computed to its end yet draws nothing.
@@ -80,34 +83,41 @@ class StudentWorkerExtension:
         if not rows:
             return tokens
         requests = [runner.requests[runner.input_batch.req_ids[i]] for i in rows]
-        places = [self._keep(request, states[i]) for request, i in zip(requests, rows, strict=True)]
         chosen = (
             logits[rows, : self._vocab_size] if len(rows) < len(logits) else logits[:, : self._vocab_size]
         )
-        drawn = draw(chosen, places, self._temperature)
+        kept = [
+            self._keep(request, own, states[i])
+            for request, own, i in zip(requests, chosen, rows, strict=True)
+        ]
+        drawn = draw(chosen, [place for place, _ in kept], self._temperature)
         tokens[rows] = drawn
         # What is drawn is not finite if any logit is NaN or infinite, or if none is more than minus infinity.
         is_finite = chosen.gather(-1, drawn.unsqueeze(-1)).squeeze(-1).isfinite().tolist()
-        for request, i, finite in zip(requests, rows, is_finite, strict=True):
+        for (_, row), finite in zip(kept, is_finite, strict=True):
             if not finite:
-                self._keep(request, torch.full_like(states[i], torch.nan))
+                row.fill_(torch.nan)
         return tokens
 
-    def _keep(self, request: Any, state: Tensor) -> Place:  # noqa: ANN401
-        """Keep the ``state [d]`` from which the request's next token follows. Returns that token's place.
+    def _keep(self, request: Any, logits: Tensor, state: Tensor) -> tuple[Place, Tensor]:  # noqa: ANN401
+        """Keep the ``logits [V]`` that the request's next token is drawn from, or the ``state [d]`` before them.
 
-        Where the logits are not finite, the state that is kept in the end is NaN, whatever its own numbers were.
+        Returns the token's place, and the row in which it is kept.
         """
         slip: Slip = request.sampling_params.extra_args[SLIP]
         num_written = len(request.output_token_ids)
+        value = logits if slip.keeps_logits else state
         rows = self._kept.get(slip.number)
         if rows is None:
-            rows = self._kept[slip.number] = state.new_empty(slip.num_tokens, len(state))
-        rows[num_written] = state
-        return Place(self._seed, slip.prompt_id, slip.num_before + num_written)
+            rows = self._kept[slip.number] = value.new_empty(slip.num_tokens, len(value))
+        rows[num_written] = value
+        return Place(self._seed, slip.prompt_id, slip.num_before + num_written), rows[num_written]
 
     def student_rows(self, number: int, num_tokens: int) -> Tensor | None:
-        """Hand over the states ``[num_tokens, d]`` of a request, which is over; None if it has written nothing."""
+        """Hand over what was kept ``[num_tokens, V or d]`` of a request that is over; None if it wrote nothing.
+
+        A row is NaN throughout if the logits were not finite, whatever the state's own numbers were.
+        """
         rows = self._kept.pop(number, None)
         if rows is None or num_tokens == len(rows):
             return rows
@@ -133,7 +143,7 @@ class StudentWorkerExtension:
         scores = logits.clone()
         if self._temperature:
             places = [Place(self._seed, prompt_id, i) for i in range(len(token_ids))]
-            noise = torch.stack([gumbel_noise(place, self._vocab_size) for place in places])
+            noise = gumbel_noise(places, self._vocab_size)
             scores += self._temperature * noise
         chosen = scores.gather(-1, torch.tensor(token_ids).unsqueeze(-1)).squeeze(-1)
         # Where a number is not finite, nothing is larger: the weights are at fault, and whoever asks is told so.
@@ -151,7 +161,7 @@ class StudentWorkerExtension:
                 module.quant_method.process_weights_after_loading(module)
 
     def student_num_kept(self) -> int:
-        """The number of requests whose states are kept here, because they are under way."""
+        """The number of requests whose rows are kept here, because they are under way."""
         return len(self._kept)
 
 

@@ -13,7 +13,7 @@ from adaswitch.method.roles import Chunk
 from services.evaluation import vllm_writer
 from services.evaluation.vllm_writer import VLLMWriter
 from services.student.engines.engine import WriteRequest
-from services.student.engines.vllm.kept import KeptStates, Memory
+from services.student.engines.vllm.kept import BoundedRows, Memory
 
 STOP = 9
 RULES = Rules(0.0, 0, (STOP,), max_new_tokens=12, vocab_size=20, batch_size=4)
@@ -48,7 +48,7 @@ class PlayedEngine:
             token_ids = self.rest(first)[: min(self.most, request.num_tokens)]
             states = torch.full((len(token_ids), 2), self.state)
             self.memory.take(len(token_ids))
-            future.set_result(Chunk(token_ids, KeptStates(states, self.memory, self.no_projection)))
+            future.set_result(Chunk(token_ids, BoundedRows(states, self.memory, self.no_projection)))
         return future
 
     def rest(self, first: int) -> list[int]:

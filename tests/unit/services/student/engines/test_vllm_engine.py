@@ -11,6 +11,7 @@ import torch
 
 from adaswitch.config.student import StudentConfig
 from adaswitch.errors import AdaSwitchError, ModelError, StudentLostError
+from adaswitch.method.distribution import outcome_logprobs_of
 from adaswitch.method.prompt import Prompt
 from services.student.engine_calls import calls_of
 from services.student.engines.engine import Sampling, WriteRequest
@@ -140,6 +141,24 @@ async def test_memory_for_states_is_bounded_by_shorter_chunks_and_free_again_wit
     gc.collect()
     assert engine.num_kept() == 2
     assert len((await engine.write(request(3, 4))).token_ids) == 3
+
+
+async def test_logits_are_kept_while_there_is_room_and_states_beyond(
+    engine: VLLMEngine, llm: PlayedLLM
+) -> None:
+    engine._logits_memory = Memory(5)
+    llm.gate.clear()
+    calls = [asyncio.create_task(engine.write(request(i, 4))) for i in range(2)]
+    llm.gate.set()
+    first, second = await asyncio.gather(*calls)
+    logits = llm.logits_of(0, 4)
+    ids = torch.tensor([[3, 1]]).expand(4, -1)
+    assert torch.equal(await first.rows.outcomes(ids), outcome_logprobs_of(logits, ids, VOCAB_SIZE))
+    assert (await second.rows.outcomes(ids)).tolist() == [[3.0, 1.0, 1.0]] * 4
+    assert (engine._logits_memory.num_rows, engine._memory.num_rows, engine.num_kept()) == (4, 4, 8)
+    del first, calls
+    gc.collect()
+    assert engine._logits_memory.num_rows == 0
 
 
 async def test_an_engine_that_dies_fails_all_that_wait_and_all_that_ask_later(

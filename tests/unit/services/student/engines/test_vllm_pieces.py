@@ -78,6 +78,14 @@ def test_memory_gives_each_at_least_one_row() -> None:
     assert (memory.num_rows, memory.take(9)) == (1, 3)
 
 
+def test_memory_is_taken_as_a_whole_or_not_at_all() -> None:
+    memory = Memory(4)
+    assert [memory.take_all(3), memory.take_all(2), memory.take_all(1)] == [True, False, True]
+    memory.give_back(3)
+    assert (memory.num_rows, memory.take_all(3)) == (1, True)
+    assert not Memory(0).take_all(1)
+
+
 def outline_of(folder: Path) -> Outline:
     return Outline(read_model_config(str(folder), "student.model"), torch.bfloat16)
 

@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Scaled(PlayedLLM):
     """A model whose ``stuck`` weights stay what they were when new ones are loaded."""
 
-    row_bytes = 256
+    state_bytes = 256
 
     def __init__(self, folder: Path, stuck: str) -> None:
         super().__init__()
@@ -38,7 +38,8 @@ class Scaled(PlayedLLM):
         self.token_ids[slip.number] = token_ids
 
     def rows(self, number: int, num_tokens: int) -> Tensor:
-        new = list(range(self.ended.pop(number)))
+        _, count = self.ended.pop(number)
+        new = list(range(count))
         with torch.no_grad():
             found = self.model(torch.tensor([self.token_ids[number] + new]), output_hidden_states=True)
         hidden: Tensor = found.hidden_states[-1][0, -num_tokens - 1 : -1]
