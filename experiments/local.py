@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar, cast
 from torch import Tensor
 
 from adaswitch.config.run import RunConfig
+from adaswitch.contract.completion_codec import Unaided
 from adaswitch.contract.wire import ModelInfo
 from adaswitch.data.run_models import cut_to_student
 from adaswitch.data.threads import threads_of_one_process
@@ -36,6 +37,7 @@ from services.student.engines.engine import StudentEngine, WriteRequest
 from services.student.group import Group
 from services.student.parts import build_student
 from services.student.teacher_calls import Client
+from services.student.unaided import write_unaided
 from services.teacher.engines import make_engine
 from services.teacher.engines.engine import TeacherEngine
 from trainer.job import prepare
@@ -80,6 +82,24 @@ class LocalSource:
             return None
         rollouts = self._run(self.roll_out(prompts))
         return [replace(rollout, weights_version=self._version) for rollout in rollouts]
+
+    @property
+    def version(self) -> int:
+        """See ``RolloutSource``."""
+        return self._version
+
+    def take_unaided(
+        self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]
+    ) -> list[Unaided] | None:
+        """See ``RolloutSource``."""
+        if should_stop():
+            return None
+        try:
+            texts = self._run(write_unaided(self._write, prompts, self._budget))
+        except NonFiniteError as error:
+            raise NonFiniteError(self._explained(error)) from error
+        self._engine.forget([prompt.id for prompt in prompts])
+        return [Unaided(tuple(token_ids), self._version) for token_ids in texts]
 
     async def roll_out(self, prompts: Sequence[Prompt]) -> list[Rollout]:
         """Make the rollouts of ``prompts``, in groups as students would lease them, one group after the other."""

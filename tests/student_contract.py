@@ -12,7 +12,7 @@ from tests.teacher_models import VOCAB_SIZE, Reference
 
 SEED, TEMPERATURE, STOP = 7, 0.8, 3
 LENGTH = 12
-PROMPTS = [Prompt(i, tuple(range(4, 6 + 3 * i))) for i in range(4)]
+PROMPTS = [*(Prompt(i, tuple(range(4, 6 + 3 * i))) for i in range(4)), Prompt(4, (8, 5, 6), greedy=True)]
 
 Write = Callable[[Sequence[WriteRequest]], Sequence[list[int]]]
 """The tokens of a chunk for each request."""
@@ -26,6 +26,8 @@ def rows_of(reference: Reference, prompt: Prompt, before: list[int], new: list[i
 
 def drawn(rows: torch.Tensor, prompt: Prompt, start: int) -> list[int]:
     """The tokens that belong to these rows, by the definition of a draw."""
+    if prompt.greedy:
+        return rows.argmax(-1).tolist()
     return [
         int((row / TEMPERATURE + gumbel_noise([Place(SEED, prompt.id, start + j)], VOCAB_SIZE)[0]).argmax())
         for j, row in enumerate(rows)

@@ -31,6 +31,7 @@ from trainer.loop import Job
 from trainer.recorder import Recorder
 from trainer.replay import ReplaySource
 from trainer.source import RolloutSource
+from trainer.students_writer import StudentsWriter
 
 
 def prepare(
@@ -78,17 +79,19 @@ def _prepared(
     learner, start = _learner(config, run)
     keep_tokenizer(run, data.tokenizer, learner.model.config)
     recorder, eval_prompts = Recorder(run, config, start), _eval_prompts(config, data)
+    source = _replay_source(config, data) or connect()
+    by_students = config.trainer.eval_by == "students"
     job = Job(
         config=config,
         run=run,
         learner=learner,
         tokenizer=data.tokenizer,
         schedule=schedule_of(config, data.train_prompts, data.train_references),
-        source=_replay_source(config, data) or connect(),
+        source=source,
         recorder=recorder,
         status=attempt.status,
         eval_prompts=eval_prompts,
-        writer=TransformersWriter(learner.model),
+        writer=StudentsWriter(source, should_stop) if by_students else TransformersWriter(learner.model),
         should_stop=should_stop,
     )
     return job, start

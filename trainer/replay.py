@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from adaswitch.errors import DataError
+from adaswitch.contract.completion_codec import Unaided
+from adaswitch.errors import DataError, QueueError
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.rollout import Rollout
 from adaswitch.runs.directory import RunDirectory
@@ -41,6 +42,17 @@ class ReplaySource:
     def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
         """All rollouts recorded for the step of ``prompts``. Raises ``DataError`` for a damaged shard."""
         return None if should_stop() else self._read(prompts[0].step)
+
+    @property
+    def version(self) -> int:
+        """Always 0, because no weights are published."""
+        return 0
+
+    def take_unaided(
+        self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]
+    ) -> list[Unaided] | None:
+        """Raises ``QueueError``, because nobody writes. The settings refuse such a run."""
+        raise QueueError("nobody writes while rollouts are replayed: trainer.eval_by must be trainer")
 
     def depth(self) -> int:
         """Always 0, because no rollouts wait."""

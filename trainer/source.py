@@ -14,6 +14,7 @@ from adaswitch.cluster import actors
 from adaswitch.cluster.weight_arrays import WeightPieces
 from adaswitch.cluster.weight_board import PublishedWeights
 from adaswitch.config.run import RunConfig
+from adaswitch.contract.completion_codec import Unaided, decode_completion
 from adaswitch.contract.rollout_codec import decode_rollouts
 from adaswitch.errors import QueueClosedError, QueueError, StaleAttemptError
 from adaswitch.method.prompt import Prompt
@@ -37,6 +38,15 @@ class RolloutSource(Protocol):
 
     def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
         """The rollouts of ``prompts``, in their order; None if ``should_stop`` ended the wait."""
+
+    @property
+    def version(self) -> int:
+        """The version of the weights that were published last."""
+
+    def take_unaided(
+        self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]
+    ) -> list[Unaided] | None:
+        """As ``take``, for prompts that are ``greedy``: the completions that the student wrote by itself."""
 
     def depth(self) -> int:
         """The number of rollouts that are ready and not taken yet."""
@@ -104,6 +114,11 @@ class RaySource:
         self._published = PublishedWeights(self._attempt, version, stored)
         self._publish_again()
 
+    @property
+    def version(self) -> int:
+        """See ``RolloutSource``."""
+        return 0 if self._published is None else self._published.version
+
     def _publish_again(self) -> None:
         if self._published is not None:
             ray.get(self._board.publish.remote(self._published))
@@ -124,12 +139,25 @@ class RaySource:
 
     def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
         """See ``RolloutSource``. Raises ``QueueError`` after ``trainer.rollout_timeout_s``."""
+        blobs = self._take(prompts, should_stop)
+        return None if blobs is None else [rollout for blob in blobs for rollout in decode_rollouts(blob)]
+
+    def take_unaided(
+        self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]
+    ) -> list[Unaided] | None:
+        """See ``RolloutSource``. Raises ``QueueError`` after ``trainer.rollout_timeout_s``."""
+        blobs = self._take(prompts, should_stop)
+        return None if blobs is None else [decode_completion(blob) for blob in blobs]
+
+    def _take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[bytes] | None:
+        """What students made of ``prompts``, once all is there; None if ``should_stop`` ended the wait."""
         ids = [prompt.id for prompt in prompts]
         started_s = said_s = time.monotonic()
         while not should_stop():
             blobs = self._poll(ids, should_stop)
             if blobs is not None:
-                return self._accept(ids, blobs)
+                self._acknowledge(ids)
+                return blobs
             now_s = time.monotonic()
             if now_s - started_s > self._timeout_s:
                 raise QueueError(
@@ -141,12 +169,10 @@ class RaySource:
                 print(f"waiting for rollouts for {now_s - started_s:.0f} s: {self._describe()}", flush=True)
         return None
 
-    def _accept(self, ids: list[int], blobs: list[bytes]) -> list[Rollout]:
-        rollouts = [rollout for blob in blobs for rollout in decode_rollouts(blob)]
+    def _acknowledge(self, ids: list[int]) -> None:
         ray.get(self._queue.acknowledge.remote(self._attempt, ids))
         for prompt_id in ids:
             del self._offered[prompt_id]
-        return rollouts
 
     def _describe(self) -> str:
         stats = ray.get(self._queue.stats.remote())

@@ -6,7 +6,8 @@ all its content by value, so nothing is lost with the process that put it there.
 - **Admission**: the trainer offers the prompts of a step when its staleness bound allows, and never earlier. So no
   rollout is ever too old to be used.
 - **Back-pressure** happens at the lease, before any work is done: leased prompts and held rollouts together never
-  exceed ``capacity``. Prompts are leased in their order, so the step that the trainer waits for always fits.
+  exceed ``capacity``. Prompts are leased in their order, so the step that the trainer waits for always fits. An
+  evaluation's prompts come first and are not held back, because the trainer takes nothing else until they are written.
 - **Lease and put**: if a prompt's rollout does not come in time, or its student has fallen silent, the prompt is
   given to another student. Ids make a repeated call harmless: the first rollout of a prompt is kept, and a second
   rollout of the same prompt is dropped.
@@ -23,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from adaswitch.errors import QueueClosedError, StaleAttemptError
-from adaswitch.method.prompt import Prompt
+from adaswitch.method.prompt import EVALUATION, Prompt
 
 
 @dataclass(frozen=True)
@@ -190,11 +191,17 @@ class RolloutQueue:
                 if student in self._gone:
                     return None
                 self._expire_leases()
-                room = self._capacity - len(self._leased) - len(self._held)
-                if self._waiting and room > 0 and self._attempt is not None:
-                    return Lease(self._attempt, self._lease_now(student, min(max_prompts, room)))
+                num_prompts = int(min(max_prompts, self._room()))
+                if self._waiting and num_prompts > 0 and self._attempt is not None:
+                    return Lease(self._attempt, self._lease_now(student, num_prompts))
                 if not await self._wait_until(deadline_s):
                     return None
+
+    def _room(self) -> float:
+        """The number of prompts that may be leased now."""
+        if any(prompt.step == EVALUATION for prompt in self._waiting.values()):
+            return math.inf
+        return self._capacity - len(self._leased) - len(self._held)
 
     def _lease_now(self, student: str, num_prompts: int) -> tuple[Prompt, ...]:
         self._heard_s[student] = self._clock()

@@ -69,6 +69,14 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _somebody_evaluates(self) -> Self:
+        if isinstance(self.policy, Replay) and self.trainer.eval_by == "students":
+            raise ValueError(
+                "trainer.eval_by: with policy replay there are no students: leave it out, so that the trainer evaluates"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_token_for_every_rollout(self) -> Self:
         budget, per_step = self.teacher_budget, self.trainer.prompts_per_step
         for name, limit, num_rollouts in (

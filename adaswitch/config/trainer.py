@@ -57,6 +57,9 @@ class TrainerConfig(Settings):
     """The largest number of held-out prompts in an evaluation."""
     eval_batch_size: int = Field(default=128, ge=1)
     """The number of held-out prompts that are answered as one batch."""
+    eval_by: Literal["trainer", "students"] = "trainer"
+    """Who answers the held-out prompts. ``students`` write on their engines and devices, with the weights of the step
+    that is evaluated, and with equal number types the answers are the same. A run that replays rollouts has none."""
     checkpoint_every: int = Field(default=100, ge=0)
     """The number of steps between two checkpoints. There is also a checkpoint at the end; with 0 it is the only one."""
     keep_checkpoints: int = Field(default=2, ge=1)

@@ -61,7 +61,9 @@ def load_run_data(
     read, budget = examples or read_run_examples(config), config.student.max_new_tokens
     train = fit_prompts(tokenizer, task, read.train, training_limits(config), budget)
     references = _references(config, models, task, train.examples)
-    held_out = fit_prompts(tokenizer, task, read.held_out, [_student_limit(config)], budget)
+    by_students = config.trainer.eval_by == "students"
+    limits = training_limits(config) if by_students else [_student_limit(config)]
+    held_out = fit_prompts(tokenizer, task, read.held_out, limits, budget)
     models.check_texts("prompt", train.examples, train.prompts)
     models.check_texts("reference", train.examples[: len(references)], references)
     models.check_texts("prompt", held_out.examples, held_out.prompts)

@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 
+EVALUATION = -1
+"""The step of an evaluation's prompts: they come before those of every step that trains."""
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -26,6 +29,9 @@ class Prompt:
     """The largest number of tokens that the teacher may write in this rollout; None without a limit."""
     coin: float | None = None
     """A number in [0, 1) for policies that draw once per rollout; see ``adaswitch.method.coins.prompt_coin``."""
+    greedy: bool = False
+    """Whether the student writes the whole completion by itself, the most likely token each time. Neither the policy
+    nor the teacher takes part. An evaluation's prompts are written so; their ``step`` is ``EVALUATION``."""
     divergence_scale: float | None = None
     """The scale, in nats, from which policy ``shared_scale`` makes its threshold; see ``adaswitch.method.schedule``."""
 

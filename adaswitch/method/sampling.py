@@ -71,14 +71,27 @@ def _random_words(places: Sequence[Place], num_words: int) -> NDArray[np.uint32]
     return pairs.view("<u4")[:, :num_words]
 
 
-def draw(logits: Tensor, places: Sequence[Place], temperature: float = 1.0, top_p: float = 1.0) -> Tensor:
+def draw(
+    logits: Tensor, places: Sequence[Place | None], temperature: float = 1.0, top_p: float = 1.0
+) -> Tensor:
     """One token id for each row, ``[b]`` int64, from ``logits [b, V]`` (or log-probabilities) at b ``places``.
 
-    Temperature 0 takes the most likely token. ``top_p`` below 1 keeps the smallest set of most likely tokens whose
-    total probability reaches ``top_p``. A row's token depends on the row and its place alone.
+    Temperature 0 takes the most likely token, and so does a row whose place is None. ``top_p`` below 1 keeps the
+    smallest set of most likely tokens whose total probability reaches ``top_p``. A row's token depends on the row and
+    its place alone.
     """
-    if temperature == 0:
+    drawn = [(i, place) for i, place in enumerate(places) if place is not None]
+    if temperature == 0 or not drawn:
         return logits.argmax(-1)
+    rows, own = [i for i, _ in drawn], [place for _, place in drawn]
+    if len(rows) == len(logits):
+        return _drawn(logits, own, temperature, top_p)
+    tokens = logits.argmax(-1)
+    tokens[rows] = _drawn(logits[rows], own, temperature, top_p)
+    return tokens
+
+
+def _drawn(logits: Tensor, places: Sequence[Place], temperature: float, top_p: float) -> Tensor:
     scaled = (logits if logits.dtype == torch.float64 else logits.float()) / temperature
     if top_p < 1:
         scaled = _nucleus(scaled, top_p)

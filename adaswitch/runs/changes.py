@@ -53,6 +53,7 @@ MAY_CHANGE = (
     "trainer.micro_batch_tokens",
     "trainer.gradient_checkpointing",
     "trainer.eval_batch_size",
+    "trainer.eval_by",
     # intervals, and what is kept
     "trainer.eval_every",
     "trainer.checkpoint_every",

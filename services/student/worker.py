@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from adaswitch.cluster.rollout_queue import Lease
 from adaswitch.config.student import StudentConfig
+from adaswitch.contract.completion_codec import encode_completion
 from adaswitch.contract.rollout_codec import encode_rollouts
 from adaswitch.data.models import check_lengths
 from adaswitch.errors import ConfigError, NonFiniteError, QueueClosedError, StaleAttemptError
@@ -26,6 +27,7 @@ from services.student.loaded_weights import LoadedWeights, Weights
 from services.student.slots import Slots
 from services.student.solo import Solo
 from services.student.teacher_calls import TeacherCalls
+from services.student.unaided import write_unaided
 
 LEASE_WAIT_S = 10.0
 """The number of seconds that one call waits for prompts before the call is made again."""
@@ -134,17 +136,24 @@ class StudentWorker:
         check_lengths(token_ids, self._config.max_new_tokens, self._max_tokens, "the shorter of both models")
         version = await self._weights.enter(attempt, max(prompt.min_version for prompt in prompts))
         try:
-            rollouts = await roll_out(prompts)
+            blobs = await self._blobs(prompts, roll_out, version)
         except NonFiniteError as error:
             rate = self._learning_rate_before(version)
             raise NonFiniteError(explained(error, self._engine.weights(), version, rate)) from error
         finally:
             await self._leave(prompts)
-        blobs = {
-            rollout.prompt.id: encode_rollouts([replace(rollout, weights_version=version)])
-            for rollout in rollouts
-        }
         await self._source.put(attempt, blobs)
+
+    async def _blobs(self, prompts: Sequence[Prompt], roll_out: RollOut, version: int) -> dict[int, bytes]:
+        """What was made of ``prompts`` by prompt id: rollouts, or completions of an evaluation."""
+        if prompts[0].greedy:
+            texts = await write_unaided(self._engine.write, prompts, self._budget)
+            pairs = zip(prompts, texts, strict=True)
+            return {prompt.id: encode_completion(text, version) for prompt, text in pairs}
+        return {
+            rollout.prompt.id: encode_rollouts([replace(rollout, weights_version=version)])
+            for rollout in await roll_out(prompts)
+        }
 
     async def _leave(self, prompts: Sequence[Prompt]) -> None:
         try:

@@ -71,12 +71,13 @@ def test_speculative_kd_under_a_budget_over_the_wire(short_config: ConfigWriter,
 
 @pytest.mark.needs_vllm
 def test_students_on_vllm_write_the_same_rollouts(short_config: ConfigWriter, cluster: Cluster) -> None:
-    """Until rounding in the trainer's updates tells the runs apart, token for token."""
-    written, losses = {}, {}
-    for engine in ("transformers", "vllm"):
-        run = trained(
-            short_config, cluster, name=engine, **{"student.engine": engine, "trainer.num_steps": 2}
-        )
+    """Until rounding in the trainer's updates tells the runs apart, token for token, and an evaluation's as well."""
+    written, losses, marks = {}, {}, {}
+    for engine, eval_by in (("transformers", "trainer"), ("vllm", "students")):
+        settings = {"trainer.num_steps": 2, "trainer.eval_every": 2, "trainer.eval_by": eval_by}
+        run = trained(short_config, cluster, name=engine, **{"student.engine": engine, **settings})
+        first_eval, _ = read_records(run.evals)
+        marks[engine] = (first_eval["step"], first_eval["n"], first_eval["value"])
         log = (run.path.parents[1] / "students.log").read_text()
         assert f"student.engine: {engine} (as student.engine says)" in log
         first, second = (read_shard(shard) for shard in run.shards())
@@ -84,6 +85,7 @@ def test_students_on_vllm_write_the_same_rollouts(short_config: ConfigWriter, cl
         assert [rollout.weights_version for rollout in second] == [1] * len(second)
         losses[engine] = [record["loss"] for record in read_records(run.metrics)]
     assert written["transformers"] == written["vllm"]
+    assert marks["transformers"] == marks["vllm"]
     assert losses["transformers"][0] == pytest.approx(losses["vllm"][0], abs=1e-4)
 
 

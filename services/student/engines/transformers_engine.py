@@ -51,8 +51,10 @@ class TransformersEngine:
         )
         return [Chunk(new.token_ids, KeptLogits(new.logits)) for new in written]
 
-    def _place(self, request: WriteRequest, j: int) -> Place:
-        """What the noise of the j-th new token belongs to."""
+    def _place(self, request: WriteRequest, j: int) -> Place | None:
+        """What the noise of the j-th new token belongs to; None if it is the most likely token."""
+        if request.prompt.greedy:
+            return None
         return Place(self._sampling.seed, request.prompt.id, len(request.completion) + j)
 
     def _draft(self, request: WriteRequest) -> Draft:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adaswitch.cluster.rollout_queue import RolloutQueue
 from adaswitch.errors import QueueClosedError, StaleAttemptError
-from adaswitch.method.prompt import Prompt
+from adaswitch.method.prompt import EVALUATION, Prompt
 
 
 class FakeClock:
@@ -157,6 +157,21 @@ async def test_back_pressure_counts_leased_and_held() -> None:
     waiting = asyncio.create_task(queue.lease("s", 4, 60))
     await queue.acknowledge("a", [0, 1, 2, 3])
     assert ids_of(await waiting) == [5, 6, 7]
+
+
+async def test_an_evaluation_comes_first_and_fits_even_where_nothing_else_does() -> None:
+    queue = await started(capacity=4)
+    await queue.offer("a", prompts(0))
+    await queue.lease("s", 4, 0)
+    await queue.put("a", dict.fromkeys(range(2), b""))
+    asked = [Prompt(i, (1,), step=EVALUATION, greedy=True) for i in range(90, 96)]
+    await queue.offer("a", [*prompts(1), *asked])
+    assert [ids_of(await queue.lease("s", 4, 0)) for _ in range(2)] == [[90, 91, 92, 93], [94, 95]]
+    assert await queue.lease("s", 4, 0) is None
+    await queue.put("a", dict.fromkeys(range(90, 96), b""))
+    assert await queue.take("a", list(range(90, 96)), 0) is not None
+    await queue.acknowledge("a", list(range(90, 96)))
+    assert await queue.lease("s", 4, 0) is None
 
 
 async def test_a_new_attempt_starts_empty_and_the_old_one_is_told() -> None:

@@ -152,8 +152,11 @@ def test_what_is_too_long_is_left_out_for_both_models(tmp_path: Path) -> None:
     )
     source = {"path": str(path)}
     task = {"kind": "jsonl", "too_long": "skip", "train": source, "eval": source}
-    data = load_run_data(config(task=task, **{"teacher.serve.max_model_len": 80}))
+    short = {"teacher.serve.max_model_len": 80}
+    data = load_run_data(config(task=task, **short))
     assert [len(prompts) for prompts in (data.train_prompts, data.eval_prompts)] == [1, 2]
+    # Students have room for sequences that both models take.
+    assert len(load_run_data(config(task=task, **short, **{"trainer.eval_by": "students"})).eval_prompts) == 1
     assert data.notes == [
         "training prompts: 2 left out of 3, as too long",
         "held-out prompts: 1 left out of 3, as too long",

@@ -88,6 +88,15 @@ def test_the_numbers_at_the_ends_are_finite_noise(monkeypatch: pytest.MonkeyPatc
     assert noise == pytest.approx([22.87, 22.87, -2.81, -2.81], abs=0.01)
 
 
+@given(st.lists(st.booleans(), min_size=1, max_size=6), st.sampled_from([0.0, 0.7, 1.0]))
+def test_a_row_without_a_place_gets_its_most_likely_token(is_drawn: list[bool], temperature: float) -> None:
+    logits = torch.randn(len(is_drawn), 30, generator=torch.Generator().manual_seed(0))
+    places = [Place(1, i, 0) if own else None for i, own in enumerate(is_drawn)]
+    every = draw(logits, [Place(1, i, 0) for i in range(len(is_drawn))], temperature)
+    expected = torch.where(torch.tensor(is_drawn), every, logits.argmax(-1))
+    assert torch.equal(draw(logits, places, temperature), expected)
+
+
 def uniform(noise: Tensor) -> np.ndarray:
     """The noise through its distribution function, which gives numbers spread evenly between 0 and 1."""
     return (-(-noise.double()).exp()).exp().numpy()

@@ -114,6 +114,25 @@ def test_training_changes_the_weights_and_writes_everything(tmp_path: Path, teac
     assert parse_config(json.loads(json.dumps(settings.model_dump()))) == settings
 
 
+def test_students_evaluate_to_the_trainers_own_marks_and_change_nothing_else(
+    tmp_path: Path, teacher: LocalTeacher
+) -> None:
+    records, runs = {}, {}
+    for who in ("trainer", "students"):
+        run_training(
+            config(tmp_path / who, **{"trainer.eval_by": who, "trainer.eval_batch_size": 3}), teacher
+        )
+        runs[who] = RunDirectory(tmp_path / who / "run")
+        marks = [
+            (r["step"], r["split"], r["metric"], r["n"], r["value"]) for r in read_records(runs[who].evals)
+        ]
+        records[who] = marks
+    assert records["students"] == records["trainer"]
+    assert [step for step, *_ in records["students"]] == [0, 2, 4]
+    expected, actual = (weights_of(run) for run in runs.values())
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
 def test_every_split_is_on_record(tmp_path: Path, teacher: LocalTeacher) -> None:
     extra = {
         "task.extra_splits": ["longer", "multiply"],

@@ -139,7 +139,8 @@ class VLLMEngine:
             return
         number, prompt = next(self._numbers), request.prompt
         memory, num_rows = self._take(request.num_tokens)
-        slip = Slip(number, prompt.id, len(request.completion), num_rows, memory is self._logits_memory)
+        keeps_logits = memory is self._logits_memory
+        slip = Slip(number, prompt.id, len(request.completion), num_rows, keeps_logits, prompt.greedy)
         try:
             token_ids = [*prompt.token_ids, *request.completion]
             self._running().add(token_ids, slip, self._sampling.stop_token_ids)
@@ -220,10 +221,11 @@ class VLLMEngine:
         self._thread.submit(lambda: self._forget(forgotten))
 
     def _forget(self, prompt_ids: frozenset[int]) -> None:
-        self._abort(lambda writing: writing.prompt_id in prompt_ids)
         for prompt_id in prompt_ids:
             for kept in self._kept.pop(prompt_id, ()):
                 kept.drop()
+        # Last, because whoever waits for a chunk goes on as soon as it is told, and must find nothing kept.
+        self._abort(lambda writing: writing.prompt_id in prompt_ids)
 
     def _abort(self, is_meant: Callable[[_Writing], bool]) -> None:
         meant = {number: writing for number, writing in self._writing.items() if is_meant(writing)}

@@ -35,6 +35,8 @@ class Slip(NamedTuple):
     """The most tokens that it writes."""
     keeps_logits: bool = False
     """Whether each token's logits are kept, instead of the state that they follow from."""
+    greedy: bool = False
+    """Whether each token is the most likely one."""
 
 
 class StudentWorkerExtension:
@@ -99,10 +101,10 @@ class StudentWorkerExtension:
                 row.fill_(torch.nan)
         return tokens
 
-    def _keep(self, request: Any, logits: Tensor, state: Tensor) -> tuple[Place, Tensor]:  # noqa: ANN401
+    def _keep(self, request: Any, logits: Tensor, state: Tensor) -> tuple[Place | None, Tensor]:  # noqa: ANN401
         """Keep the ``logits [V]`` that the request's next token is drawn from, or the ``state [d]`` before them.
 
-        Returns the token's place, and the row in which it is kept.
+        Returns the token's place, None if it is the most likely token, and the row in which it is kept.
         """
         slip: Slip = request.sampling_params.extra_args[SLIP]
         num_written = len(request.output_token_ids)
@@ -111,7 +113,8 @@ class StudentWorkerExtension:
         if rows is None:
             rows = self._kept[slip.number] = value.new_empty(slip.num_tokens, len(value))
         rows[num_written] = value
-        return Place(self._seed, slip.prompt_id, slip.num_before + num_written), rows[num_written]
+        place = Place(self._seed, slip.prompt_id, slip.num_before + num_written)
+        return None if slip.greedy else place, rows[num_written]
 
     def student_rows(self, number: int, num_tokens: int) -> Tensor | None:
         """Hand over what was kept ``[num_tokens, V or d]`` of a request that is over; None if it wrote nothing.

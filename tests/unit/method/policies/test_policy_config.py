@@ -139,6 +139,8 @@ def test_what_the_policies_need() -> None:
 def test_a_budget_for_a_teacher_that_does_not_write_is_refused() -> None:
     replay = ("policy", {"kind": "replay", "run": "runs/demo"})
     assert parse(replay).policy.kind == "replay"
+    with pytest.raises(ConfigError, match=r"^trainer\.eval_by: with policy replay there are no students"):
+        parse(replay, ("trainer.eval_by", "students"))
     with pytest.raises(ConfigError, match=r"^teacher_budget: with policy replay the teacher writes nothing"):
         parse(replay, ("teacher_budget.tokens_per_run", 100_000))
 

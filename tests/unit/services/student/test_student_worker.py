@@ -11,13 +11,14 @@ from adaswitch.cluster.rollout_queue import Lease, RolloutQueue
 from adaswitch.cluster.weight_board import PublishedWeights, WeightBoard
 from adaswitch.config.student import StudentConfig
 from adaswitch.config.teacher import TeacherConfig
+from adaswitch.contract.completion_codec import Unaided, decode_completion
 from adaswitch.contract.rollout_codec import decode_rollouts
 from adaswitch.contract.wire import GenerateRequest, ModelInfo, ScoreSequence, SequenceAnswer
 from adaswitch.errors import ModelError, NonFiniteError, TeacherProtocolError, TeacherRejectedError
 from adaswitch.method.distribution import TopK
 from adaswitch.method.kept_logits import KeptLogits
 from adaswitch.method.policies.on_policy import OnPolicy
-from adaswitch.method.prompt import Prompt
+from adaswitch.method.prompt import EVALUATION, Prompt
 from adaswitch.method.roles import Chunk
 from services.student.engines.engine import WriteRequest
 from services.student.teacher_calls import TeacherCalls, TeacherRequest
@@ -159,6 +160,26 @@ async def test_rollouts_carry_the_version_they_were_written_with_and_caches_are_
         rollouts = await setup.step(step, min_version=step)
         assert [rollout.weights_version for rollout in rollouts] == [step] * 4
         assert {w for i, w in setup.engine.written_with if i // 4 == step} == {float(step)}
+    await setup.queue.close("a", "done")
+    assert await running == "done"
+    assert setup.engine.cached == set()
+
+
+async def test_an_evaluation_is_written_with_the_version_it_asks_for_and_without_the_teacher() -> None:
+    setup = Setup()
+    await setup.queue.begin("a")
+    await setup.publish(0)
+    running = asyncio.create_task(setup.worker.run())
+    await setup.step(0, min_version=0)
+    setup.client.error = AssertionError("nobody may ask")
+    ids = list(range(90, 95))
+    asked = [Prompt(i, (1,), step=EVALUATION, min_version=1, greedy=True) for i in ids]
+    await setup.queue.offer("a", asked)
+    await setup.publish(1)
+    blobs = await setup.queue.take("a", ids, 10)
+    assert blobs is not None
+    assert [decode_completion(blob) for blob in blobs] == [Unaided((1, 1, 1), 1)] * 5
+    assert {weight for i, weight in setup.engine.written_with if i in ids} == {1.0}
     await setup.queue.close("a", "done")
     assert await running == "done"
     assert setup.engine.cached == set()
