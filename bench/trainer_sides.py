@@ -110,7 +110,7 @@ def _loss(in_pieces: bool) -> Callable[[], object]:
             share, _ = projected_share(loss, batch, hidden, Head(weight), float(NUM_ROWS))
         else:
             losses = loss.token_losses(batch, functional.linear(hidden, weight))
-            share = loss_share(loss, losses, batch.by_teacher, float(NUM_ROWS))
+            share = loss_share(losses, batch.weights, float(NUM_ROWS))
         share.backward()
 
     return work

@@ -100,7 +100,7 @@ class Forward:
         if self._head is None:
             losses = loss.token_losses(batch, self._logits(batch))
             with loss.differentiating():
-                return loss_share(loss, losses, batch.by_teacher, total_weight), losses.detach()
+                return loss_share(losses, batch.weights, total_weight), losses.detach()
         hidden = self._hidden(batch)
         return projected_share(loss, batch, hidden, Head(self._head.weight, self._head.bias), total_weight)
 

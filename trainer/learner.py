@@ -17,7 +17,7 @@ from adaswitch.errors import ConfigError, NonFiniteError
 from adaswitch.method.finite import explained, weights_problem
 from adaswitch.method.learning_rate import last_learning_rate, learning_rate
 from adaswitch.method.rollout import Rollout
-from adaswitch.method.step_loss import total_weight
+from adaswitch.method.step_loss import total_weight, weighed
 from trainer.forward import Forward
 from trainer.model_files import read_own_files
 
@@ -39,6 +39,8 @@ class Update:
     """The norm of the gradient before clipping."""
     learning_rate: float
     num_tokens: int
+    counted_share: float
+    """The share of the tokens that count in the loss: whose weight is above 0."""
 
 
 class Learner:
@@ -115,7 +117,7 @@ class Learner:
             parameters["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         with self.explaining(step):
-            loss, losses, by_teacher = self._backward(rollouts)
+            loss, losses, by_teacher, counted = self._backward(rollouts)
             grad_norm = float(
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.optimizer.max_grad_norm)
             )
@@ -125,7 +127,8 @@ class Learner:
         self.optimizer.step()
         self.is_whole = True
         means = _means_by_writer(losses, by_teacher)
-        return Update(loss, *means, grad_norm, rate, num_tokens=len(losses))
+        share = float(counted.float().mean())
+        return Update(loss, *means, grad_norm, rate, num_tokens=len(losses), counted_share=share)
 
     def _refuse_overflow(self, rate: float, step: int) -> None:
         """Raises ``NonFiniteError`` for a learning rate at which AdamW's first updates are beyond float32."""
@@ -145,10 +148,11 @@ class Learner:
             if isinstance(module, GradientCheckpointingLayer):
                 module.training = self._config.gradient_checkpointing
 
-    def _backward(self, rollouts: Sequence[Rollout]) -> tuple[float, Tensor, Tensor]:
-        """The step's loss, whose gradient is left in the model; the loss of each token; who wrote each token."""
-        weight = total_weight(self._config.loss, rollouts)
-        shares, losses, by_teacher = [], [], []
+    def _backward(self, rollouts: Sequence[Rollout]) -> tuple[float, Tensor, Tensor, Tensor]:
+        """The step's loss, whose gradient is left in the model; of each token the loss, who wrote it, if it counts."""
+        rollouts = weighed(self._config.loss, rollouts)
+        weight = total_weight(rollouts)
+        shares, losses, by_teacher, counted = [], [], [], []
         self._forward.look_at(_first_tokens(rollouts[0]).to(self.device))
         for batch in self._forward.batches(rollouts):
             share, batch_losses = self._forward.share(batch, weight)
@@ -157,7 +161,9 @@ class Learner:
             shares.append(share.detach())
             losses.append(batch_losses)
             by_teacher.append(batch.by_teacher)
-        return float(torch.stack(shares).sum()), torch.cat(losses), torch.cat(by_teacher)
+            counted.append(batch.weights > 0)
+        whole = float(torch.stack(shares).sum())
+        return whole, torch.cat(losses), torch.cat(by_teacher), torch.cat(counted)
 
 
 def _first_tokens(rollout: Rollout) -> Tensor:

@@ -124,3 +124,7 @@ def _require_something_learnt(config: RunConfig) -> None:
         raise ValueError(f"trainer.loss.exploration_weight 0 with policy {name}: no token would count")
     if writers == {"other"} and guidance_weight == 0:
         raise ValueError(f"trainer.loss.guidance_weight 0 with policy {name}: no token would count")
+    if writers == {"other"} and config.trainer.loss.selection().by == "divergence":
+        raise ValueError(
+            f"trainer.loss.select.by divergence with policy {name}: no divergence is seen: take teacher_entropy"
+        )

@@ -70,6 +70,8 @@ def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
         "reference_token_ids": _join([r.prompt.reference_token_ids for r in rollouts], np.int32),
         "num_reference_tokens": np.array([len(r.prompt.reference_token_ids) for r in rollouts], np.int32),
     }
+    if any(rollout.token_weights is not None for rollout in rollouts):
+        arrays["token_weights"] = _join([_weights(rollout) for rollout in rollouts], np.float64)
     records = [
         {
             "id": r.prompt.id,
@@ -93,6 +95,10 @@ def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
     return save(arrays, metadata=metadata)
 
 
+def _weights(rollout: Rollout) -> NDArray[np.float64]:
+    return np.ones(rollout.num_tokens) if rollout.token_weights is None else rollout.token_weights
+
+
 def decode_rollouts(blob: bytes, source: str = "rollouts") -> list[Rollout]:
     """The inverse of ``encode_rollouts``. Raises ``DataError`` with ``source`` if ``blob`` is not valid.
 
@@ -113,7 +119,8 @@ def _arrays(blob: bytes) -> dict[str, NDArray]:  # type: ignore[type-arg]
         # The rollouts were recorded by an older version, in which prompts had no references.
         arrays["num_reference_tokens"] = np.zeros_like(arrays["num_prompt_tokens"])
         arrays["reference_token_ids"] = np.zeros(0, np.int32)
-    for name, dtype in _DTYPES.items():
+    dtypes = {**_DTYPES, **({"token_weights": np.float64} if "token_weights" in arrays else {})}
+    for name, dtype in dtypes.items():
         if arrays[name].dtype != dtype:
             raise TypeError(f"{name} is {arrays[name].dtype} and not {np.dtype(dtype)}")
     if (arrays["by_teacher"].view(np.uint8) > 1).any():
@@ -130,6 +137,9 @@ def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -
         name: _split(arrays[name], arrays["num_completion_tokens"])
         for name in ("completion_token_ids", "by_teacher", "top_ids", "top_logprobs")
     }
+    weights: Sequence[NDArray[np.float64] | None] = [None] * len(records)
+    if "token_weights" in arrays:
+        weights = _split(arrays["token_weights"], arrays["num_completion_tokens"])
     watched = {
         name: _split(arrays[name], arrays["num_divergences"]) for name in ("divergences", "thresholds")
     }
@@ -153,6 +163,7 @@ def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -
             ending=Ending(record["ending"]),
             weights_version=record["weights_version"],
             costs=Costs(**{name: record["costs"][name] for name in known_costs}),
+            token_weights=weights[i],
         )
         for i, record in enumerate(records)
     ]
@@ -179,7 +190,9 @@ def _prompt(record: dict, token_ids: NDArray, reference: NDArray) -> Prompt:  # 
     )
 
 
-def _join(parts: Sequence[Sequence[float] | NDArray[np.bool_]], dtype: type) -> NDArray[np.generic]:
+def _join(
+    parts: Sequence[Sequence[float] | NDArray[np.bool_] | NDArray[np.float64]], dtype: type
+) -> NDArray[np.generic]:
     return np.concatenate([np.asarray(part, dtype=dtype) for part in parts])
 
 

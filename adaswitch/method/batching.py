@@ -31,7 +31,8 @@ class Batch:
     ``row``, ``column`` ``[n]``: the place in ``[b, C]`` of each of the n real completion tokens;
     ``outputs [n]``: the place of the model's output that predicts it, in the kept outputs ``[b * (C + 1)]`` or ``[N]``;
     ``token_ids [n]``; ``top_ids [n, k]``; ``teacher_logprobs [n, k + 1]``: the teacher's outcomes, with the tail
-    last; ``by_teacher [n]``: False for a token that the student wrote, True for all others.
+    last; ``by_teacher [n]``: False for a token that the student wrote, True for all others; ``weights [n]``: what each
+    token counts in the loss.
     """
 
     input_ids: Tensor
@@ -44,6 +45,7 @@ class Batch:
     top_ids: Tensor
     teacher_logprobs: Tensor
     by_teacher: Tensor
+    weights: Tensor
     num_completion_columns: int
     vocab_size: int
 
@@ -89,7 +91,7 @@ class Batch:
         return replace(self, **moved)
 
 
-PER_TOKEN = ("row", "column", "outputs", "token_ids", "top_ids", "teacher_logprobs", "by_teacher")
+PER_TOKEN = ("row", "column", "outputs", "token_ids", "top_ids", "teacher_logprobs", "by_teacher", "weights")
 """The fields of a ``Batch`` that have a row for each completion token."""
 
 
@@ -161,8 +163,15 @@ def _teachers(rollouts: Sequence[Rollout]) -> dict[str, Any]:
         "top_ids": teacher.ids,
         "teacher_logprobs": teacher.outcome_logprobs(),
         "by_teacher": torch.cat([torch.from_numpy(rollout.by_teacher) for rollout in rollouts]),
+        "weights": torch.cat([_weights(rollout) for rollout in rollouts]),
         "vocab_size": teacher.vocab_size,
     }
+
+
+def _weights(rollout: Rollout) -> Tensor:
+    if rollout.token_weights is None:
+        return torch.ones(rollout.num_tokens)
+    return torch.from_numpy(rollout.token_weights).float()
 
 
 def micro_batches(rollouts: Sequence[Rollout], size: int) -> list[Batch]:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adaswitch.errors import TeacherProtocolError
 from adaswitch.method.distribution import TopK, concatenate
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Chunk, Continuation
-from adaswitch.method.rollout import Costs, Ending, Rollout
+from adaswitch.method.rollout import Costs, Ending, Rollout, require_weights
 
 
 @dataclass
@@ -26,6 +27,7 @@ class RolloutDraft:
     _by_teacher: list[bool] = field(default_factory=list)
     _rows: list[TopK] = field(default_factory=list)
     _recited: bool = False
+    _token_weights: list[float] | None = None
 
     @property
     def num_left(self) -> int:
@@ -107,6 +109,21 @@ class RolloutDraft:
         self._recited = True
         self._spend(scored_tokens=len(token_ids))
 
+    def weigh(self, weights: Sequence[float]) -> None:
+        """Say what each token so far counts in the loss. Tokens that are added later count 1.
+
+        Raises ``ValueError`` unless there is one finite number from 0 on for each token.
+        """
+        given = np.asarray(weights, dtype=np.float64)
+        require_weights(given, self.num_recorded, "the tokens' weights")
+        self._token_weights = given.tolist()
+
+    @property
+    def _weights(self) -> NDArray[np.float64] | None:
+        if self._token_weights is None:
+            return None
+        return np.array(self._token_weights + [1.0] * (self.num_recorded - len(self._token_weights)))
+
     def finish(self) -> Rollout:
         """The rollout, once it is complete. The caller must set its ``weights_version``."""
         return Rollout(
@@ -119,6 +136,7 @@ class RolloutDraft:
             ending=self._ending,
             weights_version=0,
             costs=self.costs,
+            token_weights=self._weights,
         )
 
     @property

@@ -131,7 +131,7 @@ def _piece(work: _Work, part: Batch, logits: Tensor) -> tuple[Tensor, Tensor, Te
     with torch.enable_grad():
         losses = work.loss.token_losses(part, logits)
         with work.loss.differentiating():
-            share = loss_share(work.loss, losses, part.by_teacher, work.total_weight)
+            share = loss_share(losses, part.weights, work.total_weight)
             (logits_grad,) = torch.autograd.grad(share, logits)
     return share.detach(), losses.detach(), logits_grad
 

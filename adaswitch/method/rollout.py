@@ -45,6 +45,14 @@ class Costs:
     """The seconds of waiting for the teacher to write."""
 
 
+def require_weights(weights: NDArray[np.float64], num_tokens: int, what: str) -> None:
+    """Raises ``ValueError`` unless ``weights`` are one finite number from 0 on for each of ``num_tokens``."""
+    if weights.shape != (num_tokens,):
+        raise ValueError(f"{what} have the shape {list(weights.shape)}: give one a token, [{num_tokens}]")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(f"{what} must be finite numbers from 0 on")
+
+
 @dataclass(frozen=True)
 class Rollout:
     """A prompt, its completion, and the teacher's distribution at every token of the completion.
@@ -77,6 +85,11 @@ class Rollout:
     weights_version: int
     """The version of the student's weights that wrote the rollout: the number of updates that made them."""
     costs: Costs = field(default_factory=Costs)
+    token_weights: NDArray[np.float64] | None = None
+    """``[T]``: what each token counts in the loss, finite and 0 or more; 0 leaves it out. None is 1 for each.
+
+    A policy may say so. The trainer multiplies it by what the loss says of the token (``adaswitch.method.step_loss``).
+    """
 
     def __post_init__(self) -> None:
         num_tokens = len(self.completion_token_ids)
@@ -87,6 +100,8 @@ class Rollout:
             )
         if len(self.divergences) != len(self.thresholds):
             raise ValueError(f"prompt {self.prompt.id}: every divergence needs its threshold")
+        if self.token_weights is not None:
+            require_weights(self.token_weights, num_tokens, f"prompt {self.prompt.id}: the tokens' weights")
 
     @property
     def num_tokens(self) -> int:

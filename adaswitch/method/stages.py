@@ -116,6 +116,14 @@ class Stages:
             scores = await self.teacher.score(draft.prompt, token_ids, start=0)
         draft.add_reference(token_ids, scores)
 
+    def weigh(self, weights: Sequence[float]) -> None:
+        """Say what each token of the completion so far counts in the loss: 0 leaves it out, 1 is the usual.
+
+        Tokens that come later count 1, so call it last. Raises ``ValueError`` unless there is one finite number from 0
+        on for each token.
+        """
+        self.draft.weigh(weights)
+
     async def take_turns(self, rule: SwitchRule | TokenRule, chunk_size: int, guide_tokens: int) -> None:
         """Exploration and guidance take turns to the end: after ``guide_tokens`` of the teacher the student goes on.
 

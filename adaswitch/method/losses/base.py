@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import Field, field_validator, model_validator
 
 from adaswitch.config.base import Settings
+from adaswitch.method.selection import TokenSelection
 
 if TYPE_CHECKING:  # settings are also read by programs without torch
     from torch import Tensor
@@ -46,6 +47,10 @@ class Loss(Settings, ABC):
     def stage_weights(self) -> tuple[float, float]:
         """Two weights: that of a token that the student wrote, and that of a token that the student did not write."""
 
+    def selection(self) -> TokenSelection:
+        """Which tokens of a step count. By default all do."""
+        return TokenSelection()
+
 
 class StageWeights(Loss):
     """How much a token counts, depending on who wrote it. Every loss of this folder has these settings."""
@@ -54,6 +59,12 @@ class StageWeights(Loss):
     """The weight of each token that the student wrote. 0 leaves the student's own tokens out of the loss."""
     guidance_weight: float = Field(default=1.0, ge=0, le=1000)
     """The weight of each token that the teacher wrote, or that comes from the data set."""
+    select: TokenSelection = TokenSelection()
+    """Which completion tokens of a step count in the loss. By default all of them do."""
+
+    def selection(self) -> TokenSelection:
+        """See ``Loss``."""
+        return self.select
 
     def stage_weights(self) -> tuple[float, float]:
         """See ``Loss``."""

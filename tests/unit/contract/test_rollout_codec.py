@@ -70,6 +70,25 @@ def test_numbers_that_are_hard_to_write_come_back_exactly() -> None:
     assert_equal(rollout, back)
 
 
+def test_what_a_token_is_worth_comes_back_and_is_not_written_where_nobody_says_it() -> None:
+    plain, other = (random_rollout(i, num_student=2, num_teacher=1) for i in range(2))
+    own = replace(other, token_weights=np.array([0.0, 1 / 3, 1000.0]))
+    assert decode_rollouts(encode_rollouts([plain, other]))[0].token_weights is None
+    back = decode_rollouts(encode_rollouts([plain, own]))
+    weights = [rollout.token_weights for rollout in back]
+    assert all(found is not None for found in weights)
+    assert [found.tolist() for found in weights if found is not None] == [[1.0] * 3, [0.0, 1 / 3, 1000.0]]
+
+
+@pytest.mark.parametrize("weights", [[0.0, -1.0, 1.0], [np.nan, 1.0, 1.0], [1.0, 1.0]])
+def test_weights_that_are_none_are_a_damaged_blob(weights: list[float]) -> None:
+    rollout = random_rollout(0, num_student=2, num_teacher=1)
+    arrays = load(encode_rollouts([rollout]))
+    metadata = safetensors_metadata(encode_rollouts([rollout]))
+    with pytest.raises(DataError, match="cannot be read"):
+        decode_rollouts(save({**arrays, "token_weights": np.array(weights)}, metadata=metadata))
+
+
 @pytest.mark.parametrize(("num_student", "num_teacher"), [(0, 1), (1, 0), (0, 5), (5, 0), (3, 2)])
 def test_rollouts_of_one_side_come_back(num_student: int, num_teacher: int) -> None:
     rollouts = [random_rollout(i, num_student=num_student, num_teacher=num_teacher) for i in range(2)]

@@ -118,7 +118,7 @@ def test_a_batch_moves_as_a_whole() -> None:
     batch = make_batch(rollouts())
     moved = batch.to("meta")
     tensors = {name for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
-    assert len(tensors) == 10
+    assert len(tensors) == 11
     assert {name for name in tensors if getattr(moved, name).device.type == "meta"} == tensors
     assert moved.num_completion_columns == batch.num_completion_columns
 

@@ -3,6 +3,7 @@
 import asyncio
 import weakref
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 import torch
@@ -18,11 +19,41 @@ from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Chunk, Continuation
 from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Rollout
+from adaswitch.method.stages import Stages
+from adaswitch.method.switching import NeverSwitch
 from tests.fakes import FakeStudent, FakeTeacher, hash_model, neighbour
 
 
 def one_rollout(student: FakeStudent, teacher: FakeTeacher, policy: Policy) -> Rollout:
     return asyncio.run(roll_out(policy, Prompt(0, (1,)), student, teacher, Budget(5, ())))
+
+
+class Weighing(Policy):
+    """Explores to the end after it has said what the first tokens are worth."""
+
+    kind: str = "weighing"
+    weights: tuple[float, ...] = (0.5, 0.0)
+
+    async def roll_out(self, stages: Stages) -> None:
+        await stages.guide(2)
+        stages.weigh(self.weights)
+        await stages.explore(NeverSwitch())
+
+    @property
+    def writers(self) -> frozenset[Literal["student", "other"]]:
+        return frozenset({"student", "other"})
+
+
+def test_a_policy_says_what_tokens_are_worth_and_later_ones_count_one() -> None:
+    model = hash_model(0, 3)
+    student, teacher = FakeStudent(model, 0), FakeTeacher(model, 3, 0)
+    weights = one_rollout(student, teacher, Weighing()).token_weights
+    assert weights is not None
+    assert weights.tolist() == [0.5, 0.0, 1.0, 1.0, 1.0]
+    assert one_rollout(student, teacher, OnPolicy()).token_weights is None
+    for wrong in ((1.0,), (1.0, -1.0)):
+        with pytest.raises(ValueError, match="the tokens' weights"):
+            one_rollout(student, teacher, Weighing(weights=wrong))
 
 
 @pytest.mark.parametrize("num_written", [0, 4])

@@ -14,7 +14,7 @@ from adaswitch.method.distribution import top_k
 from adaswitch.method.losses import LOSSES, AnyLoss
 from adaswitch.method.losses.base import DivergenceLoss, Loss
 from adaswitch.method.projection import Head, projected_share
-from adaswitch.method.step_loss import loss_share, total_weight
+from adaswitch.method.step_loss import loss_share, total_weight, weighed
 from tests.fakes import random_rollout
 
 V, WIDTH, EXTRA = 11, 6, 2
@@ -46,14 +46,14 @@ def leaves(dtype: torch.dtype, *, with_bias: bool = True) -> list[Tensor]:
 
 def whole(loss: Loss, batch: Batch, inputs: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
     losses = loss.token_losses(batch, functional.linear(*inputs))
-    share = loss_share(loss, losses, batch.by_teacher, total_weight(loss, ROLLOUTS))
+    share = loss_share(losses, batch.weights, total_weight(weighed(loss, ROLLOUTS)))
     return share, losses, list(torch.autograd.grad(share, inputs))
 
 
 def in_pieces(
     loss: Loss, batch: Batch, inputs: list[Tensor], num_rows: int | None
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    weight = total_weight(loss, ROLLOUTS)
+    weight = total_weight(weighed(loss, ROLLOUTS))
     share, losses = projected_share(loss, batch, inputs[0], Head(*inputs[1:]), weight, num_rows)
     return share, losses, list(torch.autograd.grad(share, inputs))
 
@@ -76,8 +76,9 @@ def settings_of(kind: str) -> list[dict[str, object]]:
 def test_every_loss_in_pieces_is_exactly_the_whole_one_in_float64(kind: str, num_rows: int | None) -> None:
     for settings in settings_of(kind):
         loss, inputs = loss_of(**settings), leaves(torch.float64)
-        share, losses, slopes = whole(loss, BATCH, inputs)
-        found = in_pieces(loss, BATCH, inputs, num_rows)
+        batch = make_batch(weighed(loss, ROLLOUTS))
+        share, losses, slopes = whole(loss, batch, inputs)
+        found = in_pieces(loss, batch, inputs, num_rows)
         torch.testing.assert_close(found[0], share.detach(), rtol=1e-12, atol=1e-13, msg=str(settings))
         torch.testing.assert_close(found[1], losses.detach(), rtol=1e-12, atol=1e-13)
         assert found[1].dtype == torch.float64
@@ -130,7 +131,9 @@ def test_a_frozen_head_has_no_gradient_and_hidden_states_have_theirs() -> None:
     expected = whole(loss, BATCH, inputs)[2][0]
     for frozen in inputs[1:]:
         frozen.requires_grad_(False)
-    share, _ = projected_share(loss, BATCH, inputs[0], Head(*inputs[1:]), total_weight(loss, ROLLOUTS), 3)
+    share, _ = projected_share(
+        loss, BATCH, inputs[0], Head(*inputs[1:]), total_weight(weighed(loss, ROLLOUTS)), 3
+    )
     share.backward()
     torch.testing.assert_close(inputs[0].grad, expected)
     assert inputs[1].grad is None

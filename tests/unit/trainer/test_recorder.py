@@ -8,7 +8,7 @@ from adaswitch.runs.directory import RunDirectory, append_record, read_records
 from trainer.learner import Update
 from trainer.recorder import HEALTH_EVERY, Recorder
 
-UPDATE = Update(1.0, 1.0, None, 0.5, 1e-3, 100)
+UPDATE = Update(1.0, 1.0, None, 0.5, 1e-3, 100, 1.0)
 
 
 @pytest.fixture

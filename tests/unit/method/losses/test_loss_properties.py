@@ -20,7 +20,7 @@ from adaswitch.method.losses.skewed_kl import SkewedKL
 from adaswitch.method.losses.skewed_reverse_kl import SkewedReverseKL
 from adaswitch.method.losses.total_variation import TotalVariation
 from adaswitch.method.rollout import Rollout
-from adaswitch.method.step_loss import loss_share, total_weight
+from adaswitch.method.step_loss import loss_share, total_weight, weighed
 from tests.fakes import random_rollout
 
 V = 9
@@ -164,7 +164,7 @@ def step_loss(config: Loss, batches: Sequence[Batch], logits: Tensor, weight: fl
     """As the trainer adds it up; ``logits`` of all tokens in their order."""
     parts = logits.split([batch.num_tokens for batch in batches])
     shares = [
-        loss_share(config, config.token_losses(batch, part), batch.by_teacher, weight)
+        loss_share(config.token_losses(batch, part), batch.weights, weight)
         for batch, part in zip(batches, parts, strict=True)
     ]
     return torch.stack(shares).sum()
@@ -184,7 +184,8 @@ def test_micro_batches_change_neither_loss_nor_gradient(
         random_rollout(seed + i, num_student=s, num_teacher=t, vocab_size=V, num_prompt=1 + i)
         for i, (s, t) in enumerate(lengths)
     ]
-    total = total_weight(config, step)
+    step = weighed(config, step)
+    total = total_weight(step)
     whole = make_batch(step)
     logits = some_logits(seed, whole.num_tokens, 2.0).requires_grad_()
     losses, gradients = [], []

@@ -20,7 +20,7 @@ from adaswitch.method.losses.skewed_kl import SkewedKL
 from adaswitch.method.losses.skewed_reverse_kl import SkewedReverseKL
 from adaswitch.method.losses.total_variation import TotalVariation
 from adaswitch.method.rollout import Rollout
-from adaswitch.method.step_loss import loss_share, total_weight
+from adaswitch.method.step_loss import loss_share, total_weight, weighed
 from tests.fakes import random_rollout
 
 V = 11
@@ -292,19 +292,23 @@ def test_tokens_that_the_student_rules_out_make_no_nan_in_the_gradient(config: L
 def test_weights_by_who_wrote_the_token_by_hand() -> None:
     config = ForwardKL(exploration_weight=0.5, guidance_weight=2.0)
     step = [random_rollout(0, num_student=2, num_teacher=1), random_rollout(1, num_student=1, num_teacher=0)]
-    assert total_weight(config, step) == 3.5
-    losses, by_teacher = torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([False, False, True, False])
-    assert loss_share(config, losses, by_teacher, 3.5).item() == pytest.approx((0.5 + 1 + 8 + 4) / 3.5)
-    assert loss_share(ForwardKL(), losses, by_teacher, 4.0).item() == pytest.approx(losses.mean())
+    own = weighed(config, step)
+    assert total_weight(own) == 3.5
+    losses, weights = torch.tensor([1.0, 2.0, 4.0, 8.0]), make_batch(own).weights
+    assert loss_share(losses, weights, 3.5).item() == pytest.approx((0.5 + 1 + 8 + 4) / 3.5)
+    plain = weighed(ForwardKL(), step)
+    assert total_weight(plain) == 4
+    assert loss_share(losses, make_batch(plain).weights, 4.0).item() == pytest.approx(losses.mean())
 
 
 def test_a_step_in_which_nothing_counts_has_no_loss_and_no_gradient() -> None:
     config = ReverseKL(exploration_weight=0.0)
     step = [random_rollout(0, num_student=3, num_teacher=0)]
-    assert total_weight(config, step) == 0
+    step = weighed(config, step)
+    assert total_weight(step) == 0
     batch = make_batch(step)
     logits = student_logits(3).requires_grad_()
-    loss = loss_share(config, config.token_losses(batch, logits), batch.by_teacher, 0.0)
+    loss = loss_share(config.token_losses(batch, logits), batch.weights, 0.0)
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None

@@ -136,6 +136,13 @@ def test_what_the_policies_need() -> None:
     assert policy({"kind": "adaswitch"}).accepted_candidates is None
 
 
+def test_a_selection_by_divergences_that_nobody_sees_is_refused() -> None:
+    select = ("trainer.loss", {"kind": "forward_kl", "select": {"by": "divergence", "share": 0.5}})
+    assert parse(select).trainer.loss.selection().share == 0.5
+    with pytest.raises(ConfigError, match=r"^trainer\.loss\.select\.by divergence with policy off_policy"):
+        parse(select, ("policy", {"kind": "off_policy"}))
+
+
 def test_a_budget_for_a_teacher_that_does_not_write_is_refused() -> None:
     replay = ("policy", {"kind": "replay", "run": "runs/demo"})
     assert parse(replay).policy.kind == "replay"
