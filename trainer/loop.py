@@ -64,20 +64,34 @@ def _updates(job: Job, start: int) -> int:
     job.source.publish(start, job.learner.weights())
     step, offered = start, deque[list[Prompt]]()
     while not is_long_enough(job, step) and not job.should_stop():
+        if config.max_staleness:
+            _offer(job, step, offered)  # students need not wait for what the trainer does meanwhile
+        _checkpoint_if_due(job, step, start)
         evaluate_if_due(job, step)
         job.status.enter(Phase.TRAINING, step)
-        while step + len(offered) <= min(step + config.max_staleness, config.num_steps - 1):
-            offered.append(prompts_of(job, step + len(offered)))
-            job.source.offer(offered[-1])
+        _offer(job, step, offered)
         waited_since = time.perf_counter()
         rollouts = job.source.take(offered.popleft(), job.should_stop)
         if rollouts is None:
             break
         _update(job, step, rollouts, waited_since)
         step += 1
-        if config.checkpoint_every and step % config.checkpoint_every == 0:
-            checkpoint(job, step)
+    _checkpoint_if_due(job, step, start)
     return step
+
+
+def _offer(job: Job, step: int, offered: deque[list[Prompt]]) -> None:
+    """Offer the prompts of all steps that the staleness bound admits at ``step``, and that are not ``offered`` yet."""
+    config = job.config.trainer
+    while step + len(offered) <= min(step + config.max_staleness, config.num_steps - 1):
+        offered.append(prompts_of(job, step + len(offered)))
+        job.source.offer(offered[-1])
+
+
+def _checkpoint_if_due(job: Job, step: int, start: int) -> None:
+    every = job.config.trainer.checkpoint_every
+    if every and step > start and step % every == 0:
+        checkpoint(job, step)
 
 
 def _update(job: Job, step: int, rollouts: list[Rollout], waited_since: float) -> None:

@@ -74,6 +74,9 @@ def show_health(path: Path, console: Console) -> None:
         run_health.render([], "this run has not done a step yet", console)
         return
     run_health.render(*run_health.check_run(path), console)
+    waits = run_health.waits_of(path)
+    if waits is not None:
+        run_health.print_signatures([waits], console)
 
 
 def _print_status(run: RunDirectory, console: Console) -> bool:

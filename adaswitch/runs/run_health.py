@@ -9,6 +9,7 @@ from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.health import Signature, not_judged, signatures
 from adaswitch.runs.directory import NUMBER_OR_NONE, Fields, RunDirectory, read_records
+from adaswitch.runs.waits import WAIT_FIELDS, who_waited
 
 HEALTH_FIELDS: Fields = dict.fromkeys(
     (
@@ -24,6 +25,12 @@ HEALTH_FIELDS: Fields = dict.fromkeys(
 """The fields on which the signatures rest. Records of older runs lack some of them."""
 CPU_BLOCK_SIZE = 32
 """What ``teacher.serve.kv_block_size`` is on CPU if nothing is said."""
+
+
+def waits_of(path: Path) -> Signature | None:
+    """Who waited for whom in the run at ``path``; None if that cannot be said. Raises ``DataError`` if damaged."""
+    run = RunDirectory.open(path)
+    return who_waited(run.settings(), list(read_records(run.metrics, WAIT_FIELDS)))
 
 
 def check_run(path: Path) -> tuple[list[Signature], str | None]:

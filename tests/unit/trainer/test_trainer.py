@@ -1,6 +1,7 @@
 """The trainer on real tiny models: resuming, micro-batches, checkpoints, records, stopping."""
 
 import json
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from adaswitch.runs.directory import RunDirectory, read_records
 from adaswitch.runs.shards import read_shard
 from adaswitch.runs.summary import print_summary, summarise
 from tests.local_source import LocalSource, LocalTeacher
+from trainer import loop
 from trainer.job import prepare
 from trainer.learner import Learner
-from trainer.loop import is_complete, train
+from trainer.loop import Job, is_complete, train
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +243,38 @@ def test_staleness_is_admitted_up_to_the_bound(tmp_path: Path, teacher: LocalTea
     train(job, start)
     job.recorder.close()
     assert offered_at_take == [3, 4, 4, 4]
+
+
+@pytest.mark.parametrize(("staleness", "num_ahead"), [(0, 0), (1, 2), (2, 3)])
+def test_the_next_prompts_are_offered_before_evaluation_and_checkpoint_unless_it_is_synchronous(
+    tmp_path: Path,
+    teacher: LocalTeacher,
+    monkeypatch: pytest.MonkeyPatch,
+    staleness: int,
+    num_ahead: int,
+) -> None:
+    settings = config(tmp_path, **{"trainer.max_staleness": staleness, "trainer.num_steps": 5})
+    job, start = prepare(settings, lambda: LocalSource(settings, teacher), lambda: False)
+    ahead: list[tuple[str, int]] = []
+
+    def noted(what: str, work: Callable[[Job, int], None]) -> Callable[[Job, int], None]:
+        def do(job: Job, step: int) -> None:
+            ahead.append((what, len(job.source.offered) // 4 - step))
+            work(job, step)
+
+        return do
+
+    monkeypatch.setattr(loop, "evaluate_if_due", noted("evaluation", loop.evaluate_if_due))
+    monkeypatch.setattr(loop, "checkpoint", noted("checkpoint", loop.checkpoint))
+    train(job, start)
+    job.recorder.close()
+    # Towards the end fewer steps are left to offer; the last two calls come after the last step.
+    steps = [
+        ("evaluation", 0),
+        *((what, step) for step in range(1, 5) for what in ("checkpoint", "evaluation")),
+    ]
+    assert ahead[: len(steps)] == [(what, min(num_ahead, 5 - step)) for what, step in steps]
+    assert {num for _, num in ahead[len(steps) :]} == {0}
 
 
 def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(
