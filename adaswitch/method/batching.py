@@ -32,7 +32,7 @@ class Batch:
     ``outputs [n]``: the place of the model's output that predicts it, in the kept outputs ``[b * (C + 1)]`` or ``[N]``;
     ``token_ids [n]``; ``top_ids [n, k]``; ``teacher_logprobs [n, k + 1]``: the teacher's outcomes, with the tail
     last; ``by_teacher [n]``: False for a token that the student wrote, True for all others; ``weights [n]``: what each
-    token counts in the loss.
+    token counts in the loss, in float64.
     """
 
     input_ids: Tensor
@@ -170,8 +170,8 @@ def _teachers(rollouts: Sequence[Rollout]) -> dict[str, Any]:
 
 def _weights(rollout: Rollout) -> Tensor:
     if rollout.token_weights is None:
-        return torch.ones(rollout.num_tokens)
-    return torch.from_numpy(rollout.token_weights).float()
+        return torch.ones(rollout.num_tokens, dtype=torch.float64)
+    return torch.from_numpy(rollout.token_weights)
 
 
 def micro_batches(rollouts: Sequence[Rollout], size: int) -> list[Batch]:

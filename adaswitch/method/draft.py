@@ -11,7 +11,7 @@ from adaswitch.errors import TeacherProtocolError
 from adaswitch.method.distribution import TopK, concatenate
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Chunk, Continuation
-from adaswitch.method.rollout import Costs, Ending, Rollout, require_weights
+from adaswitch.method.rollout import LARGEST_WEIGHT, Costs, Ending, Rollout, require_weights
 
 
 @dataclass
@@ -112,10 +112,10 @@ class RolloutDraft:
     def weigh(self, weights: Sequence[float]) -> None:
         """Say what each token so far counts in the loss. Tokens that are added later count 1.
 
-        Raises ``ValueError`` unless there is one finite number from 0 on for each token.
+        Raises ``ValueError`` unless there is one number for each token: 0, or from 0.001 to 1000.
         """
         given = np.asarray(weights, dtype=np.float64)
-        require_weights(given, self.num_recorded, "the tokens' weights")
+        require_weights(given, self.num_recorded, "the tokens' weights", LARGEST_WEIGHT)
         self._token_weights = given.tolist()
 
     @property

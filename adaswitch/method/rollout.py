@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from adaswitch.method.distribution import TopK
 from adaswitch.method.prompt import Prompt
 
+LARGEST_WEIGHT = 1000.0
+"""The most that a policy, or a loss, may let a token count. Both multiply."""
+
 
 class Ending(StrEnum):
     """How a completion ended."""
@@ -45,12 +48,18 @@ class Costs:
     """The seconds of waiting for the teacher to write."""
 
 
-def require_weights(weights: NDArray[np.float64], num_tokens: int, what: str) -> None:
-    """Raises ``ValueError`` unless ``weights`` are one finite number from 0 on for each of ``num_tokens``."""
+def require_weights(
+    weights: NDArray[np.float64], num_tokens: int, what: str, largest: float = LARGEST_WEIGHT**2
+) -> None:
+    """Raises ``ValueError`` unless there is one weight for each of ``num_tokens``.
+
+    A weight is 0, or lies between 1 / ``largest`` and ``largest``: beyond, losses in float32 would overflow or vanish.
+    """
     if weights.shape != (num_tokens,):
         raise ValueError(f"{what} have the shape {list(weights.shape)}: give one a token, [{num_tokens}]")
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError(f"{what} must be finite numbers from 0 on")
+    fit = (weights == 0) | ((weights >= 1 / largest) & (weights <= largest))
+    if not fit.all():
+        raise ValueError(f"{what} must be 0, or numbers from {1 / largest:g} to {largest:g}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ class Rollout:
     """The version of the student's weights that wrote the rollout: the number of updates that made them."""
     costs: Costs = field(default_factory=Costs)
     token_weights: NDArray[np.float64] | None = None
-    """``[T]``: what each token counts in the loss, finite and 0 or more; 0 leaves it out. None is 1 for each.
+    """``[T]``: what each token counts in the loss; 0 leaves it out. None is 1 for each.
 
     A policy may say so. The trainer multiplies it by what the loss says of the token (``adaswitch.method.step_loss``).
     """

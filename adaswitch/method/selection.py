@@ -29,8 +29,8 @@ class TokenSelection(Settings):
 
     by: Literal["divergence", "teacher_entropy"] | None = None
     """What the tokens of a step are ranked by, the largest first. ``divergence`` is the one that the policy has
-    recorded; tokens at which it saw none, such as those of the teacher, stay in. ``teacher_entropy`` counts all tokens
-    beyond the teacher's candidates as one outcome."""
+    recorded. Tokens for which it has recorded none stay in: the teacher's, and all behind them where the student goes
+    on after the teacher. ``teacher_entropy`` counts all tokens beyond the teacher's candidates as one outcome."""
     share: float = Field(default=1.0, gt=0, le=1)
     """The share of the ranked tokens of a step that count."""
     up_to: int | None = Field(default=None, ge=1)

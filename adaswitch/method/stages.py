@@ -119,8 +119,8 @@ class Stages:
     def weigh(self, weights: Sequence[float]) -> None:
         """Say what each token of the completion so far counts in the loss: 0 leaves it out, 1 is the usual.
 
-        Tokens that come later count 1, so call it last. Raises ``ValueError`` unless there is one finite number from 0
-        on for each token.
+        Tokens that come later count 1, so call it last. Raises ``ValueError`` unless there is one number for each
+        token: 0, or from 0.001 to 1000.
         """
         self.draft.weigh(weights)
 

@@ -49,4 +49,4 @@ def loss_share(losses: Tensor, weights: Tensor, total_weight: float) -> Tensor:
 
     If no token of the step counts (``total_weight`` 0), the loss is 0.
     """
-    return (weights * losses).sum() / (total_weight or 1.0)
+    return (weights.to(losses.dtype) * losses).sum() / (total_weight or 1.0)

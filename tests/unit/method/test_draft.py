@@ -51,7 +51,7 @@ def test_a_policy_says_what_tokens_are_worth_and_later_ones_count_one() -> None:
     assert weights is not None
     assert weights.tolist() == [0.5, 0.0, 1.0, 1.0, 1.0]
     assert one_rollout(student, teacher, OnPolicy()).token_weights is None
-    for wrong in ((1.0,), (1.0, -1.0)):
+    for wrong in ((1.0,), (1.0, -1.0), (1.0, 1e4), (1.0, 1e-4)):
         with pytest.raises(ValueError, match="the tokens' weights"):
             one_rollout(student, teacher, Weighing(weights=wrong))
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter
@@ -14,6 +15,7 @@ from adaswitch.method.distribution import top_k
 from adaswitch.method.losses import LOSSES, AnyLoss
 from adaswitch.method.losses.base import DivergenceLoss, Loss
 from adaswitch.method.projection import Head, projected_share
+from adaswitch.method.rollout import Rollout
 from adaswitch.method.step_loss import loss_share, total_weight, weighed
 from tests.fakes import random_rollout
 
@@ -58,6 +60,11 @@ def in_pieces(
     return share, losses, list(torch.autograd.grad(share, inputs))
 
 
+def with_weights(rollout: Rollout) -> Rollout:
+    """The rollout with a weight of its own for each token, thirds among them, and one that is 0."""
+    return replace(rollout, token_weights=np.arange(rollout.num_tokens) / 3)
+
+
 def settings_of(kind: str) -> list[dict[str, object]]:
     """Both stages' weights, with temperatures and shares of cross entropy where the loss has them."""
     kinds = {loss.model_fields["kind"].default: loss for loss in LOSSES}
@@ -76,7 +83,7 @@ def settings_of(kind: str) -> list[dict[str, object]]:
 def test_every_loss_in_pieces_is_exactly_the_whole_one_in_float64(kind: str, num_rows: int | None) -> None:
     for settings in settings_of(kind):
         loss, inputs = loss_of(**settings), leaves(torch.float64)
-        batch = make_batch(weighed(loss, ROLLOUTS))
+        batch = make_batch(weighed(loss, [with_weights(rollout) for rollout in ROLLOUTS]))
         share, losses, slopes = whole(loss, batch, inputs)
         found = in_pieces(loss, batch, inputs, num_rows)
         torch.testing.assert_close(found[0], share.detach(), rtol=1e-12, atol=1e-13, msg=str(settings))

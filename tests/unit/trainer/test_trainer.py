@@ -1,6 +1,7 @@
 """The trainer on real tiny models: resuming, micro-batches, checkpoints, records, stopping."""
 
 import json
+import math
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -133,6 +134,25 @@ def test_students_evaluate_to_the_trainers_own_marks_and_change_nothing_else(
     assert [step for step, *_ in records["students"]] == [0, 2, 4]
     expected, actual = (weights_of(run) for run in runs.values())
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+
+def test_a_run_trains_on_the_selected_share_of_its_tokens_and_records_it(
+    tmp_path: Path, teacher: LocalTeacher
+) -> None:
+    losses, shares = {}, {}
+    for name, select in (("all", {}), ("half", {"by": "teacher_entropy", "share": 0.5})):
+        settings = config(
+            tmp_path / name,
+            **{"trainer.num_steps": 1, "trainer.eval_every": 0},
+            **{"trainer.loss": {"kind": "forward_kl", "select": select}},
+        )
+        run_training(settings, teacher)
+        (record,) = read_records(RunDirectory(tmp_path / name / "run").metrics)
+        losses[name], shares[name] = record["loss"], (record["counted_share"], record["num_tokens"])
+    assert shares["all"][0] == 1
+    num_tokens = shares["half"][1]
+    assert shares["half"][0] == pytest.approx(math.ceil(num_tokens / 2) / num_tokens)
+    assert losses["half"] > losses["all"]
 
 
 def test_every_split_is_on_record(tmp_path: Path, teacher: LocalTeacher) -> None:
