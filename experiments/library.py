@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from experiments.local import train_locally
 Result = TypeVar("Result")
 STOPPING = "stopping: the trainer finishes its step and saves what was trained"
 IMPATIENT = "that is impatient: the step under way must end first, and what was trained is being saved"
+POLL_S = 0.2
 """What is said on every further interrupt."""
 
 
@@ -105,7 +106,11 @@ def _main_marks(run: RunDirectory) -> list[float | None]:
 def _in_thread(work: Callable[[], Result], stop: Callable[[], None]) -> Result:
     """The result of ``work``, done in a thread. Interrupts call ``stop``, and wait for the end of the work."""
     with _interrupts_call(stop), ThreadPoolExecutor(1, thread_name_prefix="local-run") as threads:
-        return threads.submit(work).result()
+        future = threads.submit(work)
+        # An interrupt that comes just before a wait begins is answered only when the wait is over.
+        while not wait([future], POLL_S).done:
+            pass
+        return future.result()
 
 
 @contextmanager
