@@ -10,21 +10,17 @@ Example:
     python -m bench.load --clients 64 --seconds 600
 """
 
-import argparse
 import asyncio
 import tempfile
 from pathlib import Path
 
 from adaswitch.processes.entry import one_line_errors
+from bench.command import command_line
 
 
 def main() -> None:
     """Start a service, let the clients ask it, and print the report."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.load",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("bench.load", __doc__)
     parser.add_argument("--clients", type=int, default=64, help="number of clients (default: 64)")
     parser.add_argument(
         "--seconds", type=float, default=600.0, help="how many seconds the clients ask (default: 600)"

@@ -11,22 +11,18 @@ Example:
     python -m bench.scaling --students 1 10 100 --run runs/demo > results.jsonl
 """
 
-import argparse
 import asyncio
 import json
 import os
 from dataclasses import asdict
 
 from adaswitch.processes.entry import one_line_errors
+from bench.command import command_line
 
 
 def main() -> None:
     """Measure, and print a line for each result."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.scaling",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("bench.scaling", __doc__)
     parser.add_argument(
         "--students",
         type=int,

@@ -9,21 +9,17 @@ Example:
     python -m bench.teacher > results.jsonl
 """
 
-import argparse
 import asyncio
 import tempfile
 from pathlib import Path
 
 from adaswitch.processes.entry import one_line_errors
+from bench.command import command_line
 
 
 def main() -> None:
     """Measure all rows, with each model that was asked for."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.teacher",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("bench.teacher", __doc__)
     parser.add_argument("--models", nargs="+", choices=["small", "large"], default=["small", "large"])
     arguments = parser.parse_args()
     with one_line_errors(), tempfile.TemporaryDirectory() as folder:

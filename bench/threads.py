@@ -9,7 +9,6 @@ Example:
     python -m bench.threads --pairs demo 49k --threads 1 auto --rounds 2
 """
 
-import argparse
 import json
 import random
 import tempfile
@@ -22,6 +21,7 @@ from adaswitch.config.run import RunConfig
 from adaswitch.processes.entry import one_line_errors
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory, read_records
+from bench.command import command_line
 from bench.servers import free_port, say
 
 STUDENT = (49_152, 384, 5, 6)
@@ -32,11 +32,7 @@ NUM_UNCOUNTED = 1
 
 def main() -> None:
     """Measure, and print a line for each run."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.threads",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("bench.threads", __doc__)
     parser.add_argument("--pairs", nargs="+", choices=["demo", "49k"], default=["demo", "49k"])
     parser.add_argument("--threads", nargs="+", default=["1", "auto"], help="numbers, or auto")
     parser.add_argument("--rounds", type=int, default=2, help="runs of each kind (default: 2)")

@@ -8,13 +8,13 @@ Example:
     python -m bench.trainer > rows.jsonl
 """
 
-import argparse
 import json
 import subprocess
 import sys
 from statistics import median
 
 from adaswitch.processes.entry import one_line_errors
+from bench.command import command_line
 from bench.rounds import Row
 
 NUM_ROUNDS = 3
@@ -23,11 +23,7 @@ SIDES = ("packed", "padded", "pieces", "whole")
 
 def main() -> None:
     """Print all rows, or, in a process of its own, what one side takes."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.trainer",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("bench.trainer", __doc__)
     parser.add_argument("--side", choices=SIDES, help="measure this side alone: [CPU seconds, MiB]")
     side = parser.parse_args().side
     with one_line_errors():

@@ -117,7 +117,8 @@ class Learner:
             parameters["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         with self.explaining(step):
-            loss, losses, by_teacher, counted = self._backward(rollouts)
+            rollouts = weighed(self._config.loss, rollouts)
+            loss, losses, by_teacher = self._backward(rollouts)
             grad_norm = float(
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.optimizer.max_grad_norm)
             )
@@ -127,8 +128,8 @@ class Learner:
         self.optimizer.step()
         self.is_whole = True
         means = _means_by_writer(losses, by_teacher)
-        share = float(counted.float().mean())
-        return Update(loss, *means, grad_norm, rate, num_tokens=len(losses), counted_share=share)
+        num_counted = sum(int((rollout.weights > 0).sum()) for rollout in rollouts)
+        return Update(loss, *means, grad_norm, rate, len(losses), num_counted / len(losses))
 
     def _refuse_overflow(self, rate: float, step: int) -> None:
         """Raises ``NonFiniteError`` for a learning rate at which AdamW's first updates are beyond float32."""
@@ -148,11 +149,10 @@ class Learner:
             if isinstance(module, GradientCheckpointingLayer):
                 module.training = self._config.gradient_checkpointing
 
-    def _backward(self, rollouts: Sequence[Rollout]) -> tuple[float, Tensor, Tensor, Tensor]:
-        """The step's loss, whose gradient is left in the model; of each token the loss, who wrote it, if it counts."""
-        rollouts = weighed(self._config.loss, rollouts)
+    def _backward(self, rollouts: Sequence[Rollout]) -> tuple[float, Tensor, Tensor]:
+        """The step's loss, whose gradient is left in the model; the loss of each token; who wrote each token."""
         weight = total_weight(rollouts)
-        shares, losses, by_teacher, counted = [], [], [], []
+        shares, losses, by_teacher = [], [], []
         self._forward.look_at(_first_tokens(rollouts[0]).to(self.device))
         for batch in self._forward.batches(rollouts):
             share, batch_losses = self._forward.share(batch, weight)
@@ -161,9 +161,7 @@ class Learner:
             shares.append(share.detach())
             losses.append(batch_losses)
             by_teacher.append(batch.by_teacher)
-            counted.append(batch.weights > 0)
-        whole = float(torch.stack(shares).sum())
-        return whole, torch.cat(losses), torch.cat(by_teacher), torch.cat(counted)
+        return float(torch.stack(shares).sum()), torch.cat(losses), torch.cat(by_teacher)
 
 
 def _first_tokens(rollout: Rollout) -> Tensor:

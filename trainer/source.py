@@ -4,7 +4,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import ray
 import torch
@@ -20,6 +20,7 @@ from adaswitch.errors import QueueClosedError, QueueError, StaleAttemptError
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.rollout import Rollout
 
+T = TypeVar("T")
 POLL_S = 1.0
 """The number of seconds after which a wait for rollouts checks again whether it should end."""
 SIGN_EVERY_S = 5.0
@@ -139,25 +140,27 @@ class RaySource:
 
     def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
         """See ``RolloutSource``. Raises ``QueueError`` after ``trainer.rollout_timeout_s``."""
-        blobs = self._take(prompts, should_stop)
-        return None if blobs is None else [rollout for blob in blobs for rollout in decode_rollouts(blob)]
+        parts = self._take(prompts, should_stop, decode_rollouts)
+        return None if parts is None else [rollout for part in parts for rollout in part]
 
     def take_unaided(
         self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]
     ) -> list[Unaided] | None:
         """See ``RolloutSource``. Raises ``QueueError`` after ``trainer.rollout_timeout_s``."""
-        blobs = self._take(prompts, should_stop)
-        return None if blobs is None else [decode_completion(blob) for blob in blobs]
+        return self._take(prompts, should_stop, decode_completion)
 
-    def _take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[bytes] | None:
+    def _take(
+        self, prompts: Sequence[Prompt], should_stop: Callable[[], bool], decode: Callable[[bytes], T]
+    ) -> list[T] | None:
         """What students made of ``prompts``, once all is there; None if ``should_stop`` ended the wait."""
         ids = [prompt.id for prompt in prompts]
         started_s = said_s = time.monotonic()
         while not should_stop():
             blobs = self._poll(ids, should_stop)
             if blobs is not None:
+                made = [decode(blob) for blob in blobs]
                 self._acknowledge(ids)
-                return blobs
+                return made
             now_s = time.monotonic()
             if now_s - started_s > self._timeout_s:
                 raise QueueError(

@@ -191,21 +191,26 @@ class RolloutQueue:
                 if student in self._gone:
                     return None
                 self._expire_leases()
-                num_prompts = int(min(max_prompts, self._room()))
-                if self._waiting and num_prompts > 0 and self._attempt is not None:
+                num_prompts = self._num_leasable(max_prompts)
+                if num_prompts > 0 and self._attempt is not None:
                     return Lease(self._attempt, self._lease_now(student, num_prompts))
                 if not await self._wait_until(deadline_s):
                     return None
 
-    def _room(self) -> float:
-        """The number of prompts that may be leased now."""
-        if any(prompt.step == EVALUATION for prompt in self._waiting.values()):
-            return math.inf
-        return self._capacity - len(self._leased) - len(self._held)
+    def _num_leasable(self, max_prompts: int) -> int:
+        """How many of ``max_prompts`` may be leased now, as far as they are waiting."""
+        if not self._waiting:
+            return 0
+        if self._first_step() == EVALUATION:
+            return max_prompts
+        return min(max_prompts, self._capacity - len(self._leased) - len(self._held))
+
+    def _first_step(self) -> int:
+        return min(prompt.step for prompt in self._waiting.values())
 
     def _lease_now(self, student: str, num_prompts: int) -> tuple[Prompt, ...]:
         self._heard_s[student] = self._clock()
-        step = min(prompt.step for prompt in self._waiting.values())
+        step = self._first_step()
         ids = sorted(prompt.id for prompt in self._waiting.values() if prompt.step == step)[:num_prompts]
         prompts = tuple(self._waiting.pop(prompt_id) for prompt_id in ids)
         deadline_s = self._clock() + self._lease_timeout_s

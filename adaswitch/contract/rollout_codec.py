@@ -71,7 +71,7 @@ def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
         "num_reference_tokens": np.array([len(r.prompt.reference_token_ids) for r in rollouts], np.int32),
     }
     if any(rollout.token_weights is not None for rollout in rollouts):
-        arrays["token_weights"] = _join([_weights(rollout) for rollout in rollouts], np.float64)
+        arrays["token_weights"] = _join([rollout.weights for rollout in rollouts], np.float64)
     records = [
         {
             "id": r.prompt.id,
@@ -93,10 +93,6 @@ def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
         "records": json.dumps(records),
     }
     return save(arrays, metadata=metadata)
-
-
-def _weights(rollout: Rollout) -> NDArray[np.float64]:
-    return np.ones(rollout.num_tokens) if rollout.token_weights is None else rollout.token_weights
 
 
 def decode_rollouts(blob: bytes, source: str = "rollouts") -> list[Rollout]:

@@ -163,15 +163,9 @@ def _teachers(rollouts: Sequence[Rollout]) -> dict[str, Any]:
         "top_ids": teacher.ids,
         "teacher_logprobs": teacher.outcome_logprobs(),
         "by_teacher": torch.cat([torch.from_numpy(rollout.by_teacher) for rollout in rollouts]),
-        "weights": torch.cat([_weights(rollout) for rollout in rollouts]),
+        "weights": torch.cat([torch.from_numpy(rollout.weights) for rollout in rollouts]),
         "vocab_size": teacher.vocab_size,
     }
-
-
-def _weights(rollout: Rollout) -> Tensor:
-    if rollout.token_weights is None:
-        return torch.ones(rollout.num_tokens, dtype=torch.float64)
-    return torch.from_numpy(rollout.token_weights)
 
 
 def micro_batches(rollouts: Sequence[Rollout], size: int) -> list[Batch]:

@@ -71,6 +71,11 @@ class TopK:
         tail = (1.0 - total).clamp_min(TAIL_FLOOR).log()
         return torch.cat([self.logprobs.double(), tail], dim=-1).log_softmax(-1).float()
 
+    def entropies(self) -> Tensor:
+        """The entropy of the k + 1 outcomes of each row ``[n]``, in nats and float64."""
+        entropies: Tensor = torch.special.entr(self.outcome_logprobs().double().exp()).sum(-1)
+        return entropies
+
 
 def concatenate(parts: Sequence[TopK]) -> TopK:
     """One ``TopK`` with the rows of all ``parts`` in their order. All parts must have the same k and V."""

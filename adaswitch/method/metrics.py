@@ -56,7 +56,6 @@ def _teacher_entropies(rollouts: Sequence[Rollout]) -> tuple[float | None, float
     both = [r for r in rollouts if 0 < r.by_teacher.sum() < r.num_tokens]
     if not both:
         return None, None
-    logprobs = torch.cat([r.teacher.outcome_logprobs() for r in both])
-    entropies = torch.special.entr(logprobs.double().exp()).sum(-1)
+    entropies = torch.cat([r.teacher.entropies() for r in both])
     by_teacher = torch.cat([torch.from_numpy(r.by_teacher) for r in both])
     return float(entropies[~by_teacher].mean()), float(entropies[by_teacher].mean())

@@ -113,6 +113,11 @@ class Rollout:
             require_weights(self.token_weights, num_tokens, f"prompt {self.prompt.id}: the tokens' weights")
 
     @property
+    def weights(self) -> NDArray[np.float64]:
+        """``[T]``: what each token counts in the loss, which is 1 where nobody says."""
+        return np.ones(self.num_tokens) if self.token_weights is None else self.token_weights
+
+    @property
     def num_tokens(self) -> int:
         """T, the number of tokens in the completion."""
         return len(self.completion_token_ids)

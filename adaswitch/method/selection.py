@@ -73,19 +73,10 @@ def _values(by: str, rollout: "Rollout") -> "NDArray[np.float64]":
     import numpy as np
 
     if by == "teacher_entropy":
-        return entropy(rollout)
+        entropies: NDArray[np.float64] = rollout.teacher.entropies().numpy()
+        return entropies
     values = np.full(rollout.num_tokens, np.nan)
     seen = rollout.divergences[: rollout.num_tokens]
     # The divergence at a switch is what led to the teacher's token, which therefore stays in.
     values[: len(seen)] = np.where(rollout.by_teacher[: len(seen)], np.nan, seen)
     return values
-
-
-def entropy(rollout: "Rollout") -> "NDArray[np.float64]":
-    """The entropy ``[T]`` of the teacher's k + 1 outcomes at each token, in nats."""
-    import torch
-
-    found: NDArray[np.float64] = (
-        torch.special.entr(rollout.teacher.outcome_logprobs().double().exp()).sum(-1).numpy()
-    )
-    return found

@@ -24,8 +24,7 @@ def weighed(loss: Loss, rollouts: Sequence[Rollout]) -> list[Rollout]:
     """The rollouts of a whole step, with what each token counts in its loss as their ``token_weights``."""
     exploration_weight, guidance_weight = loss.stage_weights()
     weights = [
-        np.where(rollout.by_teacher, guidance_weight, exploration_weight)
-        * (1.0 if rollout.token_weights is None else rollout.token_weights)
+        np.where(rollout.by_teacher, guidance_weight, exploration_weight) * rollout.weights
         for rollout in rollouts
     ]
     selection = loss.selection()
@@ -37,11 +36,7 @@ def weighed(loss: Loss, rollouts: Sequence[Rollout]) -> list[Rollout]:
 
 def total_weight(rollouts: Sequence[Rollout]) -> float:
     """The sum of the weights of all completion tokens of a step that was ``weighed``."""
-    return math.fsum(
-        weight
-        for rollout in rollouts
-        for weight in ([1.0] * rollout.num_tokens if rollout.token_weights is None else rollout.token_weights)
-    )
+    return math.fsum(weight for rollout in rollouts for weight in rollout.weights)
 
 
 def loss_share(losses: Tensor, weights: Tensor, total_weight: float) -> Tensor:

@@ -10,7 +10,6 @@ Example:
     python -m bench.families --keep-vllm docs/results/families.jsonl > rows.jsonl
 """
 
-import argparse
 import contextlib
 import difflib
 import sys
@@ -21,15 +20,12 @@ from pathlib import Path
 
 from adaswitch.errors import ConfigError
 from adaswitch.processes.entry import one_line_errors
+from bench.command import command_line
 
 
 def main() -> None:
     """Check the families that were asked for, or write the page."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.families",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("bench.families", __doc__)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="families by their names in the table")
     parser.add_argument(
         "--keep-vllm", metavar="ROWS", help="take vLLM's column from these rows instead of vLLM"

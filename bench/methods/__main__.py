@@ -17,17 +17,14 @@ import tempfile
 from pathlib import Path
 
 from adaswitch.processes.entry import one_line_errors
+from bench.command import command_line
 
 PARTS = ("decoding", "waits", "training", "smollm2")
 
 
 def main() -> None:
     """Measure the rows that were asked for."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.methods",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("bench.methods", __doc__)
     parser.add_argument("--rows", nargs="+", choices=PARTS, default=list(PARTS[:3]))
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each comparison (default: 5)")
     parser.add_argument(

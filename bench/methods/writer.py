@@ -8,7 +8,6 @@ Example:
     echo go | python -m bench.methods.writer transformers models/chain-student
 """
 
-import argparse
 import asyncio
 import contextlib
 import itertools
@@ -18,6 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from adaswitch.processes.entry import one_line_errors
+from bench.command import command_line
 
 if TYPE_CHECKING:
     from services.student.engine_calls import EngineCalls
@@ -27,11 +27,7 @@ BATCH, PROMPT_TOKENS, NEW_TOKENS, CANDIDATES = 32, 32, 64, 64
 
 def main() -> None:
     """Load the engine, and write whenever a line comes."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.methods.writer",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("bench.methods.writer", __doc__)
     parser.add_argument("engine", choices=["transformers", "vllm"])
     parser.add_argument("model", help="the student's model folder")
     arguments = parser.parse_args()

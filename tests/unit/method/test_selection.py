@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from adaswitch.method.distribution import TopK
 from adaswitch.method.losses.forward_kl import ForwardKL
 from adaswitch.method.rollout import Rollout
-from adaswitch.method.selection import TokenSelection, entropy, selected
+from adaswitch.method.selection import TokenSelection, selected
 from adaswitch.method.step_loss import total_weight, weighed
 from tests.fakes import random_rollout
 
@@ -47,7 +47,7 @@ def test_the_entropy_of_known_distributions() -> None:
     teacher = TopK(torch.tensor([[0, 1]] * 3), logprobs, 10)
     rollout = replace(random_rollout(0, num_student=3, num_teacher=0), teacher=teacher)
     expected = [math.log(2), 0.5 * math.log(4) + 0.5 * math.log(2), 0.0]
-    assert entropy(rollout).tolist() == pytest.approx(expected, abs=1e-5)
+    assert rollout.teacher.entropies().tolist() == pytest.approx(expected, abs=1e-5)
 
 
 STEPS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)).filter(any), min_size=1, max_size=5)
@@ -74,7 +74,7 @@ def test_it_is_what_a_slow_sort_finds(
             if up_to is not None and j >= up_to:
                 assert not found[i][j]
             elif by == "teacher_entropy":
-                ranked.append((-float(entropy(rollout)[j]), i, j))
+                ranked.append((-float(rollout.teacher.entropies()[j]), i, j))
             elif rollout.by_teacher[j]:
                 assert found[i][j]
             else:
