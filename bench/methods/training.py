@@ -21,7 +21,7 @@ from bench.rounds import Row
 from bench.servers import say
 
 WARM_UP_STEPS = 2
-NUM_STEPS = 10
+NUM_STEPS = 7
 PROGRAM = Path(__file__).with_name("trl_program.py")
 SCRIPT = Path(__file__).with_name("make_trl.sh")
 
