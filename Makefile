@@ -31,7 +31,7 @@ lint: setup  ## check style, format and types, the images' files too
 	$(BIN)/ruff format --check .
 	$(BIN)/shellcheck scripts/*.sh docker/*.sh
 	$(BIN)/hadolint docker/Dockerfile
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.gpu.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker-compose.gpu.yml docker-compose.ranks.yml
 	$(BIN)/mypy
 
 format: setup  ## put the code into its format

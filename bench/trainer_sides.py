@@ -1,8 +1,10 @@
-"""The sides of ``bench.trainer``: a training step on ragged rollouts, and a loss from hidden states."""
+"""The sides of ``bench.trainer``: steps of training, a loss from hidden states, and what adapters leave of both."""
 
+import resource
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +25,29 @@ from trainer.learner import Learner
 VOCAB_SIZE, RAGGED_VOCAB, WIDTH, NUM_ROWS, K = 49_152, 4_096, 576, 1_024, 64
 LENGTHS = np.geomspace(8, 512, 16).round().astype(int).tolist()
 MAX_TOKENS = 1_024
+PROMPT_TOKENS, COMPLETION_TOKENS, BATCH = 32, 128, 16
 
 
-def measure(side: str) -> tuple[float, float]:
-    """CPU seconds of a side, and by how many MiB its memory grew at most."""
+def measure(side: str) -> dict[str, float]:
+    """The figures of a side: CPU seconds, memory in MiB, or tokens a second."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    return measured(_step(side == "packed") if side in ("packed", "padded") else _loss(side == "pieces"))
+    if side in ("packed", "padded"):
+        return measured(_step(side == "packed"))
+    if side in ("pieces", "whole"):
+        return measured(_loss(side == "pieces"))
+    if side == "full":
+        figures = measured(_full_step())
+        return {**figures, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    if side in ("1 rank", "2 ranks"):
+        from bench.trainer_ranks import pace
+
+        return {"tokens_per_s": pace(2 if side == "2 ranks" else 1)}
+    return _memory_of_training({"rank": 16} if side == "adapters" else None)
 
 
-def measured(work: Callable[[], object]) -> tuple[float, float]:
-    """CPU seconds of ``work``, and the largest growth of this process's memory meanwhile, in MiB."""
+def measured(work: Callable[[], object]) -> dict[str, float]:
+    """``cpu_s`` of ``work``, and ``growth_mib``, the largest growth of this process's memory meanwhile."""
     before, peak, over = _resident_mib(), [0.0], threading.Event()
 
     def watch() -> None:
@@ -49,7 +63,7 @@ def measured(work: Callable[[], object]) -> tuple[float, float]:
     peak[0] = max(peak[0], _resident_mib())
     over.set()
     watcher.join()
-    return seconds, peak[0] - before
+    return {"cpu_s": seconds, "growth_mib": peak[0] - before}
 
 
 def _resident_mib() -> float:
@@ -76,21 +90,62 @@ def rollout(number: int, num_prompt: int, num_tokens: int, vocab_size: int) -> R
     )
 
 
-def _step(packed: bool) -> Callable[[], object]:
-    """A second step, so that nothing is looked at or allocated first."""
-    model = LlamaForCausalLM(
+def llama(vocab_size: int, width: int, num_layers: int, num_heads: int) -> LlamaForCausalLM:
+    """A model of Llama shapes with random weights, and a head that is tied to its embedding."""
+    return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=RAGGED_VOCAB,
-            hidden_size=256,
-            intermediate_size=768,
-            num_hidden_layers=6,
-            num_attention_heads=4,
+            vocab_size=vocab_size,
+            hidden_size=width,
+            intermediate_size=3 * width,
+            num_hidden_layers=num_layers,
+            num_attention_heads=num_heads,
             max_position_embeddings=1024,
+            tie_word_embeddings=True,
             pad_token_id=0,
             bos_token_id=1,
             eos_token_id=2,
         )
     )
+
+
+def student() -> LlamaForCausalLM:
+    """The student of 31M parameters with V = 49,152."""
+    return llama(VOCAB_SIZE, width=384, num_layers=5, num_heads=6)
+
+
+def full_batch() -> list[Rollout]:
+    """16 rollouts of 32 + 128 tokens."""
+    return [rollout(i, PROMPT_TOKENS, COMPLETION_TOKENS, VOCAB_SIZE) for i in range(BATCH)]
+
+
+def _full_step() -> Callable[[], object]:
+    """A second step on a full batch, in one micro-batch."""
+    learner = Learner(student(), TrainerConfig(), "cpu")
+    learner.update(full_batch(), 0)
+    return lambda: learner.update(full_batch(), 1)
+
+
+def _memory_of_training(lora: dict[str, int] | None) -> dict[str, float]:
+    """MiB of gradients and optimizer's state after a step of a student of 81M, and MiB that go to the board."""
+    with tempfile.TemporaryDirectory() as folder:
+        llama(VOCAB_SIZE, width=576, num_layers=12, num_heads=9).save_pretrained(folder)
+        learner = Learner.from_folder(folder, TrainerConfig.model_validate({"lora": lora}), "cpu")
+    learner.update([rollout(0, 8, 8, VOCAB_SIZE)], 0)
+    gradients = [each.grad for each in learner.model.parameters() if each.grad is not None]
+    states = [value for state in learner.optimizer.state.values() for value in state.values()]
+    return {
+        "trained_mib": _mib([*gradients, *states]),
+        "board_mib": _mib(list(learner.weights().values())),
+    }
+
+
+def _mib(tensors: Sequence[torch.Tensor]) -> float:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20
+
+
+def _step(packed: bool) -> Callable[[], object]:
+    """A second step, so that nothing is looked at or allocated first."""
+    model = llama(RAGGED_VOCAB, width=256, num_layers=6, num_heads=4)
     sizes = {"micro_batch_tokens": MAX_TOKENS} if packed else {"micro_batch_size": 4}
     learner = Learner(model, TrainerConfig.model_validate(sizes), "cpu")
     order = np.random.default_rng(0).permutation(LENGTHS).tolist()

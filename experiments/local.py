@@ -38,6 +38,7 @@ from services.student.group import Group
 from services.student.parts import build_student
 from services.student.teacher_calls import Client
 from services.student.unaided import write_unaided
+from services.student.whole_weights import WholeWeights
 from services.teacher.engines import make_engine
 from services.teacher.engines.engine import TeacherEngine
 from trainer.job import prepare
@@ -66,11 +67,12 @@ class LocalSource:
         self._engine = cast("StudentEngine", parts.engine)
         self._budget = Budget(config.student.max_new_tokens, frozenset(parts.stop_token_ids))
         self._run = run
+        self._whole = WholeWeights(config.student.model, config.student.dtype)
         self._version = 0
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
         """See ``RolloutSource``."""
-        self._engine.load_weights(weights)
+        self._engine.load_weights(self._whole.of(weights))
         self._version = version
 
     def offer(self, prompts: Sequence[Prompt]) -> None:

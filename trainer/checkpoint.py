@@ -1,8 +1,9 @@
 """Checkpoints: a Hugging Face folder that ``from_pretrained`` loads, together with the state that resuming needs.
 
-``trainer_state.pt`` holds only tensors and plain values, and is read without unpickling anything else. The
-learning rate and the data position follow from the step (``adaswitch.method.schedule``). ``SHA256SUMS`` is written
-last, and says what every other file must hold (``adaswitch.runs.seal``).
+``trainer_state.pt`` holds only tensors and plain values, and is read without unpickling anything else. If the model is
+saved in fewer bits than it is trained in, the weights as they were trained are in this file as well. The learning
+rate and the data position follow from the step (``adaswitch.method.schedule``). ``SHA256SUMS`` is written last, and
+says what every other file must hold (``adaswitch.runs.seal``).
 """
 
 import os
@@ -20,17 +21,22 @@ from adaswitch.last_words import one_line
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.seal import damage, is_sealed, seal
 from adaswitch.storage import held, partial_of, sync_folder, writing
-from trainer.learner import Learner
 from trainer.model_files import save_model
+from trainer.ranks.learner import AnyLearner
+from trainer.saved_weights import saved_weights
 
 STATE_FILE = "trainer_state.pt"
+ADAPTER = "adapter"
+"""The folder in a checkpoint that holds the adapters as peft writes them, if adapters were trained."""
+PEFT_PREFIX = "base_model.model."
+"""What peft puts in front of the names of a model's state."""
 DAMAGED = "damaged"
 """The ending of the name under which a damaged checkpoint is kept, once the run goes on from another, for as long as a
 whole one of its age would be."""
 
 
 def save_checkpoint(
-    run: RunDirectory, step: int, learner: Learner, tokenizer: PreTrainedTokenizerBase, keep: int
+    run: RunDirectory, step: int, learner: AnyLearner, tokenizer: PreTrainedTokenizerBase, keep: int
 ) -> Path:
     """Write ``checkpoints/step-<step>``, either whole or not at all, and remove all but the newest ``keep``.
 
@@ -56,12 +62,21 @@ def save_checkpoint(
     return folder
 
 
-def _write(folder: Path, step: int, learner: Learner, tokenizer: PreTrainedTokenizerBase) -> None:
+def _write(folder: Path, step: int, learner: AnyLearner, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write all files of a checkpoint into the empty ``folder``, and flush them to the disk."""
-    save_model(folder, learner.model, tokenizer, learner.own_files)
+    whole = learner.state_dict()
+    weights = saved_weights(learner.model, whole, learner.saved_dtype, learner.adapters is not None)
+    save_model(folder, learner.model, weights, tokenizer, learner.own_files)
+    if learner.adapters is not None:
+        named = {f"{PEFT_PREFIX}{name}": tensor for name, tensor in whole.items()}
+        # Embeddings have no adapters. Left to itself, peft would ask the hub whether it knows a larger vocabulary.
+        learner.adapters.save_pretrained(
+            os.fspath(folder / ADAPTER), state_dict=named, save_embedding_layers=False
+        )
     state = {
         "step": step,
-        "optimizer": learner.optimizer.state_dict(),
+        "optimizer": learner.optimizer_state(),
+        "weights": learner.masters(whole),
         "random_state": torch.get_rng_state(),
         "cuda_random_states": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -72,8 +87,8 @@ def _write(folder: Path, step: int, learner: Learner, tokenizer: PreTrainedToken
 
 
 def newest_whole(
-    run: RunDirectory, load: Callable[[str], Learner], say: Callable[[str], None]
-) -> tuple[Learner, int] | None:
+    run: RunDirectory, load: Callable[[str], AnyLearner], say: Callable[[str], None]
+) -> tuple[AnyLearner, int] | None:
     """The learner from the newest checkpoint that is whole, and its step; None if there are no checkpoints.
 
     ``load`` makes a learner from the folder of a model. Damaged checkpoints are named through ``say``, and set aside.
@@ -82,7 +97,7 @@ def newest_whole(
     damaged: dict[int, str] = {}
     for step in reversed(run.checkpoint_steps()):
         found = _resumed(run.checkpoint(step), step, load)
-        if isinstance(found, Learner):
+        if not isinstance(found, str):
             for other, reason in damaged.items():
                 aside = run.set_aside(other, DAMAGED)
                 say(
@@ -101,7 +116,7 @@ def newest_whole(
     return None
 
 
-def _resumed(folder: Path, step: int, load: Callable[[str], Learner]) -> Learner | str:
+def _resumed(folder: Path, step: int, load: Callable[[str], AnyLearner]) -> AnyLearner | str:
     """The learner from the checkpoint in ``folder``, or what is damaged in it."""
     if (reason := damage(folder)) is not None:
         return reason
@@ -116,7 +131,7 @@ def _resumed(folder: Path, step: int, load: Callable[[str], Learner]) -> Learner
         return one_line(error)
 
 
-def restore(folder: Path, step: int, learner: Learner) -> None:
+def restore(folder: Path, step: int, learner: AnyLearner) -> None:
     """Restore the optimizer and the random state after ``step``. The model is loaded from the same folder.
 
     Raises ``DataError`` with the file if it cannot be read, or is not of ``step``.
@@ -125,7 +140,8 @@ def restore(folder: Path, step: int, learner: Learner) -> None:
     try:
         state = torch.load(path, map_location=learner.device, weights_only=True)
         found = int(state["step"])
-        learner.optimizer.load_state_dict(state["optimizer"])
+        learner.load_optimizer_state(state["optimizer"])
+        learner.restore_masters(state.get("weights", {}))
         torch.set_rng_state(state["random_state"].cpu())
         if state["cuda_random_states"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([random.cpu() for random in state["cuda_random_states"]])

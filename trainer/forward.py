@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,12 +10,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from adaswitch.config.trainer import TrainerConfig
-from adaswitch.method.batching import Batch, make_batch, make_packed_batch, micro_batches
-from adaswitch.method.packing import num_all_tokens, packed_rows, padded_rows
+from adaswitch.method.batching import Batch, make_batch, make_packed_batch
+from adaswitch.method.packing import num_all_tokens, packed_rows, padded_rows, sized_rows
 from adaswitch.method.projection import Head, projected_share
 from adaswitch.method.rollout import Rollout
 from adaswitch.method.step_loss import loss_share
 from trainer.model_parts import base_of, head_of, why_never_packed
+from trainer.world import Inside, call
 
 SAME = {"float32": 1e-4, "bfloat16": 0.1}
 """The largest difference of a token's outputs in one row and in two, as a share of their norm, by number type."""
@@ -23,40 +25,58 @@ SAME = {"float32": 1e-4, "bfloat16": 0.1}
 class Forward:
     """The forward pass of training. Call ``look_at`` before the first loss."""
 
-    def __init__(self, model: PreTrainedModel, config: TrainerConfig, device: str) -> None:
+    def __init__(
+        self, model: PreTrainedModel, config: TrainerConfig, device: str, inside: Inside = call
+    ) -> None:
+        """``inside`` calls what computes with the model. ``share`` is to be called within it."""
         self._model = model
+        self._inside = inside
         self._config = config
         self._device = device
         self._head: nn.Linear | None = None
         self._has_looked = False
         self._packs: bool | None = None if config.micro_batch_tokens else False
 
-    def look_at(self, token_ids: Tensor) -> None:
-        """Find out once, on some tokens ``[1, m]``, whether the model's logits can be made in pieces, and say if not.
+    def look_at(self, rollouts: Sequence[Rollout], token_ids: Tensor) -> None:
+        """Find out once what can be done with this model, and say what cannot.
 
-        Otherwise the logits of a micro-batch are computed whole.
+        On some tokens ``[1, m]`` it is found out whether logits can be made in pieces. Otherwise those of a micro-batch
+        are computed whole. On the ``rollouts`` of a whole step it is found out whether they can be packed.
         """
+        self._look_at_head(token_ids)
+        if (max_tokens := self._config.micro_batch_tokens) is not None:
+            self._can_pack(packed_rows(rollouts, max_tokens), max_tokens)
+
+    def _look_at_head(self, token_ids: Tensor) -> None:
         if self._has_looked:
             return
         self._has_looked = True
         if not self._config.loss.is_per_token():
             _say_whole("trainer.loss is your own; its class may say that per_token = True")
             return
-        with self._computing():
-            self._head = head_of(self._model, token_ids)
+        with self._computing(), torch.no_grad():
+            self._head = self._inside(lambda: head_of(self._model, token_ids))
         if self._head is None:
             _say_whole("those of this model are more than its head's outputs")
 
     def batches(self, rollouts: Sequence[Rollout]) -> Iterator[Batch]:
-        """The micro-batches of a step, on this device. Whether they can be packed is found out at the first."""
-        max_tokens = self._config.micro_batch_tokens
+        """The micro-batches of ``rollouts``, on this device."""
+        make = make_packed_batch if self._packs_rows() else make_batch
+        return (make(row).to(self._device) for row in self._rows(rollouts))
+
+    def num_batches(self, rollouts: Sequence[Rollout]) -> int:
+        """The number of micro-batches of ``rollouts``."""
+        return len(self._rows(rollouts))
+
+    def _packs_rows(self) -> bool:
+        return self._config.micro_batch_tokens is not None and self._packs is not False
+
+    def _rows(self, rollouts: Sequence[Rollout]) -> Sequence[Sequence[Rollout]]:
+        """The rollouts of each micro-batch."""
+        max_tokens, size = self._config.micro_batch_tokens, self._config.micro_batch_size
         if max_tokens is None:
-            batches: Iterator[Batch] = iter(micro_batches(rollouts, self._config.micro_batch_size))
-        elif self._can_pack(packed_rows(rollouts, max_tokens), max_tokens):
-            batches = map(make_packed_batch, packed_rows(rollouts, max_tokens))
-        else:
-            batches = map(make_batch, padded_rows(rollouts, max_tokens))
-        return (batch.to(self._device) for batch in batches)
+            return sized_rows(rollouts, size)
+        return (packed_rows if self._packs_rows() else padded_rows)(rollouts, max_tokens)
 
     def _can_pack(self, rows: Sequence[Sequence[Rollout]], max_tokens: int) -> bool:
         """Whether a pair of rollouts in one row has the outputs of the pair in two rows. Says so once if not.
@@ -87,7 +107,7 @@ class Forward:
     def _why_unlike(self, pair: Sequence[Rollout]) -> str | None:
         packed, padded = (make(pair).to(self._device) for make in (make_packed_batch, make_batch))
         outputs = self._logits if self._head is None else self._hidden
-        found, expected = (outputs(each).float() for each in (packed, padded))
+        found, expected = (self._inside(partial(outputs, each)).float() for each in (packed, padded))
         off = (found - expected).norm(dim=-1) / expected.norm(dim=-1).clamp_min(1e-30)
         largest = float(off.max())
         if largest <= SAME[self._config.dtype]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from adaswitch.cluster import actors
 from adaswitch.config.run import RunConfig
 from adaswitch.config.threads import counted_threads
 from adaswitch.contract.fingerprint import tokenizer_sha256
@@ -24,10 +26,12 @@ from adaswitch.runs.inputs import inputs_of, keep_inputs
 from adaswitch.runs.kept import keep_tokenizer, load_kept_tokenizer
 from adaswitch.runs.opening import filled_in
 from adaswitch.runs.words import run_of
-from trainer.checkpoint import newest_whole
+from trainer.checkpoint import ADAPTER, newest_whole
 from trainer.ending import noting_failure
 from trainer.learner import Learner
 from trainer.loop import Job
+from trainer.ranks.group import RankGroup
+from trainer.ranks.learner import AnyLearner, RankedLearner
 from trainer.recorder import Recorder
 from trainer.replay import ReplaySource
 from trainer.source import RolloutSource
@@ -63,7 +67,7 @@ def prepare(
     for change in attempt.changes:
         print(f"other than in the attempt before: {change}", flush=True)
     with noting_failure(attempt.status):
-        return _prepared(config, data, attempt, connect, should_stop)
+        return _prepared(config, data, attempt, connect, should_stop, num_threads)
 
 
 def _prepared(
@@ -72,11 +76,12 @@ def _prepared(
     attempt: Attempt,
     connect: Callable[[], RolloutSource],
     should_stop: Callable[[], bool],
+    num_threads: int,
 ) -> tuple[Job, int]:
     run = attempt.run
     run.write_notes(data.notes)
     keep_inputs(run, inputs_of(config, data))
-    learner, start = _learner(config, run)
+    learner, start = _learner(config, run, num_threads)
     keep_tokenizer(run, data.tokenizer, learner.model.config)
     recorder, eval_prompts = Recorder(run, config, start), _eval_prompts(config, data)
     source = _replay_source(config, data) or connect()
@@ -141,13 +146,29 @@ def _eval_prompts(config: RunConfig, data: RunData) -> EvalPrompts | None:
     )
 
 
-def _learner(config: RunConfig, run: RunDirectory) -> tuple[Learner, int]:
-    device = config.trainer.device
+def _learner(config: RunConfig, run: RunDirectory, num_threads: int) -> tuple[AnyLearner, int]:
+    """The learner from the newest checkpoint, or from ``student.model``, and the step that it starts from."""
+    model, trainer = config.student.model, config.trainer
+    device = trainer.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    say = partial(print, flush=True)
-    if config.trainer.resume:
-        found = newest_whole(run, lambda folder: Learner.from_folder(folder, config.trainer, device), say)
+    group = None
+    if trainer.num_ranks > 1:
+        device = "cuda" if actors.has_gpus() and trainer.device != "cpu" else "cpu"
+        group = RankGroup(config, device, num_threads)
+
+    def make(folder: str, adapters: Path | None = None) -> AnyLearner:
+        """A learner of the model in ``folder``."""
+        if group is None:
+            return Learner.from_folder(folder, trainer, device, adapters)
+        return RankedLearner(group, config, folder, adapters)
+
+    def load(folder: str) -> AnyLearner:
+        """The learner of a checkpoint. Adapters are trained on beside the weights that they were begun with."""
+        return make(folder) if trainer.lora is None else make(model, Path(folder) / ADAPTER)
+
+    if trainer.resume:
+        found = newest_whole(run, load, partial(print, flush=True))
         if found is not None:
             return found
-    return Learner.from_folder(config.student.model, config.trainer, device), 0
+    return make(model), 0

@@ -1,50 +1,51 @@
 """``Learner``: the student model, its optimizer, and one update from a step's rollouts."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from adaswitch.config.trainer import TrainerConfig
-from adaswitch.data.causal_lm import load_model
+from adaswitch.data.causal_lm import layers_of, load_configured
+from adaswitch.data.model_config import read_model_config
 from adaswitch.errors import ConfigError, NonFiniteError
+from adaswitch.method.batching import Batch
 from adaswitch.method.finite import explained, weights_problem
 from adaswitch.method.learning_rate import last_learning_rate, learning_rate
+from adaswitch.method.low_rank import as_published
 from adaswitch.method.rollout import Rollout
 from adaswitch.method.step_loss import total_weight, weighed
 from trainer.forward import Forward
 from trainer.model_files import read_own_files
+from trainer.update import NUM_SUMS, Update, means_by_writer, refuse_non_finite, sums_by_writer
+from trainer.world import ALONE, World
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 MOST_LOOKED_AT = 32
 NO_FILES: Mapping[str, bytes] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Update:
-    """The figures of one update. Losses are in nats per token."""
+class Saved(Protocol):
+    """What decides whether a saved model loses anything."""
 
-    loss: float
-    """The loss that was minimised: the mean over all tokens, where each token is weighted by who wrote it."""
-    loss_on_student_tokens: float | None
-    """The plain mean over the tokens that the student wrote, whatever their weight; None without such tokens."""
-    loss_on_teacher_tokens: float | None
-    """The plain mean over all tokens that the student did not write; None without such tokens."""
-    grad_norm: float
-    """The norm of the gradient before clipping."""
-    learning_rate: float
-    num_tokens: int
-    counted_share: float
-    """The share of the tokens that count in the loss: whose weight is above 0."""
+    saved_dtype: torch.dtype
+    adapters: "PeftModel | None"
 
 
 class Learner:
-    """Weights and optimizer are float32; the forward and backward passes run in the config's dtype."""
+    """Weights and optimizer are float32; the forward and backward passes run in the config's dtype.
+
+    With ``trainer.lora`` the adapters are trained alone. They stand in the layers of ``model``.
+    """
 
     def __init__(
         self,
@@ -52,44 +53,110 @@ class Learner:
         config: TrainerConfig,
         device: str,
         own_files: Mapping[str, bytes] = NO_FILES,
+        adapters: "PeftModel | None" = None,
+        saved_dtype: torch.dtype = torch.float32,
+        world: World = ALONE,
     ) -> None:
-        """``own_files`` are the contents of the model folder's files that a checkpoint keeps as they are, by name."""
+        """``own_files`` are the contents of the model folder's files that a checkpoint keeps as they are, by name.
+
+        ``adapters`` are those that stand in ``model``. The weights are saved as ``saved_dtype``. ``world`` says which
+        part of the weights and of the rollouts is this process's.
+        """
         self.own_files = own_files
+        self.adapters = adapters
+        self.saved_dtype = saved_dtype
         self.model = model.to(device).float()  # type: ignore[arg-type]
         self.device = device
         self._config = config
-        self._forward = Forward(self.model, config, device)
+        self._world = world
         self.is_whole = True
         """Whether the weights are those after a whole update. An error amid an update leaves them in between."""
         if config.gradient_checkpointing:
             _checkpoint_activations(self.model)
+        self._inside = world.spread(self.model, config.dtype)
+        self._forward = Forward(self.model, config, device, self._inside)
+        self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
+            self._trained,
             lr=config.optimizer.learning_rate,
             betas=(config.optimizer.betas[0], config.optimizer.betas[1]),
             weight_decay=config.optimizer.weight_decay,
+            fused=True if device.startswith("cuda") else None,
         )
 
     @classmethod
-    def from_folder(cls, folder: str, config: TrainerConfig, device: str) -> "Learner":
-        """Start from a Hugging Face folder, or a name on the hub."""
-        model = load_model(folder, "student.model", torch.float32)
-        return cls(model, config, device, read_own_files(folder))
+    def from_folder(
+        cls,
+        folder: str,
+        config: TrainerConfig,
+        device: str,
+        adapters: Path | None = None,
+        world: World = ALONE,
+    ) -> "Learner":
+        """Start from a Hugging Face folder, or a name on the hub. Saved weights have the number type of its weights.
+
+        With ``trainer.lora`` the adapters are those in the folder ``adapters``, or else new ones.
+        """
+        configured = read_model_config(folder, "student.model")
+        model = load_configured(configured, "student.model", torch.float32)
+        stored = getattr(torch, configured.stored_dtype or "float32")
+        put_in = put_adapters(model, config, adapters)
+        return cls(model, config, device, read_own_files(folder), put_in, stored, world)
 
     def weights(self) -> dict[str, Tensor]:
-        """The parameters by name. Tied parameters appear only once."""
+        """What students need: the parameters by name, tied ones only once, or the factors of the adapters alone."""
+        weights = self._parameters()
+        if self.adapters is not None:
+            from adaswitch.data.lora import factors_of
+
+            weights = as_published(factors_of(self.model))
+        return {name: self._world.whole(weight) for name, weight in weights.items()}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The model's whole state by name, in float32. Tied weights are one tensor."""
+        return {name: self._world.whole(tensor) for name, tensor in self.model.state_dict().items()}
+
+    def own_parts(self) -> dict[str, Tensor]:
+        """What this process has of the parameters."""
+        return {name: _local(parameter) for name, parameter in self._parameters().items()}
+
+    def _parameters(self) -> dict[str, Tensor]:
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+
+    def masters(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of ``state`` the float32 weights that a saved model loses: none in float32, or if adapters are saved."""
+        return {} if is_exact(self) else {name: state[name] for name in self._parameters()}
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """The optimizer's whole state, in the same form from any number of processes."""
+        return _mapped(self.optimizer.state_dict(), lambda value, _: self._world.whole(value))
+
+    def load_optimizer_state(self, state: dict[str, Any]) -> None:
+        """Take what ``optimizer_state`` gave, in this or another number of processes."""
+        self.optimizer.load_state_dict(_mapped(state, self._own_moment))
+
+    def _own_moment(self, value: Tensor, number: int) -> Tensor:
+        """This process's part of a ``value`` of the optimizer's for the parameter with this ``number``."""
+        parameter = self._trained[number]
+        return self._world.part(value, parameter) if value.shape == parameter.shape else value
+
+    @torch.no_grad()
+    def restore_masters(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the weights that ``masters`` gave, by the same names. Raises ``KeyError`` for those of another model."""
+        parameters = self._parameters()
+        for name, weight in weights.items():
+            parameters[name].copy_(self._world.part(weight, parameters[name]))
 
     @property
     def num_bytes(self) -> int:
         """The bytes that the weights and the optimizer's state take."""
         states = [value for state in self.optimizer.state.values() for value in state.values()]
-        tensors = [*self.weights().values(), *(value for value in states if isinstance(value, Tensor))]
+        tensors = [*self.own_parts().values(), *(value for value in states if isinstance(value, Tensor))]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def require_finite_weights(self, step: int) -> None:
         """Raises ``NonFiniteError`` with the cause if a weight after ``step`` updates is not finite."""
-        problem = weights_problem(self.weights(), step, self._rate_before(step))
+        problem = weights_problem(self.own_parts(), step, self._rate_before(step))
         if problem is not None:
             raise NonFiniteError(problem)
 
@@ -100,7 +167,7 @@ class Learner:
             yield
         except NonFiniteError as error:
             rate = self._rate_before(step)
-            raise NonFiniteError(explained(error, self.weights(), step, rate)) from error
+            raise NonFiniteError(explained(error, self.own_parts(), step, rate)) from error
 
     def _rate_before(self, step: int) -> float | None:
         """The learning rate of the last of ``step`` updates; None before the first."""
@@ -118,18 +185,17 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         with self.explaining(step):
             rollouts = weighed(self._config.loss, rollouts)
-            loss, losses, by_teacher = self._backward(rollouts)
-            grad_norm = float(
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.optimizer.max_grad_norm)
-            )
-            _refuse_non_finite(loss, grad_norm, step, rate)
+            loss, *means = self._backward(rollouts)
+            norm = torch.nn.utils.clip_grad_norm_(self._trained, self._config.optimizer.max_grad_norm)
+            grad_norm = float(self._world.whole(norm))
+            refuse_non_finite(loss, grad_norm, step, rate)
             self._refuse_overflow(rate, step)
         self.is_whole = False
         self.optimizer.step()
         self.is_whole = True
-        means = _means_by_writer(losses, by_teacher)
+        num_tokens = sum(rollout.num_tokens for rollout in rollouts)
         num_counted = sum(int((rollout.weights > 0).sum()) for rollout in rollouts)
-        return Update(loss, *means, grad_norm, rate, len(losses), num_counted / len(losses))
+        return Update(loss, means[0], means[1], grad_norm, rate, num_tokens, num_counted / num_tokens)
 
     def _refuse_overflow(self, rate: float, step: int) -> None:
         """Raises ``NonFiniteError`` for a learning rate at which AdamW's first updates are beyond float32."""
@@ -145,28 +211,59 @@ class Learner:
         A layer whose activations are computed again looks at its own mode alone.
         """
         self.model.eval()
-        for module in self.model.modules():
-            if isinstance(module, GradientCheckpointingLayer):
-                module.training = self._config.gradient_checkpointing
+        for layer in layers_of(self.model):
+            layer.training = self._config.gradient_checkpointing
 
-    def _backward(self, rollouts: Sequence[Rollout]) -> tuple[float, Tensor, Tensor]:
-        """The step's loss, whose gradient is left in the model; the loss of each token; who wrote each token."""
+    def _drop_in_adapters(self) -> None:
+        """The dropout of adapters is a setting of the training."""
+        for name, module in self.model.named_modules():
+            if self.adapters is not None and name.endswith("lora_dropout"):
+                module.train()
+
+    def _backward(self, rollouts: Sequence[Rollout]) -> tuple[float, float | None, float | None]:
+        """The step's loss, whose gradient is left in the model, and the mean losses of ``means_by_writer``."""
         weight = total_weight(rollouts)
-        shares, losses, by_teacher = [], [], []
-        self._forward.look_at(_first_tokens(rollouts[0]).to(self.device))
-        for batch in self._forward.batches(rollouts):
-            share, batch_losses = self._forward.share(batch, weight)
+        self._forward.look_at(rollouts, _first_tokens(rollouts[0]).to(self.device))
+        self._drop_in_adapters()
+        totals = torch.zeros(1 + NUM_SUMS, dtype=torch.float64)
+        for batch, counts in self._batches(rollouts):
+            share, losses = self._inside(lambda batch=batch: self._forward.share(batch, weight))  # type: ignore[misc]
             with self._config.loss.differentiating():
                 share.backward()
-            shares.append(share.detach())
-            losses.append(batch_losses)
-            by_teacher.append(batch.by_teacher)
-        return float(torch.stack(shares).sum()), torch.cat(losses), torch.cat(by_teacher)
+            if counts:
+                sums = sums_by_writer(losses.double().cpu(), batch.by_teacher.cpu())
+                totals += torch.cat([share.detach().double().cpu()[None], sums])
+        totals = self._world.sum(totals)
+        return float(totals[0]), *means_by_writer(totals[1:])
+
+    def _batches(self, rollouts: Sequence[Rollout]) -> Iterator[tuple[Batch, bool]]:
+        """This process's micro-batches, and whether they count.
+
+        Ranks compute together, so each has as many micro-batches as any. Where one has fewer, a rollout is computed
+        once more, and counts nothing.
+        """
+        own, shares = self._world.shares(rollouts)
+        most = max(self._forward.num_batches(share) for share in shares)
+        num_own = self._forward.num_batches(own)
+        yield from ((batch, True) for batch in self._forward.batches(own))
+        if num_own < most:
+            batch = next(self._forward.batches((own or rollouts)[:1]))
+            spare = replace(batch, weights=torch.zeros_like(batch.weights))
+            yield from [(spare, False)] * (most - num_own)
 
 
 def _first_tokens(rollout: Rollout) -> Tensor:
     """``[1, m]``: few enough that their logits are little memory."""
     return torch.tensor([(rollout.prompt.token_ids + rollout.completion_token_ids)[:MOST_LOOKED_AT]])
+
+
+def put_adapters(model: PreTrainedModel, config: TrainerConfig, folder: Path | None) -> "PeftModel | None":
+    """The adapters that were put into ``model``; None without ``trainer.lora``."""
+    if config.lora is None:
+        return None
+    from adaswitch.data.lora import add_adapters, load_adapters
+
+    return add_adapters(model, config.lora) if folder is None else load_adapters(model, folder)
 
 
 def _checkpoint_activations(model: PreTrainedModel) -> None:
@@ -179,19 +276,23 @@ def _checkpoint_activations(model: PreTrainedModel) -> None:
         ) from None
 
 
-def _refuse_non_finite(loss: float, grad_norm: float, step: int, rate: float) -> None:
-    for name, value in (("loss", loss), ("gradient", grad_norm)):
-        if not math.isfinite(value):
-            raise NonFiniteError(
-                f"the {name} of step {step} is {value}, at a learning rate of {rate:.3g}; the weights are left as "
-                "they were: lower trainer.optimizer.learning_rate, or train in float32"
-            )
+def is_exact(learner: "Saved") -> bool:
+    """Whether the files of a saved model hold all that was trained."""
+    return learner.saved_dtype == torch.float32 or learner.adapters is not None
 
 
-def _means_by_writer(losses: Tensor, by_teacher: Tensor) -> tuple[float | None, float | None]:
-    """The mean loss on the student's tokens, and on all other tokens. A mean without tokens is None."""
+def _local(tensor: Tensor) -> Tensor:
+    """The part of a divided tensor that is here."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
-    def mean(values: Tensor) -> float | None:
-        return float(values.mean()) if len(values) else None
 
-    return mean(losses[~by_teacher]), mean(losses[by_teacher])
+def _mapped(state: dict[str, Any], change: Callable[[Tensor, int], Tensor]) -> dict[str, Any]:
+    """An optimizer's ``state`` with each tensor as ``change`` makes it, which is given the parameter's number too."""
+    changed = {
+        number: {
+            name: change(value, number) if isinstance(value, Tensor) else value
+            for name, value in values.items()
+        }
+        for number, values in state["state"].items()
+    }
+    return {**state, "state": changed}

@@ -18,9 +18,10 @@ from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.shards import save_rollouts
 from adaswitch.runs.status import Phase, StatusFile
 from trainer.ending import checkpoint, saving_on_failure
-from trainer.learner import Learner, Update
+from trainer.ranks.learner import AnyLearner
 from trainer.recorder import Recorder
 from trainer.source import RolloutSource
+from trainer.update import Update
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Job:
 
     config: RunConfig
     run: RunDirectory
-    learner: Learner
+    learner: AnyLearner
     tokenizer: PreTrainedTokenizerBase
     schedule: PromptSchedule
     source: RolloutSource

@@ -5,14 +5,18 @@ names a temperature, and writes one where the folder has none. It also rewrites 
 own, which older programs cannot read.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from adaswitch.data.model_folder import find_file
 
 GENERATION_CONFIG = "generation_config.json"
+CONFIG = "config.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -40,13 +44,27 @@ def read_own_files(folder: str) -> dict[str, bytes]:
 
 
 def save_model(
-    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, own_files: Mapping[str, bytes]
+    folder: Path,
+    model: PreTrainedModel,
+    weights: dict[str, Tensor],
+    tokenizer: PreTrainedTokenizerBase,
+    own_files: Mapping[str, bytes],
 ) -> None:
-    """Write model and tokenizer to ``folder``, with ``own_files`` as they are."""
+    """Write model and tokenizer to ``folder``, with ``own_files`` as they are. ``weights`` are the model's state."""
     # What transformers writes here is replaced below, so its defaults are as good, and these it does not refuse.
     model.generation_config = GenerationConfig()
-    model.save_pretrained(folder)
+    dtypes = {weight.dtype for weight in weights.values() if weight.is_floating_point()}
+    model.save_pretrained(folder, state_dict=weights)
+    if len(dtypes) == 1:
+        _name_dtype(folder / CONFIG, dtypes.pop())
     tokenizer.save_pretrained(folder)
     (folder / GENERATION_CONFIG).unlink(missing_ok=True)
     for name, content in own_files.items():
         (folder / name).write_bytes(content)
+
+
+def _name_dtype(path: Path, dtype: torch.dtype) -> None:
+    """Have a config.json name the number type of the saved weights, where transformers names that of the model."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["dtype"] = str(dtype).removeprefix("torch.")
+    path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")

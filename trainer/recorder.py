@@ -19,7 +19,7 @@ from adaswitch.runs.directory import (
 )
 from adaswitch.tasks.scores import ALL_SPLITS, MAIN_SPLIT, Score, describe
 from trainer.events import Events
-from trainer.learner import Update
+from trainer.update import Update
 
 MAX_UNMARKED_LINES = 5
 HEALTH_EVERY = 25

@@ -95,7 +95,9 @@ class RaySource:
         self._attempt = uuid.uuid4().hex
         self._working_dir = working_dir
         self._offered: dict[int, Prompt] = {}
-        self._pieces = WeightPieces(getattr(torch, config.student.dtype))
+        # Adapters are little, and students round once they have merged them.
+        dtype = "float32" if config.trainer.lora is not None else config.student.dtype
+        self._pieces = WeightPieces(getattr(torch, dtype))
         self._published: PublishedWeights | None = None
         self._begin()
         heard = self._queue.trainer_heard.options(max_task_retries=0)  # a lost sign of life does not matter

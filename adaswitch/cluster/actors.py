@@ -64,6 +64,11 @@ def num_nodes() -> int:
     return sum(bool(each["Alive"]) for each in ray.nodes())
 
 
+def has_gpus() -> bool:
+    """Whether any node of the cluster has a GPU."""
+    return bool(ray.cluster_resources().get("GPU", 0.0))
+
+
 def run_names() -> list[str]:
     """The names of all runs that have a queue in this namespace, even if they want no more rollouts."""
     names = [str(name) for name in ray.util.list_named_actors()]

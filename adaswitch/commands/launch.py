@@ -190,7 +190,9 @@ class LocalRun:
 
     def _start_ray(self) -> ManagedProcess:
         students = self.config.student
-        num_cpus = max(num_cores(), students.num_actors * reserved_cpus(students.num_threads))
+        ranks = self.config.trainer.num_ranks
+        needed = students.num_actors * reserved_cpus(students.num_threads) + (ranks if ranks > 1 else 0)
+        num_cpus = max(num_cores(), needed)
         arguments = ["--address-file", str(self._address_file()), "--num-cpus", str(num_cpus)]
         arguments += ["--object-store-mib", str(_object_store_mib())]
         return self._start("ray", "adaswitch.cluster.head", arguments, self._ray_environment)

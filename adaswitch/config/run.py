@@ -77,6 +77,27 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _ranks_have_work(self) -> Self:
+        trainer = self.trainer
+        if trainer.num_ranks == 1:
+            return self
+        if isinstance(self.policy, Replay):
+            raise ValueError(
+                f"trainer.num_ranks {trainer.num_ranks}: a run that replays rollouts trains in one process: set it to 1"
+            )
+        if trainer.num_ranks > trainer.prompts_per_step:
+            raise ValueError(
+                f"trainer.num_ranks {trainer.num_ranks} must be at most trainer.prompts_per_step "
+                f"{trainer.prompts_per_step}: a rank without a rollout has nothing to do"
+            )
+        if trainer.eval_every and trainer.eval_by == "trainer":
+            raise ValueError(
+                f"trainer.eval_by: with trainer.num_ranks {trainer.num_ranks} no process has the whole model to "
+                "evaluate it with: set trainer.eval_by to students, or trainer.eval_every to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_token_for_every_rollout(self) -> Self:
         budget, per_step = self.teacher_budget, self.trainer.prompts_per_step
         for name, limit, num_rollouts in (

@@ -9,6 +9,7 @@ from adaswitch.config.threads import NumThreads
 from adaswitch.method.learning_rate import OptimizerConfig
 from adaswitch.method.losses import AnyLoss
 from adaswitch.method.losses.forward_kl import ForwardKL
+from adaswitch.method.low_rank import LoRA
 
 KeptSteps = Annotated[int, Field(ge=1)]
 """The number of newest steps of which something is kept."""
@@ -40,6 +41,11 @@ class TrainerConfig(Settings):
     token."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """The optimizer, which turns the gradient into an update."""
+    lora: LoRA | None = None
+    """Train low-rank adapters alone, and leave the model's own weights as they are. That takes the memory of gradients
+    and optimizer for a few hundredths of the weights, and as little travels to students, who merge the adapters with
+    the weights of ``student.model``. A checkpoint holds the merged model, and the adapters in its folder ``adapter``.
+    By default all weights are trained."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """The number type of the forward and backward pass. The weights and the optimizer's state are always float32."""
     device: str = "auto"
@@ -47,6 +53,13 @@ class TrainerConfig(Settings):
     num_threads: NumThreads = "auto"
     """The number of CPU threads of the trainer. ``auto`` is all cores that it may use in a synchronous run, and its
     share of them where rollouts may be stale. A small model has one thread."""
+    num_ranks: int = Field(default=1, ge=1)
+    """The number of processes, ranks, among which the trainer's weights, its optimizer and each step's rollouts are
+    divided. With more than 1, each is an actor on the Ray cluster, with a GPU of its own where the trainer has GPUs.
+    Held-out prompts are then answered by students (``eval_by``)."""
+    rank_resources: dict[str, Annotated[float, Field(ge=0)]] | None = None
+    """What Ray reserves for each rank, such as ``{GPU: 1, CPU: 4}``, or a resource of your own that only some nodes
+    have. By default it is a CPU, and a GPU if the trainer computes on GPUs. With one rank it means nothing."""
     gradient_checkpointing: bool = False
     """Whether activations are computed again in the backward pass. That halves their memory and takes a third more
     time."""

@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
 from adaswitch.data.model_config import ModelConfig, read_model_config, refuse_quantized
@@ -45,6 +47,18 @@ def load_configured(model: ModelConfig, setting: str, dtype: str | torch.dtype) 
     _refuse_second_head(loaded, model, setting)
     whole: PreTrainedModel = loaded.eval()
     return whole
+
+
+def outline(model: ModelConfig) -> PreTrainedModel:
+    """A model without its weights (on torch's device ``meta``): its layers, the names and shapes of its parameters."""
+    with torch.device("meta"):
+        made: PreTrainedModel = AutoModelForCausalLM.from_config(model.config, dtype=torch.float32)
+    return made
+
+
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """The layers that follow each other in ``model``, as transformers marks them; none in models of unusual kinds."""
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
 def _refuse_second_head(loaded: PreTrainedModel, model: ModelConfig, setting: str) -> None:

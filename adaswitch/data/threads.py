@@ -36,9 +36,14 @@ def on_one_machine(config: RunConfig, cores: int) -> RunConfig:
 
 
 def trainer_threads(config: RunConfig, cores: int, *, alone: bool) -> int:
-    """The threads of a trainer on a machine of ``cores``. ``alone`` says that the other parts are on other machines."""
+    """The threads of a trainer on a machine of ``cores``, or of each of its ranks, if all are there.
+
+    ``alone`` says that the other parts are on other machines.
+    """
     share = cores if alone else cores // _num_at_work(config, config.student.num_actors, alone=False)
-    return number_of_threads(config.trainer.num_threads, share, config.student.model)
+    return number_of_threads(
+        config.trainer.num_threads, share // config.trainer.num_ranks, config.student.model
+    )
 
 
 def threads_of_one_process(config: RunConfig, cores: int) -> int:

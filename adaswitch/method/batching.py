@@ -166,8 +166,3 @@ def _teachers(rollouts: Sequence[Rollout]) -> dict[str, Any]:
         "weights": torch.cat([torch.from_numpy(rollout.weights) for rollout in rollouts]),
         "vocab_size": teacher.vocab_size,
     }
-
-
-def micro_batches(rollouts: Sequence[Rollout], size: int) -> list[Batch]:
-    """Batches of ``size`` rollouts each, in the order of ``rollouts``."""
-    return [make_batch(rollouts[start : start + size]) for start in range(0, len(rollouts), size)]

@@ -1,4 +1,4 @@
-"""Which rollouts of a step go into one micro-batch, if micro-batches are filled by tokens."""
+"""Which rollouts of a step go into one micro-batch, and to which rank."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,11 @@ from adaswitch.method.rollout import Rollout
 def num_all_tokens(rollout: Rollout) -> int:
     """The tokens of prompt and completion together."""
     return len(rollout.prompt.token_ids) + rollout.num_tokens
+
+
+def sized_rows(rollouts: Sequence[Rollout], size: int) -> list[Sequence[Rollout]]:
+    """Micro-batches of ``size`` rollouts each, in the order of ``rollouts``."""
+    return [rollouts[start : start + size] for start in range(0, len(rollouts), size)]
 
 
 def packed_rows(rollouts: Sequence[Rollout], max_tokens: int) -> list[list[Rollout]]:
@@ -46,3 +51,17 @@ def padded_rows(rollouts: Sequence[Rollout], max_tokens: int) -> list[list[Rollo
 def _padded(rollouts: Sequence[Rollout]) -> int:
     prompt = max(len(rollout.prompt.token_ids) for rollout in rollouts)
     return len(rollouts) * (prompt + max(rollout.num_tokens for rollout in rollouts))
+
+
+def level_shares(rollouts: Sequence[Rollout], num_shares: int) -> list[list[Rollout]]:
+    """``rollouts`` in ``num_shares`` parts of about as many tokens each: the longest first, to whoever has least.
+
+    The same rollouts give the same parts. A part is empty if there are fewer rollouts than parts.
+    """
+    shares: list[list[Rollout]] = [[] for _ in range(num_shares)]
+    loads = [0] * num_shares
+    for rollout in sorted(rollouts, key=num_all_tokens, reverse=True):
+        least = loads.index(min(loads))
+        shares[least].append(rollout)
+        loads[least] += num_all_tokens(rollout)
+    return shares

@@ -26,6 +26,7 @@ from adaswitch.preflight.machine import (
     check_teacher_address,
     check_torch_device,
 )
+from adaswitch.preflight.training import check_training
 from adaswitch.runs.inputs import inputs_of, require_same_inputs
 from adaswitch.runs.words import run_of
 from adaswitch.teachers.first_look import Seen, look_at_teacher
@@ -130,6 +131,8 @@ def last_checks(config: RunConfig, starts: Starts, found: Found) -> "RunData":
     """The dear half of ``check_run``, which needs torch and transformers."""
     seen = found.teacher
     check_torch_device("trainer.device", config.trainer.device)
+    one_process = starts is Starts.ONE_PROCESS
+    check_training(config.student.model, config.trainer, in_one_process=one_process)
     from adaswitch.data.preflight import load_run_data
     from adaswitch.teachers.ends import teacher_stop_token_ids
 

@@ -51,6 +51,8 @@ MAY_CHANGE = (
     "trainer.num_threads",
     "trainer.micro_batch_size",
     "trainer.micro_batch_tokens",
+    "trainer.num_ranks",
+    "trainer.rank_resources",
     "trainer.gradient_checkpointing",
     "trainer.eval_batch_size",
     "trainer.eval_by",

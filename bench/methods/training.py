@@ -4,6 +4,7 @@ Each side is started anew in every round. Its first steps, in which caches fill,
 """
 
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ def measure(folder: Path, num_rounds: int, trl: Path | None) -> None:
         sides["synchronous"].append(tokens_per_s(train(large(place, "name=synchronous"), place)))
         ahead = large(place, "name=ahead", "trainer.max_staleness=1")
         sides["max_staleness: 1"].append(tokens_per_s(train(ahead, place)))
-        sides["TRL"].append(_trl(python, place))
+        sides["TRL"].append(run_trl(python, place)["tokens_per_s"])
         two = large(
             place, "name=two", "trainer.max_staleness=1", "student.num_actors=2", "student.group_size=4"
         )
@@ -99,12 +100,20 @@ def trl_python(folder: Path) -> Path:
     return python.absolute()
 
 
-def _trl(python: Path, folder: Path) -> float:
-    """The completion tokens a second of TRL's trainer, with the same models, prompts and lengths."""
+def run_trl(python: Path, folder: Path, **environment: str) -> dict[str, float]:
+    """The figures of TRL's trainer, with the same models, prompts and lengths."""
     names = [str(folder / name) for name in ("student", "teacher", "prompts.jsonl")]
     numbers = [str(COMPLETION_TOKENS), str(NUM_STEPS), str(WARM_UP_STEPS)]
     command = [str(python), str(PROGRAM), *names, *numbers]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+        env={**os.environ, **environment},
+    )
     if done.returncode:
         raise EnvironmentProblem(f"TRL's trainer failed: {done.stderr[-2000:]}")
-    return float(json.loads(done.stdout.splitlines()[-1])["tokens_per_s"])
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures

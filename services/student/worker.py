@@ -5,9 +5,11 @@ lockstep each prompt is rolled out and put by itself, and the next prompt takes 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
+
+from torch import Tensor
 
 from adaswitch.cluster.rollout_queue import Lease
 from adaswitch.config.student import StudentConfig
@@ -28,6 +30,7 @@ from services.student.slots import Slots
 from services.student.solo import Solo
 from services.student.teacher_calls import TeacherCalls
 from services.student.unaided import write_unaided
+from services.student.whole_weights import WholeWeights
 
 LEASE_WAIT_S = 10.0
 """The number of seconds that one call waits for prompts before the call is made again."""
@@ -76,7 +79,8 @@ class StudentWorker:
         self._budget = Budget(config.max_new_tokens, frozenset(stop_token_ids))
         self._max_tokens = max_tokens
         self._learning_rate_before = learning_rate_before
-        self._weights = LoadedWeights(source.newest_weights, self._engine.load_weights)
+        self._whole = WholeWeights(config.model, config.dtype)
+        self._weights = LoadedWeights(source.newest_weights, self._load)
         self._solo: Solo | None = None
         if batches_by_itself(engine):
             if config.lockstep is not True:
@@ -154,6 +158,10 @@ class StudentWorker:
             rollout.prompt.id: encode_rollouts([replace(rollout, weights_version=version)])
             for rollout in await roll_out(prompts)
         }
+
+    async def _load(self, published: Mapping[str, Tensor]) -> None:
+        """Load published weights, or adapters merged with the folder's weights, into the engine."""
+        await self._engine.load_weights(await asyncio.to_thread(self._whole.of, published))
 
     async def _leave(self, prompts: Sequence[Prompt]) -> None:
         try:

@@ -4,8 +4,9 @@ import signal
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
-from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.directory import RunDirectory, read_records
 from tests.service_fixtures import (
     Cluster,
     ConfigWriter,
@@ -88,3 +89,44 @@ def test_rollouts_wait_for_a_killed_teacher_and_go_on_with_the_next(
         for teacher in filter(None, (first, second)):
             teacher.end()
     assert ids_trained_on(run) == list(range(96))
+
+
+def test_a_killed_rank_is_named_and_the_next_attempt_ends_as_one_process_would(
+    short_config: ConfigWriter, cluster: Cluster
+) -> None:
+    settings = {
+        "teacher.url": cluster.teacher_url,
+        "trainer.num_steps": 6,
+        "trainer.eval_every": 6,
+        "trainer.eval_by": "students",
+        "trainer.checkpoint_every": 1,
+        "student.num_actors": 1,
+    }
+    runs = {}
+    for name, num_ranks, is_killed in (("one", 1, False), ("ranks", 2, True), ("ranks", 2, False)):
+        config = short_config(name=name, **settings, **{"trainer.num_ranks": num_ranks})
+        runs[name] = RunDirectory(config.parent / "runs" / name)
+        with students(config, cluster) as service:
+            training = trainer(config, cluster)
+            if is_killed:
+                wait_for_records(runs[name].metrics, 2, training)
+                cluster.workers("Rank")[1].kill()
+                assert training.wait(120) == 1
+                assert (
+                    "has died: hand the job in again, and it goes on from the newest" in training.last_error()
+                )
+                assert training.log.read_text().splitlines()[-1].startswith("error: rank ")
+                assert not cluster.workers("Rank")
+            else:
+                assert training.wait(120) == 0, training.last_error()
+                assert service.wait(60) == 0, service.last_error()
+    losses = {
+        name: [[record["step"], record["loss"]] for record in read_records(run.metrics)]
+        for name, run in runs.items()
+    }
+    assert losses["ranks"] == [[step, pytest.approx(loss, rel=1e-3)] for step, loss in losses["one"]]
+    assert [step for step, _ in losses["ranks"]] == list(range(6))
+    evals = [[record["step"] for record in read_records(run.evals)] for run in runs.values()]
+    assert evals == [[0, 6], [0, 6]]
+    weights = [load_file(run.checkpoint(6) / "model.safetensors") for run in runs.values()]
+    assert weights[0].keys() == weights[1].keys()

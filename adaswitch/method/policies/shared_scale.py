@@ -23,7 +23,7 @@ class SharedScale(Policy):
     """The smallest threshold, in nats."""
     metric: DivergenceName = "forward_kl"
     """The divergence between the teacher's and the student's next-token distributions."""
-    chunk_size: int = Field(default=16, ge=1)
+    chunk_size: int = Field(default=32, ge=1)
     """The number of tokens that the student writes before the teacher scores them. It changes the cost, but never the
     result."""
     write_ahead: ChunksAhead = "auto"

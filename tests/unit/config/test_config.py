@@ -220,6 +220,34 @@ def test_one_line_with_the_key_and_the_fix(overrides: list[tuple[str, object]], 
     assert refusal(*overrides) == message
 
 
+RANKS = ("trainer.num_ranks", 4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([RANKS], "trainer.eval_by: with trainer.num_ranks 4 no process has the whole model"),
+        (
+            [RANKS, ("trainer.prompts_per_step", 3)],
+            "trainer.num_ranks 4 must be at most trainer.prompts_per_step 3",
+        ),
+        ([RANKS, ("policy", {"kind": "replay", "run": "runs/a"})], "trainer.num_ranks 4: a run that replays"),
+        ([("trainer.num_ranks", 0)], "trainer.num_ranks"),
+        ([("trainer.rank_resources", {"GPU": -1.0})], "trainer.rank_resources"),
+        ([("trainer.lora", {"rank": 0})], "trainer.lora.rank"),
+        ([("trainer.lora", {"target_modules": []})], "trainer.lora.target_modules"),
+        ([("trainer.lora", {"targets": ["q_proj"]})], "trainer.lora.targets"),
+    ],
+)
+def test_training_that_cannot_be_is_refused(overrides: list[tuple[str, object]], message: str) -> None:
+    assert message in refusal(*overrides)
+
+
+@pytest.mark.parametrize("evaluation", [("trainer.eval_by", "students"), ("trainer.eval_every", 0)])
+def test_ranks_need_somebody_else_to_evaluate(evaluation: tuple[str, object]) -> None:
+    assert parse(RANKS, evaluation).trainer.num_ranks == 4
+
+
 def test_an_empty_document_says_what_is_required() -> None:
     with pytest.raises(ConfigError, match=r"^name: this setting is required \(and 3 more\)$"):
         parse_config({})

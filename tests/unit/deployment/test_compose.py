@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
+from adaswitch.runs.config_files import load_config
 from services.teacher.http.metrics import TeacherMetrics
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 GPU = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text(encoding="utf-8"))
+RANKS = yaml.safe_load((ROOT / "docker-compose.ranks.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OWN = ("teacher", "ray-head", "student", "trainer")
 DASHBOARDS = ROOT / "docker" / "observability"
@@ -77,3 +79,15 @@ def test_alerts_and_dashboard_name_metrics_that_there_are() -> None:
     for name in names:
         assert re.sub(r"_(bucket|sum|count)$", "", name) in samples, name
     json.loads((DASHBOARDS / "grafana" / "adaswitch.json").read_text())
+
+
+def test_the_variant_with_ranks_has_a_place_for_each_and_the_arguments_are_settings() -> None:
+    services = RANKS["services"]
+    assert services.keys() == {"ray-head", "trainer"}
+    places = json.loads(services["ray-head"]["environment"]["RAY_HEAD_RESOURCES"])
+    config_file, *overrides = services["trainer"]["command"][1:]
+    assert config_file == SERVICES["trainer"]["command"][1]
+    trainer = load_config(ROOT / "configs/demo.yaml", overrides).trainer
+    assert trainer.rank_resources == {"rank": 1.0}
+    assert places == {"rank": trainer.num_ranks}
+    assert trainer.num_ranks == 2

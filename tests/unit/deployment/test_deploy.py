@@ -1,5 +1,6 @@
 """The Kubernetes manifests: what they name is there, and fits the services that they start."""
 
+import json
 import shlex
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -318,3 +319,30 @@ def test_the_trainer_runs_on_the_head_with_the_runs_settings() -> None:
 def test_the_run_is_the_one_in_configs_but_for_its_place() -> None:
     base = load_config(ROOT / "configs" / "gsm8k-qwen2.5.yaml")
     assert (RUN.name, RUN.task, RUN.policy, RUN.trainer) == (base.name, base.task, base.policy, base.trainer)
+
+
+def test_the_variant_with_ranks_adds_nodes_that_no_student_lands_on() -> None:
+    ranks = DEPLOY / "ranks"
+    variant = yaml.safe_load((ranks / "kustomization.yaml").read_text(encoding="utf-8"))
+    assert variant["resources"] == [".."]
+    assert (ranks / variant["patches"][0]["path"]).is_file()
+    [addition] = yaml.safe_load((ranks / "raycluster.yaml").read_text(encoding="utf-8"))
+    assert (addition["op"], addition["path"]) == ("add", "/spec/workerGroupSpecs/-")
+    group = addition["value"]
+    assert group["replicas"] == group["maxReplicas"] == 2
+    assert group["rayStartParams"]["num-cpus"] == "0"
+    assert json.loads(json.loads(group["rayStartParams"]["resources"])) == {"rank": 1}
+    pod = group["template"]["spec"]
+    usual = find("RayCluster", "adaswitch")["spec"]["workerGroupSpecs"][0]["template"]["spec"]
+    assert pod["securityContext"].items() >= usual["securityContext"].items()
+    [container], [other] = pod["containers"], usual["containers"]
+    assert container["image"] == "adaswitch-trainer:latest"
+    assert container["securityContext"] == other["securityContext"]
+    assert {mount["name"] for mount in container["volumeMounts"]} <= {
+        volume["name"] for volume in pod["volumes"]
+    }
+    entrypoint = " ".join((DEPLOY / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        'trainer.num_ranks=2 trainer.eval_by=students "trainer.rank_resources={rank: 1, GPU: 1}"'
+        in entrypoint
+    )

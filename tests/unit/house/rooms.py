@@ -48,6 +48,7 @@ LIBRARIES: dict[str, str] = {
     "uvicorn": "services.teacher.http services.teacher",
     "datasets": "adaswitch.data",
     "pyarrow": "adaswitch.data",
+    "peft": "adaswitch.data trainer",
     "rouge_score": "adaswitch.tasks",
     "typer": "adaswitch.commands services.teacher services.student services.evaluation trainer experiments",
     "matplotlib": "experiments",

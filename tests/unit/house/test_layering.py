@@ -36,7 +36,7 @@ FILE_CALLS = {
     "safe_open",
 }
 FILE_FUNCTIONS = {"torch.load", "torch.save", "np.load", "np.save", "np.savez", "np.fromfile", "np.memmap"}
-MAY_CALL_RAY_REMOTE = re.compile(r"adaswitch\.cluster\..+|services\.student\.actor")
+MAY_CALL_RAY_REMOTE = re.compile(r"adaswitch\.cluster\..+|services\.student\.actor|trainer\.ranks\.group")
 
 
 def room_of(module: str) -> str | None:

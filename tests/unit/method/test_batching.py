@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from adaswitch.method.batching import Batch, make_batch, micro_batches
+from adaswitch.method.batching import Batch, make_batch
+from adaswitch.method.packing import sized_rows
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.rollout import Rollout
 from tests.fakes import random_rollout
@@ -107,7 +108,7 @@ def test_neighbours_and_padding_change_nothing(model: LlamaForCausalLM) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 9])
 def test_micro_batches_are_all_rollouts_in_order(size: int) -> None:
-    whole, parts = make_batch(rollouts()), micro_batches(rollouts(), size)
+    whole, parts = make_batch(rollouts()), [make_batch(row) for row in sized_rows(rollouts(), size)]
     assert len(parts) == -(-len(LENGTHS) // size)
     for name in ("token_ids", "top_ids", "teacher_logprobs", "by_teacher"):
         joined = torch.cat([getattr(part, name) for part in parts])

@@ -202,6 +202,40 @@ def test_a_teacher_with_other_tokens_is_said(tmp_path, nothing_starts, program, 
     assert_refused(result, message, tmp_path, nothing_starts)
 
 
+@pytest.mark.parametrize("program", TRAINING)
+def test_adapters_for_layers_that_are_not_there_are_said(tmp_path, nothing_starts, program) -> None:
+    document = settings(tmp_path, **{"trainer.lora": {"target_modules": ["c_attn"]}})
+    message = "trainer.lora.target_modules: no layer of this model is named c_attn: its linear layers are down_proj, "
+    assert_refused(invoked(program, tmp_path, document), message, tmp_path, nothing_starts)
+
+
+@pytest.mark.parametrize("program", TRAINING)
+def test_adapters_without_their_library_are_said(tmp_path, nothing_starts, monkeypatch, program) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(
+        "adaswitch.preflight.training.importlib.util.find_spec",
+        lambda name, *rest: None if name == "peft" else there(name, *rest),
+    )
+    result = invoked(program, tmp_path, settings(tmp_path, **{"trainer.lora": {}}))
+    assert_refused(result, "trainer.lora: peft is not installed", tmp_path, nothing_starts)
+
+
+@pytest.mark.parametrize("program", [WHOLE, TRAINER, COMPARE])
+def test_ranks_for_a_model_without_known_layers_are_said(
+    tmp_path, nothing_starts, monkeypatch, program
+) -> None:
+    monkeypatch.setattr("adaswitch.data.causal_lm.layers_of", lambda model: [])
+    document = settings(tmp_path, **{"trainer.num_ranks": 2, "trainer.eval_by": "students"})
+    message = "trainer.num_ranks: the layers of 'models/chain-student' (LlamaForCausalLM)"
+    assert_refused(invoked(program, tmp_path, document), message, tmp_path, nothing_starts)
+
+
+def test_ranks_in_one_process_are_refused(tmp_path, nothing_starts) -> None:
+    document = settings(tmp_path, **{"trainer.num_ranks": 2, "trainer.eval_by": "students"})
+    message = "trainer.num_ranks: 2 ranks are actors on a Ray cluster"
+    assert_refused(invoked(COMPARE_LOCAL, tmp_path, document), message, tmp_path, nothing_starts)
+
+
 def seen_teacher(monkeypatch: pytest.MonkeyPatch, sha256: str, max_model_len: int = 128) -> None:
     from adaswitch.teachers.first_look import Seen
 

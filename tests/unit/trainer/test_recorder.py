@@ -5,8 +5,8 @@ import pytest
 from adaswitch.errors import DataError
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory, append_record, read_records
-from trainer.learner import Update
 from trainer.recorder import HEALTH_EVERY, Recorder
+from trainer.update import Update
 
 UPDATE = Update(1.0, 1.0, None, 0.5, 1e-3, 100, 1.0)
 

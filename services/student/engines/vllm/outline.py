@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 from transformers.core_model_loading import revert_weight_conversion
 
+from adaswitch.data.causal_lm import outline
 from adaswitch.data.model_config import ModelConfig, read_model_config
 from adaswitch.errors import ModelError
 
@@ -19,8 +19,7 @@ class Outline:
     """A model without its weights: which parameters it has, and how a saved folder names them."""
 
     def __init__(self, model: ModelConfig, dtype: torch.dtype) -> None:
-        with torch.device("meta"):
-            self._model = AutoModelForCausalLM.from_config(model.config)
+        self._model = outline(model)
         self._dtype = dtype
         self._shapes = {name: parameter.shape for name, parameter in self._model.named_parameters()}
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from adaswitch.method.batching import Batch, make_batch, micro_batches
+from adaswitch.method.batching import Batch, make_batch
 from adaswitch.method.distribution import top_k
 from adaswitch.method.losses.base import DivergenceLoss, Loss, retempered
 from adaswitch.method.losses.cross_entropy import CrossEntropy
@@ -19,6 +19,7 @@ from adaswitch.method.losses.reverse_kl import ReverseKL
 from adaswitch.method.losses.skewed_kl import SkewedKL
 from adaswitch.method.losses.skewed_reverse_kl import SkewedReverseKL
 from adaswitch.method.losses.total_variation import TotalVariation
+from adaswitch.method.packing import sized_rows
 from adaswitch.method.rollout import Rollout
 from adaswitch.method.step_loss import loss_share, total_weight, weighed
 from tests.fakes import random_rollout
@@ -189,7 +190,7 @@ def test_micro_batches_change_neither_loss_nor_gradient(
     whole = make_batch(step)
     logits = some_logits(seed, whole.num_tokens, 2.0).requires_grad_()
     losses, gradients = [], []
-    for batches in ([whole], micro_batches(step, size)):
+    for batches in ([whole], [make_batch(row) for row in sized_rows(step, size)]):
         loss = step_loss(config, batches, logits, total)
         losses.append(loss.detach())
         gradients.append(torch.autograd.grad(loss, logits)[0])
