@@ -62,7 +62,7 @@ class LocalSource:
     ) -> None:
         """``teacher`` answers as the REST client would, and serves ``info``; ``run`` uses the teacher's event loop."""
         parts = build_student(with_student_here(config), teacher, info)
-        self._config, self._teacher = config, parts.teacher
+        self._config, self._teacher, self._policy = config, parts.teacher, parts.policy
         # In this process it is always the engine transformers.
         self._engine = cast("StudentEngine", parts.engine)
         self._budget = Budget(config.student.max_new_tokens, frozenset(parts.stop_token_ids))
@@ -108,7 +108,7 @@ class LocalSource:
         size = self._config.student.group_size
         rollouts: list[Rollout] = []
         for start in range(0, len(prompts), size):
-            group = Group(self._write, self._teacher, self._config.policy, self._budget)
+            group = Group(self._write, self._teacher, self._policy, self._budget)
             try:
                 rollouts += await group.roll_out(prompts[start : start + size])
             except NonFiniteError as error:

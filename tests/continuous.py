@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,9 +67,11 @@ class SlowTeacher(FakeTeacher):
         await self.pace.take()
         return await super().score(prompt, completion, start)
 
-    async def generate(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Continuation:
+    async def generate(
+        self, prompt: Prompt, completion: Sequence[int], num_tokens: int, end_token_ids: Collection[int] = ()
+    ) -> Continuation:
         await self.pace.take()
-        return await super().generate(prompt, completion, num_tokens)
+        return await super().generate(prompt, completion, num_tokens, end_token_ids)
 
 
 class FakeContinuous:

@@ -94,11 +94,14 @@ class FakeTeacher:
         prefixes = [[*prompt.token_ids, *completion[:i]] for i in range(start, len(completion))]
         return top_k(torch.stack([self.model(prefix) for prefix in prefixes]), self.k)
 
-    async def generate(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Continuation:
+    async def generate(
+        self, prompt: Prompt, completion: Sequence[int], num_tokens: int, end_token_ids: Collection[int] = ()
+    ) -> Continuation:
         self.calls.append(("generate", len(completion), num_tokens))
         seed = teacher_seed(self.seed, prompt.id, len(completion))
         places = [Place(seed, 0, j) for j in range(num_tokens)]
-        written, rows = _write(self.model, [*prompt.token_ids, *completion], places, self.stop_token_ids)
+        stops = {*self.stop_token_ids, *end_token_ids}
+        written, rows = _write(self.model, [*prompt.token_ids, *completion], places, stops)
         return Continuation(written, top_k(rows, self.k))
 
 

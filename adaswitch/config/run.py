@@ -132,7 +132,7 @@ def _require_candidates(config: RunConfig) -> None:
     accepted, top_k = config.policy.accepted_candidates, config.teacher.top_k
     if accepted is not None and accepted > top_k:
         raise ValueError(
-            f"policy.accept_top_k {accepted} must not exceed teacher.top_k {top_k}: "
+            f"{config.policy.accepted_setting} {accepted} must not exceed teacher.top_k {top_k}: "
             "only so many candidates are known"
         )
 

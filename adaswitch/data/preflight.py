@@ -15,6 +15,7 @@ from adaswitch.data.models import max_positions
 from adaswitch.data.run_examples import RunExamples, read_run_examples
 from adaswitch.data.run_models import RunModels, read_run_models
 from adaswitch.data.served_model import check_served_model
+from adaswitch.data.token_texts import bound
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.policies.replay import Replay
 from adaswitch.tasks.base import Example, Task
@@ -58,6 +59,7 @@ def load_run_data(
     config.task.check(config.student.max_new_tokens if config.trainer.eval_every else None)
     task = config.task.ready()
     _check_candidates(config, models.vocab_size)
+    bound(config.policy, tokenizer, models.vocab_size)
     read, budget = examples or read_run_examples(config), config.student.max_new_tokens
     train = fit_prompts(tokenizer, task, read.train, training_limits(config), budget)
     references = _references(config, models, task, train.examples)
@@ -110,7 +112,7 @@ def _check_candidates(config: RunConfig, vocab_size: int) -> None:
     accepted = config.policy.accepted_candidates
     if accepted is not None and accepted >= vocab_size:
         raise ConfigError(
-            f"policy.accept_top_k {accepted} accepts each of the tokenizer's {vocab_size} tokens: lower it"
+            f"{config.policy.accepted_setting} {accepted} accepts each of the tokenizer's {vocab_size} tokens: lower it"
         )
 
 

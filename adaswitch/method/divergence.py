@@ -7,7 +7,7 @@ An outcome of probability 0 (-inf) contributes nothing, as 0 log 0 = 0 demands, 
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from adaswitch.errors import NonFiniteError
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # settings name losses, but are also read by programs without
 
     from adaswitch.method.distribution import TopK
 
+DivergenceName = Literal["forward_kl", "reverse_kl", "jsd"]
+"""A divergence that a setting may name; see ``DIVERGENCES``."""
 Divergence: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 """``(p_logprobs [n, m], q_logprobs [n, m]) -> [n]``."""
 

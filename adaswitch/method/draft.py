@@ -1,7 +1,8 @@
 """``RolloutDraft``: a rollout while it is being written, with the record of its costs."""
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -27,6 +28,8 @@ class RolloutDraft:
     _by_teacher: list[bool] = field(default_factory=list)
     _rows: list[TopK] = field(default_factory=list)
     _recited: bool = False
+    _is_cut_short: bool = False
+    _teacher_limit: int | None = None
     _token_weights: list[float] | None = None
 
     @property
@@ -37,9 +40,10 @@ class RolloutDraft:
     @property
     def num_left_for_teacher(self) -> int:
         """The number of tokens that the teacher may still write."""
-        if self.prompt.max_teacher_tokens is None:
-            return self.num_left
-        return min(self.num_left, self.prompt.max_teacher_tokens - self.costs.teacher_tokens)
+        limits = [
+            limit for limit in (self.prompt.max_teacher_tokens, self._teacher_limit) if limit is not None
+        ]
+        return min([self.num_left, *(limit - self.costs.teacher_tokens for limit in limits)])
 
     @property
     def ended(self) -> bool:
@@ -54,11 +58,26 @@ class RolloutDraft:
     @property
     def complete(self) -> bool:
         """Whether the rollout can be finished: it has ended, was recited, or was cut short by the teacher's budget."""
-        return self.ended or self._recited or (bool(self.token_ids) and self.num_left_for_teacher == 0)
+        over = self.ended or self._recited or self._is_cut_short
+        return over or (bool(self.token_ids) and self.num_left_for_teacher == 0)
 
     @property
     def _stopped(self) -> bool:
         return self.budget.stops(self.token_ids)
+
+    def limit_teacher(self, num_tokens: int) -> None:
+        """Let the teacher write no more than ``num_tokens`` in this rollout, beside the limit of the prompt."""
+        self._teacher_limit = num_tokens
+
+    def shorten(self, num_tokens: int) -> None:
+        """End the completion after ``num_tokens``, if that is sooner than ``max_new_tokens``."""
+        self.budget = replace(self.budget, max_new_tokens=min(num_tokens, self.budget.max_new_tokens))
+
+    def cut_short(self) -> None:
+        """End the rollout here, with the ending ``budget``. Raises ``ValueError`` for a completion without tokens."""
+        if not self.token_ids:
+            raise ValueError(f"prompt {self.prompt.id}: there is nothing to cut short, no token was written")
+        self._is_cut_short = True
 
     def waiting(self, what: str) -> "_Stopwatch":
         """A context manager that adds the seconds spent inside to the field ``what`` of ``costs``."""
@@ -83,16 +102,44 @@ class RolloutDraft:
             student_tokens=num_written, wasted_tokens=num_written - num_kept, scored_tokens=num_written
         )
 
+    def cut_back(self, num_tokens: int) -> None:
+        """Throw away the last ``num_tokens``, which the student wrote and the teacher has scored.
+
+        Of the divergences, that at the first of them stays, as the one at the switch. Raises ``ValueError`` if any of
+        the tokens is not the student's.
+        """
+        place = len(self.token_ids) - num_tokens
+        if not place >= 0 or any(self._by_teacher[place:]):
+            raise ValueError(
+                f"prompt {self.prompt.id}: the last {num_tokens} tokens are not all the student's"
+            )
+        if num_tokens == 0:
+            return
+        rows = concatenate(self._rows)
+        self._rows = [rows.rows(0, place)]
+        del self.token_ids[place:], self._by_teacher[place:]
+        if len(self.divergences) > place:
+            del self.divergences[place + 1 :], self.thresholds[place + 1 :]
+            self.thresholds[place] = -math.inf
+        self._spend(wasted_tokens=num_tokens)
+
     def add_unused(self, num_written: int) -> None:
         """Count tokens that the student wrote ahead, and that were thrown away before anybody looked at them."""
         self._spend(student_tokens=num_written, wasted_tokens=num_written)
 
-    def add_guided(self, continuation: Continuation, num_tokens: int) -> None:
-        """Add the tokens that the teacher wrote: ``num_tokens``, or fewer up to a stop token."""
+    def add_looked(self) -> None:
+        """Count a token that the student wrote, and the teacher scored, for its divergence alone."""
+        self._spend(student_tokens=1, wasted_tokens=1, scored_tokens=1)
+
+    def add_guided(
+        self, continuation: Continuation, num_tokens: int, end_token_ids: Collection[int] = ()
+    ) -> None:
+        """Add the tokens that the teacher wrote: ``num_tokens``, or fewer up to a stop token or a leg's end."""
         num_written = len(continuation.token_ids)
         self._add(continuation.token_ids, continuation.distributions, by_teacher=True)
         self._spend(teacher_tokens=num_written)
-        if num_written > num_tokens or (num_written < num_tokens and not (num_written and self._stopped)):
+        is_over = num_written > 0 and (self._stopped or self.token_ids[-1] in end_token_ids)
+        if num_written > num_tokens or (num_written < num_tokens and not is_over):
             raise TeacherProtocolError(
                 f"prompt {self.prompt.id}: the teacher was to write {num_tokens} tokens or up to a stop token, "
                 f"and wrote {num_written}"
@@ -143,7 +190,7 @@ class RolloutDraft:
     def _ending(self) -> Ending:
         if self._stopped:
             return Ending.STOP
-        spent = self.num_left > 0 and self.num_left_for_teacher == 0
+        spent = self.num_left > 0 and (self._is_cut_short or self.num_left_for_teacher == 0)
         return Ending.BUDGET if spent else Ending.LENGTH
 
     def _add(self, token_ids: Sequence[int], rows: TopK, *, by_teacher: bool) -> None:

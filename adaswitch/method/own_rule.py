@@ -23,22 +23,26 @@ class OwnRule(OwnCode):
 
     kind: Literal["custom"] = "custom"
 
-    def load(self) -> SwitchRule | TokenRule:
-        """The rule that ``path`` names. Raises ``ConfigError`` with the path, what is wrong, and what to do."""
-        cls = load_class(self.path, f"{WHERE}.path", [])
+    def load(self, where: str = WHERE) -> SwitchRule | TokenRule:
+        """The rule that ``path`` names. ``where`` is the group of its settings, for messages.
+
+        Raises ``ConfigError`` with the path, what is wrong, and what to do.
+        """
+        setting = f"{where}.path"
+        cls = load_class(self.path, setting, [])
         methods = [name for name in ("threshold", "accepts") if callable(getattr(cls, name, None))]
         if len(methods) != 1:
             found = "neither" if not methods else "both"
             raise ConfigError(
-                f"{WHERE}.path: the class {self.path} has {found} of the methods threshold and accepts: give it one, "
+                f"{setting}: the class {self.path} has {found} of the methods threshold and accepts: give it one, "
                 "see docs/extending.md"
             )
-        rule = make(load_class(self.path, f"{WHERE}.path", methods), self.path, self.settings, WHERE)
+        rule = make(load_class(self.path, setting, methods), self.path, self.settings, where)
         if methods == ["threshold"]:
-            require_parameters(rule.threshold, 1, self.path, f"{WHERE}.path")
-            return _CheckedSwitchRule(rule, self.path)
-        require_parameters(rule.accepts, 2, self.path, f"{WHERE}.path")
-        return _CheckedTokenRule(rule, self.path)
+            require_parameters(rule.threshold, 1, self.path, setting)
+            return _CheckedSwitchRule(rule, self.path, setting)
+        require_parameters(rule.accepts, 2, self.path, setting)
+        return _CheckedTokenRule(rule, self.path, setting)
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,16 @@ class _CheckedSwitchRule:
 
     rule: Any
     path: str
+    setting: str
 
     def threshold(self, earlier: Sequence[float]) -> float:
         """See ``SwitchRule``. Raises ``OwnCodeError`` if the user's rule gives no number."""
-        with running(f"{self.path}.threshold", f"{WHERE}.path"):
+        with running(f"{self.path}.threshold", self.setting):
             value = self.rule.threshold(earlier)
             number = float(value)
         if math.isnan(number):
             raise OwnCodeError(
-                f"{WHERE}.path: {self.path}.threshold gave {value!r}, which is no number of nats"
+                f"{self.setting}: {self.path}.threshold gave {value!r}, which is no number of nats"
             )
         return number
 
@@ -66,13 +71,14 @@ class _CheckedTokenRule:
 
     rule: Any
     path: str
+    setting: str
 
     def accepts(self, token_ids: Sequence[int], scores: "TopK") -> list[bool]:
         """See ``TokenRule``. Raises ``OwnCodeError`` unless there is one verdict for each token."""
-        with running(f"{self.path}.accepts", f"{WHERE}.path"):
+        with running(f"{self.path}.accepts", self.setting):
             verdicts = [bool(verdict) for verdict in self.rule.accepts(token_ids, scores)]
         if len(verdicts) != len(token_ids):
             raise OwnCodeError(
-                f"{WHERE}.path: {self.path}.accepts gave {len(verdicts)} verdicts on {len(token_ids)} tokens"
+                f"{self.setting}: {self.path}.accepts gave {len(verdicts)} verdicts on {len(token_ids)} tokens"
             )
         return verdicts

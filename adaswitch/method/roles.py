@@ -65,8 +65,13 @@ class Teacher(Protocol):
     async def score(self, prompt: Prompt, completion: Sequence[int], start: int) -> TopK:
         """The distribution p_i for every token i of ``completion[start:]``, one row for each token."""
 
-    async def generate(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Continuation:
-        """Up to ``num_tokens`` tokens (at least one) after ``completion``; fewer if a token ends the completion."""
+    async def generate(
+        self, prompt: Prompt, completion: Sequence[int], num_tokens: int, end_token_ids: Collection[int] = ()
+    ) -> Continuation:
+        """Up to ``num_tokens`` tokens (at least one) after ``completion``.
+
+        They are fewer if a token ends the completion, or with any of ``end_token_ids``, which is the last then.
+        """
 
 
 @dataclass(frozen=True)

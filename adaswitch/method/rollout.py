@@ -22,9 +22,9 @@ class Ending(StrEnum):
     STOP = "stop"
     """The completion ended with an end-of-sequence token, which is its last token."""
     LENGTH = "length"
-    """The completion reached ``max_new_tokens``."""
+    """The completion reached ``max_new_tokens``, or the length at which its policy ends it."""
     BUDGET = "budget"
-    """The completion was cut short where the teacher had used up its budget."""
+    """The completion was cut short where the teacher had used up its budget, in tokens or in turns."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Costs:
     """The tokens that the student wrote, including those that were thrown away."""
     wasted_tokens: int = 0
     """Those of the student's tokens that were thrown away: in a chunk, the tokens from the switch on, and all chunks
-    that were written ahead of it. A chunk that was given up while it was being written counts in full."""
+    that were written ahead of it; tokens that were cut back, and tokens that were written for a look only. A chunk that
+    was given up while it was being written counts in full."""
     scored_tokens: int = 0
     """The positions for which the teacher gave a distribution, not counting those that the teacher generated."""
     teacher_tokens: int = 0

@@ -1,14 +1,16 @@
 """``Stages``: the steps from which a policy makes a rollout: ``explore``, ``guide``, ``recite`` and ``take_turns``."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from adaswitch.errors import DataError, TeacherProtocolError
 from adaswitch.method.chunks import Chunks
+from adaswitch.method.distribution import TopK
 from adaswitch.method.divergence import DIVERGENCES, divergences
 from adaswitch.method.draft import RolloutDraft
 from adaswitch.method.prompt import Prompt
-from adaswitch.method.roles import Budget, Student, Teacher
+from adaswitch.method.roles import Budget, Chunk, Student, Teacher
 from adaswitch.method.switching import NeverSwitch, SwitchRule, TokenRule, first_switch, last_place
+from adaswitch.method.takeover.places import Places, Watch
 
 
 class Stages:
@@ -41,8 +43,18 @@ class Stages:
         """Whether the completion is over."""
         return self.draft.ended
 
+    @property
+    def num_left(self) -> int:
+        """The number of tokens that may still follow."""
+        return self.draft.num_left
+
+    @property
+    def teacher_may_write(self) -> bool:
+        """Whether the completion goes on, and the teacher may write a token more."""
+        return not self.ended and self.draft.num_left_for_teacher > 0
+
     async def explore(
-        self, rule: SwitchRule | TokenRule, metric: str = "forward_kl", chunk_size: int = 16
+        self, rule: SwitchRule | TokenRule | Watch, metric: str = "forward_kl", chunk_size: int = 16
     ) -> bool:
         """Exploration: the student writes chunk by chunk, up to the first d_i > tau_i. True if there was a crossing.
 
@@ -52,9 +64,8 @@ class Stages:
         """
         draft = self.draft
         _require_count(chunk_size, "chunk_size")
-        if metric not in DIVERGENCES:
-            raise ValueError(f"metric {metric!r} is none of {', '.join(DIVERGENCES)}")
-        if not (hasattr(rule, "threshold") or hasattr(rule, "accepts")):
+        _require_metric(metric)
+        if not any(hasattr(rule, method) for method in ("threshold", "accepts", "look")):
             raise ValueError(f"rule {rule!r} has neither a method threshold nor a method accepts")
         if draft.num_left_for_teacher == 0:
             # The teacher may write no more tokens, so a switch is no longer possible.
@@ -65,11 +76,24 @@ class Stages:
                     return True
         return False
 
-    async def _explore_chunk(self, rule: SwitchRule | TokenRule, metric: str, chunks: Chunks) -> bool:
+    async def _explore_chunk(self, rule: SwitchRule | TokenRule | Watch, metric: str, chunks: Chunks) -> bool:
         """The next chunk, of which nothing is kept but the record. True if there was a crossing."""
         draft = self.draft
         with draft.waiting("write_s"):
             chunk = await chunks.take()
+        scores, new = await self._compare(chunk, metric)
+        if isinstance(rule, Watch):
+            with draft.waiting("write_s"):
+                places = Places(len(draft.token_ids), chunk.token_ids, new, scores, chunk.rows)
+                crossing, thresholds = await rule.look(places)
+        else:
+            crossing, thresholds = first_switch(rule, draft.divergences, new, chunk.token_ids, scores)
+        draft.add_explored(chunk, scores, new, thresholds, crossing)
+        return crossing is not None
+
+    async def _compare(self, chunk: Chunk, metric: str) -> tuple[TopK, list[float]]:
+        """The teacher's scores of a chunk that follows the completion so far, and the divergence at each token."""
+        draft = self.draft
         with draft.waiting("score_s"):
             scores = await self.teacher.score(
                 draft.prompt, draft.token_ids + chunk.token_ids, start=len(draft.token_ids)
@@ -81,13 +105,47 @@ class Stages:
             )
         with draft.waiting("write_s"):
             own = await chunk.rows.outcomes(scores.ids)
-        new = divergences(metric, scores, own)
-        crossing, thresholds = first_switch(rule, draft.divergences, new, chunk.token_ids, scores)
-        draft.add_explored(chunk, scores, new, thresholds, crossing)
-        return crossing is not None
+        return scores, divergences(metric, scores, own)
 
-    async def guide(self, max_tokens: int | None = None) -> None:
-        """Guidance: the teacher writes to the end, or at most ``max_tokens``, within the teacher's budget."""
+    async def look(self, metric: str = "forward_kl") -> float:
+        """The divergence in nats at the place that comes next, whoever will write there.
+
+        The student writes one token there, which is scored, thrown away, and counted as wasted. Raises ``ValueError``
+        if the completion is over.
+        """
+        draft = self.draft
+        _require_metric(metric)
+        if draft.ended:
+            raise ValueError(
+                f"prompt {draft.prompt.id}: the completion has ended; there is no place to look at"
+            )
+        with draft.waiting("write_s"):
+            chunk = await self.student.write(draft.prompt, tuple(draft.token_ids), 1)
+        _, (divergence,) = await self._compare(chunk, metric)
+        draft.add_looked()
+        return divergence
+
+    def cut_back(self, num_tokens: int) -> None:
+        """Throw away the last ``num_tokens``. Raises ``ValueError`` if any of them is not the student's."""
+        self.draft.cut_back(num_tokens)
+
+    def cut_short(self) -> None:
+        """End the rollout here, as where the teacher's budget is used up."""
+        self.draft.cut_short()
+
+    def shorten(self, num_tokens: int) -> None:
+        """End the completion after ``num_tokens``, if that is sooner than the budget says."""
+        self.draft.shorten(_require_count(num_tokens, "num_tokens"))
+
+    def limit_teacher(self, num_tokens: int) -> None:
+        """Let the teacher write no more than ``num_tokens`` in this rollout, beside the run's own limit."""
+        self.draft.limit_teacher(_require_count(num_tokens, "num_tokens"))
+
+    async def guide(self, max_tokens: int | None = None, end_token_ids: Collection[int] = ()) -> None:
+        """Guidance: the teacher writes to the end, or at most ``max_tokens``, within the teacher's budget.
+
+        It stops at any of ``end_token_ids`` as well, which is then the last token that it wrote.
+        """
         draft = self.draft
         num_tokens = draft.num_left_for_teacher
         if max_tokens is not None:
@@ -96,9 +154,11 @@ class Stages:
         if num_tokens < 1:
             why = "has ended" if draft.ended else "has had all the teacher's tokens that it may"
             raise ValueError(f"prompt {draft.prompt.id}: the completion {why}; there is nothing to guide")
+        # A teacher that knows of no ends of its own is not asked for any.
+        ends = {"end_token_ids": end_token_ids} if end_token_ids else {}
         with draft.waiting("generate_s"):
-            continuation = await self.teacher.generate(draft.prompt, draft.token_ids, num_tokens)
-        draft.add_guided(continuation, num_tokens)
+            continuation = await self.teacher.generate(draft.prompt, draft.token_ids, num_tokens, **ends)
+        draft.add_guided(continuation, num_tokens, end_token_ids)
 
     async def recite(self) -> None:
         """The data set's own answer, cut to ``max_new_tokens``, is the completion. The teacher scores it at once."""
@@ -140,7 +200,13 @@ class Stages:
                 await self.guide(guide_tokens)
 
 
-def _require_count(value: object, name: str) -> None:
-    """Raises ``ValueError`` unless ``value`` is a whole number from 1 on."""
+def _require_count(value: object, name: str) -> int:
+    """``value``. Raises ``ValueError`` unless it is a whole number from 1 on."""
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} is {value!r}, and must be a whole number from 1 on")
+    return value
+
+
+def _require_metric(metric: str) -> None:
+    if metric not in DIVERGENCES:
+        raise ValueError(f"metric {metric!r} is none of {', '.join(DIVERGENCES)}")

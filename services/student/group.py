@@ -1,7 +1,7 @@
 """``Group``: rolls out the prompts of one lease together. It is the ``Student`` and the ``Teacher`` of each rollout."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from adaswitch.method.distribution import TopK
 from adaswitch.method.policies.base import Policy
@@ -61,8 +61,11 @@ class Group:
         distributions: TopK = await self._lockstep.ask(self._score, request, prompt.id)
         return distributions
 
-    async def generate(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Continuation:
+    async def generate(
+        self, prompt: Prompt, completion: Sequence[int], num_tokens: int, end_token_ids: Collection[int] = ()
+    ) -> Continuation:
         """See ``adaswitch.method.roles.Teacher``."""
-        request = TeacherRequest(prompt, tuple(completion), num_tokens=num_tokens)
+        ends = frozenset(end_token_ids)
+        request = TeacherRequest(prompt, tuple(completion), num_tokens=num_tokens, end_token_ids=ends)
         continuation: Continuation = await self._lockstep.ask(self._generate, request, prompt.id)
         return continuation

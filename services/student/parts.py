@@ -10,7 +10,9 @@ from adaswitch.data.model_folder import STUDENT
 from adaswitch.data.models import check_teacher, load_tokenizer, max_positions
 from adaswitch.data.run_models import student_vocabulary
 from adaswitch.data.stop_tokens import find_stop_tokens
+from adaswitch.data.token_texts import bound
 from adaswitch.data.vocabulary import shared_size
+from adaswitch.method.policies.base import Policy
 from services.student.engines import make_engine
 from services.student.engines.engine import ContinuousEngine, Sampling, StudentEngine
 from services.student.teacher_calls import Client, TeacherCalls
@@ -22,6 +24,8 @@ class StudentParts:
 
     engine: StudentEngine | ContinuousEngine
     teacher: TeacherCalls
+    policy: Policy
+    """The run's policy, bound to the tokenizer."""
     stop_token_ids: list[int]
     max_tokens: int
     """The longest sequence, in tokens, that both student and teacher take."""
@@ -44,6 +48,7 @@ def build_student(config: RunConfig, client: Client, info: ModelInfo) -> Student
     return StudentParts(
         engine=make_engine(student, vocab_size, sampling, max_tokens, _device(student.device), _say),
         teacher=TeacherCalls(client, info, config.teacher, vocab_size, config.seed, stops),
+        policy=bound(config.policy, tokenizer, vocab_size),
         stop_token_ids=stops,
         max_tokens=max_tokens,
     )

@@ -47,7 +47,7 @@ def make_worker(config: RunConfig, source: Source, parts: StudentParts) -> Stude
         parts.engine,
         parts.teacher,
         config.student,
-        config.policy,
+        parts.policy,
         parts.stop_token_ids,
         parts.max_tokens,
         lambda version: last_learning_rate(config.trainer.optimizer, version, config.trainer.num_steps),

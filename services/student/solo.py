@@ -4,7 +4,7 @@ Each rollout goes on as soon as its own answer is there: the student's engine ba
 requests are gathered for a moment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from adaswitch.config.student import StudentConfig
 from adaswitch.method.distribution import TopK
@@ -58,9 +58,12 @@ class Solo:
         distributions: TopK = await self._score.ask(TeacherRequest(prompt, tuple(completion), start=start))
         return distributions
 
-    async def generate(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Continuation:
+    async def generate(
+        self, prompt: Prompt, completion: Sequence[int], num_tokens: int, end_token_ids: Collection[int] = ()
+    ) -> Continuation:
         """See ``adaswitch.method.roles.Teacher``."""
-        request = TeacherRequest(prompt, tuple(completion), num_tokens=num_tokens)
+        ends = frozenset(end_token_ids)
+        request = TeacherRequest(prompt, tuple(completion), num_tokens=num_tokens, end_token_ids=ends)
         continuation: Continuation = await self._generate.ask(request)
         return continuation
 

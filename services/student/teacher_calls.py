@@ -27,12 +27,16 @@ class Client(Protocol):
 
 @dataclass(frozen=True)
 class TeacherRequest:
-    """A request to score ``completion[start:]``, or to continue ``completion`` by up to ``num_tokens``."""
+    """A request to score ``completion[start:]``, or to continue ``completion`` by up to ``num_tokens``.
+
+    ``end_token_ids`` stop the writing, beside those that end any completion.
+    """
 
     prompt: Prompt
     completion: tuple[int, ...]
     start: int = 0
     num_tokens: int = 0
+    end_token_ids: frozenset[int] = frozenset()
 
 
 class TeacherCalls:
@@ -82,7 +86,7 @@ class TeacherCalls:
                 token_ids=[*request.prompt.token_ids, *request.completion],
                 max_tokens=request.num_tokens,
                 seed=teacher_seed(self._seed, request.prompt.id, len(request.completion)),
-                stop_token_ids=self._stop_token_ids,
+                stop_token_ids=[*self._stop_token_ids, *sorted(request.end_token_ids)],
             )
             for request in requests
         ]

@@ -5,17 +5,17 @@ other members tell the rest of the system what it must know about the policy. Mo
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
 from adaswitch.config.base import Settings
+from adaswitch.method.divergence import DivergenceName as DivergenceName
+from adaswitch.method.takeover.marks import Texts
 from adaswitch.registry.own_code import OwnCode
 
 if TYPE_CHECKING:  # the stages need torch, but settings are also read by programs without torch
     from adaswitch.method.stages import Stages
-
-DivergenceName = Literal["forward_kl", "reverse_kl", "jsd"]
 
 
 def _number_or_auto(value: object) -> object:
@@ -37,6 +37,18 @@ class Policy(Settings, ABC):
 
     def check(self) -> None:
         """Raises ``ConfigError`` for settings that cannot be used. Called before a run; may import a user's code."""
+
+    def bound(self, texts: Texts) -> Self:
+        """The policy for a tokenizer of these ``texts``, as a student rolls out with it.
+
+        Raises ``ConfigError`` if the tokenizer has none of the tokens that a setting names.
+        """
+        return self
+
+    @property
+    def needs_texts(self) -> bool:
+        """Whether the settings name tokens by their texts, so that the policy must be ``bound`` before it rolls out."""
+        return False
 
     @property
     def name(self) -> str:
@@ -68,6 +80,11 @@ class Policy(Settings, ABC):
     def accepted_candidates(self) -> int | None:
         """The number of teacher's candidates among which the student's token is looked for; None without a look-up."""
         return None
+
+    @property
+    def accepted_setting(self) -> str:
+        """The setting whose value ``accepted_candidates`` is."""
+        return "policy.accept_top_k"
 
     @property
     def writers(self) -> frozenset[Literal["student", "other"]]:

@@ -1,10 +1,13 @@
 """A user's own policy, named by its import path. ``docs/extending.md`` has a complete example."""
 
 import inspect
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import PrivateAttr
 
 from adaswitch.errors import ConfigError, OwnCodeError
 from adaswitch.method.policies.base import ChunksAhead, Policy
+from adaswitch.method.takeover.marks import Texts
 from adaswitch.registry.facts import (
     Check,
     fact,
@@ -47,6 +50,7 @@ class CustomPolicy(OwnCode, Policy):
     write_ahead: ChunksAhead = "auto"
     """The number of chunks that the student writes ahead while the teacher scores one. It changes the cost, but never
     the result: after a switch they are thrown away, and count as wasted. ``auto`` is 0 in lockstep, else 1."""
+    _texts: Texts | None = PrivateAttr(default=None)
 
     def load(self) -> Policy:
         """The policy that ``path`` names. Raises ``ConfigError`` with the path, what is wrong, and what to do."""
@@ -58,6 +62,19 @@ class CustomPolicy(OwnCode, Policy):
         require_parameters(loaded.roll_out, 1, self.path, "policy.path")
         policy: Policy = loaded
         return policy
+
+    def bound(self, texts: Texts) -> Self:
+        """See ``Policy``. The loaded policy is bound to the same tokenizer, if it names tokens."""
+        self._ready(texts)
+        copy = self.model_copy()
+        copy._texts = texts
+        return copy
+
+    def _ready(self, texts: Texts | None) -> Policy:
+        policy = self.load()
+        if texts is None or getattr(policy, "needs_texts", False) is not True:
+            return policy
+        return policy.bound(texts)
 
     def check(self) -> None:
         """See ``Policy``. What the class says of itself is looked at here, and its own ``check`` is called."""
@@ -73,7 +90,7 @@ class CustomPolicy(OwnCode, Policy):
 
     async def roll_out(self, stages: "Stages") -> None:
         """Run the loaded policy. Raises ``OwnCodeError`` if the policy fails, or stops before the completion's end."""
-        policy = self.load()
+        policy = self._ready(self._texts)
         with running(f"{self.path}.roll_out", "policy.path"):
             await policy.roll_out(stages)
         if len(stages.draft.token_ids) != stages.draft.num_recorded:

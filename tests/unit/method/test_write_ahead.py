@@ -27,6 +27,7 @@ from adaswitch.method.roles import Chunk
 from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Rollout
 from tests.continuous import Pace, SlowStudent, SlowTeacher
+from tests.ways import PRESETS, take_overs
 from tests.worlds import World, worlds
 
 CHUNKS = st.integers(1, 9)
@@ -52,6 +53,8 @@ POLICY = st.one_of(
     ),
     st.builds(CustomPolicy, path=st.just("tests.own_rules:Restless")),
     st.just(OnPolicy()),
+    take_overs(),
+    PRESETS,
 )
 
 
@@ -127,7 +130,16 @@ def test_nor_with_a_student_that_keeps_few_tokens_at_a_time(
 
 
 def test_every_policy_that_has_chunks_has_the_setting() -> None:
-    chunked = {"adaswitch", "threshold", "shared_scale", "random_switch", "skd", "relay", "custom"}
+    chunked = {
+        "adaswitch",
+        "threshold",
+        "shared_scale",
+        "random_switch",
+        "skd",
+        "relay",
+        "custom",
+        *TAKE_OVERS,
+    }
     have = {
         policy.model_fields["kind"].default for policy in POLICIES if "write_ahead" in policy.model_fields
     }
@@ -139,6 +151,7 @@ def test_every_policy_that_has_chunks_has_the_setting() -> None:
     assert SKD().chunks_ahead == "auto"
 
 
+TAKE_OVERS = {"take_over", "ssd", "switch", "dash", "relay_opd", "motab"}
 WIDE = SlowWorld(seed=3, vocab_size=7, k=7, max_new_tokens=20)
 NEVER = AdaSwitch(window=20, chunk_size=5)
 AT_SEVEN = {"window": 7, "factor": 1e-9, "chunk_size": 5}

@@ -20,7 +20,15 @@ SMALLEST: list[dict[str, object]] = [
     {"kind": "random_switch", "positions": [0.5]},
     {"kind": "shared_scale"},
     {"kind": "replay", "run": "runs/demo"},
+    {"kind": "take_over"},
+    {"kind": "ssd", "tau": 0.1},
+    {"kind": "switch", "tau": 0.3},
+    {"kind": "dash"},
+    {"kind": "relay_opd"},
+    {"kind": "motab"},
+    {"kind": "prefix", "num_tokens": 8},
 ]
+HAND_BACK = ["skd", "relay", "ssd", "switch", "dash", "relay_opd", "motab"]
 POSITIONS_OR_RUN = "policy: set exactly one of positions (probabilities) and from_run (a run directory)"
 
 
@@ -130,7 +138,7 @@ def test_what_the_policies_need() -> None:
     needing = [one for one in settings if policy(one).needs_reference]
     assert needing == [{"kind": "dataset"}, {"kind": "mixed"}]
     assert all(policy(one).needs_reference for one in with_reference)
-    assert [one["kind"] for one in SMALLEST if policy(one).hands_back] == ["skd", "relay"]
+    assert [one["kind"] for one in SMALLEST if policy(one).hands_back] == HAND_BACK
     assert policy({"kind": "skd", "accept_top_k": 7}).accepted_candidates == 7
     assert policy({"kind": "relay", "tau": 1.0}).accepted_candidates is None
     assert policy({"kind": "adaswitch"}).accepted_candidates is None

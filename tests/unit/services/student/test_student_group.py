@@ -119,6 +119,24 @@ def test_the_two_ends(teacher: LocalTeacher, prompts: list[Prompt], kind: str) -
 HAND_BACK = [
     {"kind": "skd", "accept_top_k": 1},
     {"kind": "relay", "guide_tokens": 3, "judge": "probability", "min_probability": 0.5},
+    {"kind": "ssd", "tau": 0.05},
+    {"kind": "switch", "tau": 0.3},
+    {"kind": "dash", "drift": 0.5, "recovery": 0.1, "allowed": 0.1},
+    {"kind": "motab", "window": 2, "factor": 1.2, "floor": 0.0, "safe_share": 0.6, "guide_tokens": 3},
+    {
+        "kind": "relay_opd",
+        "words": [";"],
+        "student_top_k": 1,
+        "ends": [";"],
+        "paragraphs": 0,
+        "then": "student",
+    },
+    {
+        "kind": "take_over",
+        "trigger": {"kind": "over_entropy", "factor": 0.5},
+        "hold": {"kind": "until_low", "tau": 0.05},
+        "cut": {"kind": "last_safe", "safe": 0.01},
+    },
 ]
 
 

@@ -17,12 +17,21 @@ from adaswitch.errors import ConfigError, ModelError, NonFiniteError, QueueClose
 from adaswitch.method.kept_logits import KeptLogits
 from adaswitch.method.policies.adaswitch import AdaSwitch
 from adaswitch.method.policies.base import Policy
+from adaswitch.method.policies.dash import DASH
+from adaswitch.method.policies.motab import MOTAB
 from adaswitch.method.policies.on_policy import OnPolicy
 from adaswitch.method.policies.relay import Relay
 from adaswitch.method.policies.skd import SKD
+from adaswitch.method.policies.take_over import TakeOver
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Chunk
 from adaswitch.method.rollout import Rollout
+from adaswitch.method.takeover.budget import RolloutBudget
+from adaswitch.method.takeover.cuts.last_safe import LastSafe
+from adaswitch.method.takeover.holds.sentence import Sentence
+from adaswitch.method.takeover.holds.until_low import UntilLow
+from adaswitch.method.takeover.triggers.accumulated import Accumulated
+from adaswitch.method.takeover.triggers.decaying import Decaying
 from services.student.engines.engine import WriteRequest
 from services.student.teacher_calls import TeacherCalls
 from services.student.worker import StudentWorker
@@ -100,10 +109,24 @@ POLICIES = [
     SKD(accept_top_k=2, chunk_size=4),
     Relay(tau=0.2, guide_tokens=2, chunk_size=3),
     OnPolicy(),
+    TakeOver(
+        trigger=Decaying(tau=0.4),
+        hold=UntilLow(tau=0.05),
+        cut=LastSafe(safe=0.02, most_tokens=2),
+        chunk_size=3,
+    ),
+    TakeOver(
+        trigger=Accumulated(drift=0.3, allowed=0.05),
+        hold=Sentence(num=1, ends=["2", "5"]),
+        budget=RolloutBudget(times=2, then="end"),
+        chunk_size=4,
+    ).bound(lambda: [str(token) for token in range(V)]),
+    DASH(drift=0.3, recovery=0.1, allowed=0.1, chunk_size=5),
+    MOTAB(window=2, factor=1.1, floor=0.0, guide_tokens=2, chunk_size=4),
 ]
 
 
-@settings(max_examples=25)
+@settings(max_examples=60)
 @given(
     st.sampled_from(POLICIES),
     st.integers(0, 10**6),
