@@ -20,6 +20,8 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> Sequence
     """What each id below ``vocab_size`` reads by itself; empty for special tokens and for ids that are none."""
     special, known = set(tokenizer.all_special_ids), set(tokenizer.get_vocab().values())
     return [
-        tokenizer.decode([i], clean_up_tokenization_spaces=False) if i in known and i not in special else ""
+        str(tokenizer.decode([i], clean_up_tokenization_spaces=False))
+        if i in known and i not in special
+        else ""
         for i in range(vocab_size)
     ]

@@ -109,7 +109,7 @@ class RolloutDraft:
         the tokens is not the student's.
         """
         place = len(self.token_ids) - num_tokens
-        if not place >= 0 or any(self._by_teacher[place:]):
+        if not 0 <= place <= len(self.token_ids) or any(self._by_teacher[place:]):
             raise ValueError(
                 f"prompt {self.prompt.id}: the last {num_tokens} tokens are not all the student's"
             )
@@ -121,6 +121,8 @@ class RolloutDraft:
         if len(self.divergences) > place:
             del self.divergences[place + 1 :], self.thresholds[place + 1 :]
             self.thresholds[place] = -math.inf
+        if self._token_weights is not None:
+            del self._token_weights[place:]
         self._spend(wasted_tokens=num_tokens)
 
     def add_unused(self, num_written: int) -> None:

@@ -87,7 +87,8 @@ class Rollout:
     divergences: tuple[float, ...]
     """The divergences in nats at tokens 0, 1, .. as far as the distributions of both models were seen at each token.
 
-    They end with the switch, which is included. They go on if the student goes on after one token of the teacher.
+    They end with the switch, which is included. They go on if the student goes on after one token of the teacher. If
+    tokens were cut back, they end at the place where the teacher began, and those behind it are forgotten.
     """
     thresholds: tuple[float, ...]
     """The thresholds in nats: infinity where there was none (yet), minus infinity at a switch without a threshold."""

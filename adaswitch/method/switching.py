@@ -138,7 +138,7 @@ class ProbableEnough:
         return [token in row for token, row in zip(token_ids, rows, strict=True)]
 
 
-def last_place(rule: SwitchRule | TokenRule) -> int | None:
+def last_place(rule: object) -> int | None:
     """The place, counted from 0, at which ``rule`` switches whatever is written; None if it depends on that."""
     return rule.place if isinstance(rule, SwitchAt) else None
 

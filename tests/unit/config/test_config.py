@@ -153,17 +153,17 @@ def test_a_wrong_value_names_its_key(key: str, value: object) -> None:
         ),
         (
             [("policy", {"kind": "on_policy", "window": 2})],
-            "policy.window: unknown setting of this kind; it belongs to kind adaswitch",
+            "policy.window: unknown setting of this kind; it belongs to the kinds adaswitch, motab",
         ),
         (
             [("policy", {"kind": "on_policy", "tau": 2})],
-            "policy.tau: unknown setting of this kind; it belongs to the kinds relay, threshold",
+            "policy.tau: unknown setting of this kind; it belongs to the kinds relay, ssd, switch, threshold",
         ),
         (
             [("trainer.learning_rate", 1)],
             "trainer.learning_rate: unknown setting; did you mean trainer.optimizer.learning_rate?",
         ),
-        ([("window", 2)], "window: unknown setting; did you mean policy.window?"),
+        ([("window", 2)], "window: unknown setting; did you mean policy.window or policy.trigger.window?"),
         ([("student.port", 2)], "student.port: unknown setting; did you mean teacher.serve.port?"),
         (
             [("teacher.serve", {"model": "m", "top_k": 2})],

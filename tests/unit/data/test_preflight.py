@@ -9,7 +9,9 @@ from transformers import AutoConfig
 
 from adaswitch.config.parsing import parse_config, with_overrides
 from adaswitch.config.run import RunConfig
+from adaswitch.data.models import load_tokenizer
 from adaswitch.data.preflight import load_run_data
+from adaswitch.data.token_texts import token_texts
 from adaswitch.errors import ConfigError, DataError, ModelError
 from tests.model_folders import NUM_IDS, change_config, make_folder, make_tokenizer, write_records
 
@@ -124,6 +126,28 @@ def test_accepting_every_token_is_refused() -> None:
     ):
         load_run_data(config(policy={"kind": "skd"}))
     load_run_data(config(policy={"kind": "skd", "accept_top_k": 4}))
+
+
+def test_tokens_that_a_policy_names_and_the_tokenizer_lacks_are_refused() -> None:
+    steps = {"kind": "take_over", "hold": {"kind": "sentence", "ends": [";"]}}
+    load_run_data(config(policy=steps))
+    steps["hold"]["ends"] = ["."]
+    with pytest.raises(
+        ConfigError, match=r"^policy\.hold\.ends: the tokenizer has no token that ends with any of them"
+    ):
+        load_run_data(config(policy=steps))
+    with pytest.raises(
+        ConfigError, match=r"^policy\.words: the tokenizer has no token that reads like one of them"
+    ):
+        load_run_data(config(policy={"kind": "relay_opd"}))
+
+
+def test_each_token_has_its_text_and_special_ones_have_none() -> None:
+    tokenizer = load_tokenizer("models/chain-student")
+    texts = token_texts(tokenizer, 19)
+    assert texts[tokenizer.convert_tokens_to_ids(";")] == ";"
+    assert texts[tokenizer.eos_token_id] == ""
+    assert token_texts(tokenizer, 21)[19:] == ["", ""]
 
 
 def test_a_prompt_that_is_too_long_is_named_by_its_line(tmp_path: Path) -> None:

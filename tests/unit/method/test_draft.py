@@ -2,7 +2,7 @@
 
 import asyncio
 import weakref
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import pytest
@@ -18,7 +18,7 @@ from adaswitch.method.policies.on_policy import OnPolicy
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Chunk, Continuation
 from adaswitch.method.roll_out import roll_out
-from adaswitch.method.rollout import Rollout
+from adaswitch.method.rollout import Ending, Rollout
 from adaswitch.method.stages import Stages
 from adaswitch.method.switching import NeverSwitch
 from tests.fakes import FakeStudent, FakeTeacher, hash_model, neighbour
@@ -88,6 +88,81 @@ def test_a_teacher_that_stops_early_or_goes_on_too_long_is_refused(num_written: 
     teacher = (Teacher if num_written else Mute)(model, 3, 0)
     with pytest.raises(TeacherProtocolError, match=f"prompt 0: .* write 5 tokens .* wrote {num_written}"):
         one_rollout(FakeStudent(model, 0), teacher, OffPolicy())
+
+
+def test_a_leg_may_end_early_only_at_an_end() -> None:
+    class Legs(Policy):
+        kind: str = "legs"
+        ends: tuple[int, ...] = (2,)
+
+        async def roll_out(self, stages: Stages) -> None:
+            while not stages.ended:
+                await stages.guide(3, self.ends)
+
+    class Early(FakeTeacher):
+        async def generate(
+            self,
+            prompt: Prompt,
+            completion: Sequence[int],
+            num_tokens: int,
+            end_token_ids: Collection[int] = (),
+        ) -> Continuation:
+            return await super().generate(prompt, completion, num_tokens, {0, 1, 2})
+
+    model = hash_model(0, 3)
+    rollout = one_rollout(FakeStudent(model, 0), FakeTeacher(model, 3, 0), Legs())
+    assert rollout.by_teacher.all()
+    with pytest.raises(TeacherProtocolError, match="was to write 3 tokens or up to a stop token"):
+        one_rollout(FakeStudent(model, 0), Early(model, 3, 0), Legs(ends=()))
+    assert one_rollout(FakeStudent(model, 0), Early(model, 3, 0), Legs(ends=(0, 1, 2))).num_tokens == 5
+
+
+class Stepping(Policy):
+    """Does to the stages what ``what`` says, after two tokens of each model."""
+
+    kind: str = "stepping"
+    what: str
+    num: int = 1
+
+    async def roll_out(self, stages: Stages) -> None:
+        await stages.guide(2)
+        stages.shorten(4)
+        await stages.explore(NeverSwitch(), chunk_size=2)
+        if self.what == "cut_back":
+            stages.weigh((1.0, 0.0, 0.5, 0.5))
+            stages.cut_back(self.num)
+            stages.cut_short()
+        elif self.what == "look":
+            await stages.look()
+        else:
+            await stages.look("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (Stepping(what="cut_back", num=3), "the last 3 tokens are not all the student's"),
+        (Stepping(what="cut_back", num=5), "the last 5 tokens are not all the student's"),
+        (Stepping(what="cut_back", num=-1), "the last -1 tokens are not all the student's"),
+        (Stepping(what="look"), "the completion has ended; there is no place to look at"),
+        (Stepping(what="metric"), "metric 'nonsense' is none of"),
+    ],
+    ids=str,
+)
+def test_stages_that_cannot_be_are_refused(policy: Policy, message: str) -> None:
+    model = hash_model(0, 3)
+    with pytest.raises(ValueError, match=message):
+        one_rollout(FakeStudent(model, 0), FakeTeacher(model, 3, 0), policy)
+
+
+def test_what_is_cut_back_takes_its_weight_and_its_row_with_it() -> None:
+    model = hash_model(0, 3)
+    rollout = one_rollout(FakeStudent(model, 0), FakeTeacher(model, 3, 0), Stepping(what="cut_back"))
+    assert rollout.by_teacher.tolist() == [True, True, False]
+    assert rollout.weights.tolist() == [1.0, 0.0, 0.5]
+    assert len(rollout.teacher) == 3
+    assert (rollout.costs.student_tokens, rollout.costs.wasted_tokens) == (2, 1)
+    assert rollout.ending is Ending.BUDGET
 
 
 @pytest.mark.parametrize("num_rows", [1, 9])

@@ -119,6 +119,22 @@ def test_the_two_ends(teacher: LocalTeacher, prompts: list[Prompt], kind: str) -
 HAND_BACK = [
     {"kind": "skd", "accept_top_k": 1},
     {"kind": "relay", "guide_tokens": 3, "judge": "probability", "min_probability": 0.5},
+]
+
+
+@pytest.mark.parametrize("policy", HAND_BACK, ids=lambda policy: policy["kind"])
+def test_neither_group_nor_chunk_size_changes_a_rollout_with_many_turns(
+    teacher: LocalTeacher, prompts: list[Prompt], policy: dict[str, object]
+) -> None:
+    expected = roll_out(config(policy=policy), teacher, prompts)
+    for group_size, chunk_size in ((1, 1), (2, 40), (5, 3)):
+        settings = config(policy=policy | {"chunk_size": chunk_size}, **{"student.group_size": group_size})
+        assert all(map(same, roll_out(settings, teacher, prompts), expected))
+    turns = sum(abs(np.diff(rollout.by_teacher.astype(int))).sum() for rollout in expected)
+    assert turns > len(prompts)
+
+
+TAKEN_OVER: list[dict[str, object]] = [
     {"kind": "ssd", "tau": 0.05},
     {"kind": "switch", "tau": 0.3},
     {"kind": "dash", "drift": 0.5, "recovery": 0.1, "allowed": 0.1},
@@ -140,16 +156,16 @@ HAND_BACK = [
 ]
 
 
-@pytest.mark.parametrize("policy", HAND_BACK, ids=lambda policy: policy["kind"])
-def test_neither_group_nor_chunk_size_changes_a_rollout_with_many_turns(
+@pytest.mark.parametrize("policy", TAKEN_OVER, ids=lambda policy: policy["kind"])
+def test_nothing_changes_a_rollout_that_is_taken_over(
     teacher: LocalTeacher, prompts: list[Prompt], policy: dict[str, object]
 ) -> None:
-    expected = roll_out(config(policy=policy), teacher, prompts)
-    for group_size, chunk_size in ((1, 1), (2, 40), (5, 3)):
-        settings = config(policy=policy | {"chunk_size": chunk_size}, **{"student.group_size": group_size})
-        assert all(map(same, roll_out(settings, teacher, prompts), expected))
-    turns = sum(abs(np.diff(rollout.by_teacher.astype(int))).sum() for rollout in expected)
-    assert turns > len(prompts)
+    short = {"student.max_new_tokens": 16}
+    expected = roll_out(config(policy=policy, **short), teacher, prompts[:3])
+    for group_size, chunk in ((1, {"chunk_size": 1}), (2, {"chunk_size": 5, "write_ahead": 1})):
+        settings = config(policy=policy | chunk, **short, **{"student.group_size": group_size})
+        assert all(map(same, roll_out(settings, teacher, prompts[:3]), expected))
+    assert any(rollout.by_teacher.any() and not rollout.by_teacher.all() for rollout in expected)
 
 
 WRITERS = [{"kind": "adaswitch", "window": 4}, {"kind": "on_policy"}, *HAND_BACK]
@@ -203,9 +219,10 @@ def test_what_is_written_ahead_changes_no_rollout(
 
 
 AHEAD = [policy | {"write_ahead": 1} for policy in HAND_BACK]
+LOOKING = TAKEN_OVER[len(TAKEN_OVER) - 1]
 
 
-@pytest.mark.parametrize("policy", [*HAND_BACK, *AHEAD], ids=lambda policy: policy["kind"])
+@pytest.mark.parametrize("policy", [*HAND_BACK, *AHEAD, LOOKING], ids=lambda policy: policy["kind"])
 def test_with_whom_a_prompt_is_written_on_is_no_matter_of_timing(
     teacher: LocalTeacher, prompts: list[Prompt], policy: dict[str, object]
 ) -> None:

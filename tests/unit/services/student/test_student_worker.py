@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -316,6 +317,21 @@ async def test_what_is_to_be_written_is_split_by_its_budget() -> None:
         client.written = []
         assert len(await calls(client, **limits).generate(requests)) == 5
         assert client.written == expected
+
+
+async def test_a_leg_of_the_teachers_may_end_at_tokens_of_its_own() -> None:
+    class Writer(FakeClient):
+        async def generate(self, request: GenerateRequest) -> list[SequenceAnswer]:
+            self.stops += [prompt.stop_token_ids for prompt in request.prompts]
+            return [self._answer(prompt.max_tokens + 1, request.top_k) for prompt in request.prompts]
+
+        stops: list[list[int]]
+
+    client = Writer()
+    client.stops = []
+    plain = TeacherRequest(Prompt(0, (1,)), (), num_tokens=4)
+    await calls(client).generate([plain, replace(plain, end_token_ids=frozenset({3, 2}))])
+    assert client.stops == [[0], [0, 2, 3]]
 
 
 async def test_an_id_that_the_tokenizer_does_not_have_is_refused() -> None:
