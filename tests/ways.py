@@ -41,7 +41,7 @@ TRIGGERS = st.one_of(
     st.builds(SharedScale, factor=st.sampled_from([1.0, 4.0]), metric=METRICS),
     st.builds(OverEntropy, factor=st.sampled_from([0.05, 0.2]), floor=st.sampled_from([0.0, 0.2])),
     st.builds(Unsure, window=st.integers(1, 4), factor=st.sampled_from([1.0, 1.2])),
-    st.builds(Accumulated, drift=st.sampled_from([0.1, 0.6]), allowed=st.sampled_from([0.02, 0.1])),
+    st.builds(Accumulated, drift=st.sampled_from([0.1, 0.6]), allowed=st.sampled_from([0.0, 0.05])),
     st.builds(TopKTrigger, accept_top_k=st.integers(1, 3)),
     st.builds(Probability, min_probability=st.sampled_from([0.02, 0.1, 0.3])),
     st.just(REDIRECT),

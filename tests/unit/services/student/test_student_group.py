@@ -15,10 +15,15 @@ from adaswitch.config.parsing import parse_config, with_overrides
 from adaswitch.config.run import RunConfig
 from adaswitch.contract.wire import GenerateRequest, SequenceAnswer
 from adaswitch.data.models import load_tokenizer
+from adaswitch.data.token_texts import token_texts
+from adaswitch.errors import ConfigError
+from adaswitch.method.policies.take_over import TakeOver
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Chunk
 from adaswitch.method.rollout import Costs, Rollout
+from adaswitch.method.takeover.holds.sentence import Sentence
 from services.student.engines.engine import WriteRequest
+from services.student.parts import build_student
 from tests.local_source import LocalSource, LocalTeacher
 
 TEACHER, STUDENT = "models/chain-teacher", "models/chain-student"
@@ -166,6 +171,17 @@ def test_nothing_changes_a_rollout_that_is_taken_over(
         settings = config(policy=policy | chunk, **short, **{"student.group_size": group_size})
         assert all(map(same, roll_out(settings, teacher, prompts[:3]), expected))
     assert any(rollout.by_teacher.any() and not rollout.by_teacher.all() for rollout in expected)
+
+
+def test_a_students_policy_knows_its_tokens(teacher: LocalTeacher) -> None:
+    policy = {"kind": "take_over", "hold": {"kind": "sentence", "ends": [";"]}}
+    bound = build_student(config(policy=policy), teacher, teacher.info).policy
+    assert isinstance(bound, TakeOver)
+    assert bound == TakeOver(hold=Sentence(ends=[";"])).bound(
+        lambda: token_texts(load_tokenizer(STUDENT), 19)
+    )
+    with pytest.raises(ConfigError, match=r"policy\.hold\.ends"):
+        build_student(config(policy=policy | {"hold": {"kind": "sentence"}}), teacher, teacher.info)
 
 
 WRITERS = [{"kind": "adaswitch", "window": 4}, {"kind": "on_policy"}, *HAND_BACK]
