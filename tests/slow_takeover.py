@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from hypothesis import assume
+import hypothesis
 
 from adaswitch.method.rollout import Ending
 from adaswitch.method.sampling import teacher_seed
@@ -49,9 +49,12 @@ class Slow:
 
 
 class SlowTakeOver:
-    """One rollout in ``world``."""
+    """One rollout in ``world``. ``assume`` gives up an example in which a number all but equals its threshold."""
 
-    def __init__(self, world: World, ways: Ways) -> None:
+    def __init__(
+        self, world: World, ways: Ways, assume: Callable[[bool], object] = hypothesis.assume
+    ) -> None:
+        self.assume = assume
         self.world, self.ways, self.slow = world, ways, Slow()
         limits = (world.max_teacher_tokens, ways.budget.tokens if ways.budget else None)
         self.limit = min([limit for limit in limits if limit is not None], default=math.inf)
@@ -116,7 +119,7 @@ class SlowTakeOver:
             case TopKTrigger():
                 return proposal not in best[: trigger.accept_top_k], divergence, math.nan
             case Probability():
-                assume(abs(p[proposal] - trigger.min_probability) > TIE)
+                self.assume(abs(p[proposal] - trigger.min_probability) > TIE)
                 improbable = p[proposal] < trigger.min_probability or proposal not in best[:k]
                 return improbable, divergence, math.nan
             case Redirect():
@@ -126,7 +129,7 @@ class SlowTakeOver:
             case _:
                 value = divergence
         threshold = slow_threshold(trigger, values, self.world, p, len(self.slow.tokens))
-        assume(not math.isfinite(threshold) or abs(value - threshold) > TIE * (1 + value))
+        self.assume(not math.isfinite(threshold) or abs(value - threshold) > TIE * (1 + value))
         return value > threshold, value, threshold
 
     def redirects(self, trigger: Redirect, best: list[int], q: list[float]) -> bool:
@@ -142,7 +145,7 @@ class SlowTakeOver:
         safe = cut.safe if cut.safe is not None else cut.share * threshold
         left = math.inf if cut.most_tokens is None else cut.most_tokens
         for value in values[::-1]:
-            assume(abs(value - safe) > TIE * (1 + value))
+            self.assume(abs(value - safe) > TIE * (1 + value))
             if value <= safe or left == 0:
                 break
             left -= 1
@@ -172,7 +175,7 @@ class SlowTakeOver:
         self.slow.num_looks += 1
         value, hold = self.divergence(metric), self.ways.hold
         if isinstance(hold, UntilLow):
-            assume(abs(value - hold.tau) > TIE)
+            self.assume(abs(value - hold.tau) > TIE)
         return value
 
     def sentences(self, hold: Sentence) -> None:
@@ -187,7 +190,7 @@ class SlowTakeOver:
         self.guide(1)
         while self.may_write():
             evidence = max(0.0, evidence + hold.allowed - self.look(hold.metric))
-            assume(abs(evidence - hold.recovery) > TIE)
+            self.assume(abs(evidence - hold.recovery) > TIE)
             if evidence > hold.recovery:
                 break
             self.guide(1)
@@ -241,8 +244,3 @@ def slow_threshold(
             )
         case _:
             raise AssertionError(trigger)
-
-
-def bind(ways: Ways, texts: Callable[[], list[str]] = lambda: TEXTS) -> Ways:
-    """``ways`` for the tokens of a world."""
-    return ways.bound(texts)

@@ -12,6 +12,7 @@ from tests.service_fixtures import (
     students,
 )
 
+STEP = {"kind": "sentence", "ends": [";"]}
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
@@ -55,18 +56,25 @@ def test_what_a_policy_needs_reaches_the_students_and_a_recorded_run_is_replayed
     assert_nothing_left(config.parent)
 
 
-def test_speculative_kd_under_a_budget_over_the_wire(short_config: ConfigWriter, cluster: Cluster) -> None:
-    run = trained(
-        short_config,
-        cluster,
-        policy={"kind": "skd", "accept_top_k": 1},
-        teacher_budget={"tokens_per_step": 24},
-    )
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"kind": "skd", "accept_top_k": 1},
+        # Its legs end at tokens that the student finds by their texts, and the teacher is told of.
+        {"kind": "take_over", "trigger": {"kind": "top_k", "accept_top_k": 1}, "hold": STEP},
+    ],
+    ids=["skd", "take_over"],
+)
+def test_taking_turns_under_a_budget_over_the_wire(
+    short_config: ConfigWriter, cluster: Cluster, policy: dict[str, object]
+) -> None:
+    run = trained(short_config, cluster, policy=policy, teacher_budget={"tokens_per_step": 24})
     records = list(read_records(run.metrics))
     assert len(records) == 3
     for record in records:
         assert 0 < record["teacher_tokens"] <= 24
         assert record["budget_cut_rate"] == 0
+    assert any(record["switch_rate"] for record in records)
 
 
 @pytest.mark.needs_vllm

@@ -242,7 +242,7 @@ def test_the_worlds_show_every_part_at_work() -> None:
                 budget=RolloutBudget(times=2, then="end"),
             ),
         ):
-            slow = SlowTakeOver(world, policy.ways()).roll_out()
+            slow = SlowTakeOver(world, policy.ways(), assume=bool).roll_out()
             turns.add(sum(a != b for a, b in pairwise(slow.by_teacher)))
             cut_back += slow.num_cut_back
             looks += slow.num_looks
