@@ -84,7 +84,7 @@ def test_every_field_of_every_group_is_told() -> None:
 
 def test_a_setting_is_told_with_type_default_kinds_and_meaning() -> None:
     taus = {setting.of_kinds: setting for setting in settings_of(RunConfig) if setting.path == "policy.tau"}
-    assert set(taus) == {("threshold",), ("relay",)}
+    assert set(taus) == {("threshold",), ("relay",), ("ssd",), ("switch",)}
     assert (taus[("threshold",)].type, taus[("threshold",)].default) == ("number >= 0", "required")
     assert (taus[("relay",)].type, taus[("relay",)].default) == ("number >= 0 | null", "null")
     text = shown("trainer.loss")
