@@ -39,7 +39,9 @@ def gradient(logits: Tensor, ids: Tensor, grad: Tensor) -> Tensor:
 @given(seed=st.integers(0, 10**6), k=st.integers(1, V), sharpness=st.floats(0, 40))
 def test_value_and_gradient_are_autograds(seed: int, k: int, sharpness: float) -> None:
     logits, ids, grad = random_case(seed, k, sharpness)
-    torch.testing.assert_close(raw_outcomes(logits, ids, V).double(), plain(logits, ids, V))
+    torch.testing.assert_close(
+        raw_outcomes(logits, ids, V).double(), plain(logits, ids, V), rtol=2e-6, atol=1e-6
+    )
     if k == V:
         grad[:, V] = 0  # autograd's own gradient of an empty log-sum-exp is 0 times whatever comes
     slow = logits.double().requires_grad_()
