@@ -18,7 +18,7 @@ from adaswitch.contract.wire import safetensors_metadata
 from adaswitch.errors import DataError, NonFiniteError
 from adaswitch.method.distribution import TopK, concatenate
 from adaswitch.method.prompt import Prompt
-from adaswitch.method.rollout import Costs, Ending, Rollout
+from adaswitch.method.rollout import Candidates, Costs, Ending, Rollout
 
 FORMAT = "adaswitch-rollouts-1"
 
@@ -36,6 +36,10 @@ _DTYPES = {
     "reference_token_ids": np.int32,
     "num_reference_tokens": np.int32,
 }
+
+_OPTIONAL = {"token_weights": np.float64, "student_top_ids": np.int32, "student_top_logprobs": np.float32}
+_UNKNOWN = -1
+"""The id of a candidate where a rollout has none on record."""
 
 _LENGTHS = ("num_prompt_tokens", "num_completion_tokens", "num_divergences", "num_reference_tokens")
 _WHOLE_NUMBERS = ("id", "record", "step", "min_version", "weights_version")
@@ -72,6 +76,8 @@ def encode_rollouts(rollouts: Sequence[Rollout]) -> bytes:
     }
     if any(rollout.token_weights is not None for rollout in rollouts):
         arrays["token_weights"] = _join([rollout.weights for rollout in rollouts], np.float64)
+    if any(rollout.student_top is not None for rollout in rollouts):
+        arrays |= _student_tops(rollouts)
     records = [
         {
             "id": r.prompt.id,
@@ -115,7 +121,7 @@ def _arrays(blob: bytes) -> dict[str, NDArray]:  # type: ignore[type-arg]
         # The rollouts were recorded by an older version, in which prompts had no references.
         arrays["num_reference_tokens"] = np.zeros_like(arrays["num_prompt_tokens"])
         arrays["reference_token_ids"] = np.zeros(0, np.int32)
-    dtypes = {**_DTYPES, **({"token_weights": np.float64} if "token_weights" in arrays else {})}
+    dtypes = {**_DTYPES, **{name: dtype for name, dtype in _OPTIONAL.items() if name in arrays}}
     for name, dtype in dtypes.items():
         if arrays[name].dtype != dtype:
             raise TypeError(f"{name} is {arrays[name].dtype} and not {np.dtype(dtype)}")
@@ -136,8 +142,9 @@ def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -
     weights: Sequence[NDArray[np.float64] | None] = [None] * len(records)
     if "token_weights" in arrays:
         weights = _split(arrays["token_weights"], arrays["num_completion_tokens"])
+    tops = ("student_top_ids", "student_top_logprobs") if "student_top_ids" in arrays else ()
     watched = {
-        name: _split(arrays[name], arrays["num_divergences"]) for name in ("divergences", "thresholds")
+        name: _split(arrays[name], arrays["num_divergences"]) for name in ("divergences", "thresholds", *tops)
     }
     if {len(records)} != {len(arrays[name]) for name in _LENGTHS}:
         raise ValueError("records and lengths must be equally many")
@@ -160,9 +167,30 @@ def _rebuild(arrays: dict[str, NDArray], records: list[dict], vocab_size: int) -
             weights_version=record["weights_version"],
             costs=Costs(**{name: record["costs"][name] for name in known_costs}),
             token_weights=weights[i],
+            student_top=_student_top(*(watched[name][i] for name in tops)) if tops else None,
         )
         for i, record in enumerate(records)
     ]
+
+
+def _student_tops(rollouts: Sequence[Rollout]) -> dict[str, NDArray[np.generic]]:
+    """The student's candidates of all rollouts in one array each. A rollout without them has unknown ones."""
+    width = max(r.student_top.ids.shape[1] for r in rollouts if r.student_top is not None)
+    ids, logprobs = [], []
+    for rollout in rollouts:
+        top, rows = rollout.student_top, len(rollout.divergences)
+        ids.append(np.full((rows, width), _UNKNOWN, np.int32) if top is None else top.ids.astype(np.int32))
+        logprobs.append(np.full((rows, width), np.nan, np.float32) if top is None else top.logprobs)
+    return {"student_top_ids": np.concatenate(ids), "student_top_logprobs": np.concatenate(logprobs)}
+
+
+def _student_top(ids: NDArray[np.int32], logprobs: NDArray[np.float32]) -> Candidates | None:
+    """The student's candidates of one rollout; None if they are not on record."""
+    if (ids == _UNKNOWN).all():
+        return None
+    if (ids < 0).any() or np.isnan(logprobs).any() or (logprobs == np.inf).any():
+        raise ValueError("a candidate of the student has no id or no log-probability")
+    return Candidates(ids, logprobs)
 
 
 def _prompt(record: dict, token_ids: NDArray, reference: NDArray) -> Prompt:  # type: ignore[type-arg]

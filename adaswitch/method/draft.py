@@ -7,12 +7,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from adaswitch.errors import TeacherProtocolError
 from adaswitch.method.distribution import TopK, concatenate
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.roles import Budget, Chunk, Continuation
-from adaswitch.method.rollout import LARGEST_WEIGHT, Costs, Ending, Rollout, require_weights
+from adaswitch.method.rollout import LARGEST_WEIGHT, Candidates, Costs, Ending, Rollout, require_weights
+
+NUM_SHOWN = 5
+"""The number of the student's candidates at each token that a rollout keeps for people to look at."""
 
 
 @dataclass
@@ -27,6 +31,7 @@ class RolloutDraft:
     costs: Costs = field(default_factory=Costs)
     _by_teacher: list[bool] = field(default_factory=list)
     _rows: list[TopK] = field(default_factory=list)
+    _student_top: list[Candidates] = field(default_factory=list)
     _recited: bool = False
     _is_cut_short: bool = False
     _teacher_limit: int | None = None
@@ -84,11 +89,18 @@ class RolloutDraft:
         return _Stopwatch(self, what)
 
     def add_explored(
-        self, chunk: Chunk, scores: TopK, new: list[float], thresholds: list[float], crossing: int | None
+        self,
+        chunk: Chunk,
+        scores: TopK,
+        own: Tensor,
+        new: list[float],
+        thresholds: list[float],
+        crossing: int | None,
     ) -> None:
         """Add the student's tokens before the crossing, and the divergences up to and including the crossing.
 
-        After the first token without a divergence, the divergences of later tokens are left out.
+        ``own [n, k + 1]`` are the student's log-probabilities of the outcomes of ``scores``. After the first token
+        without a divergence, the divergences of later tokens are left out.
         """
         num_written = len(chunk.token_ids)
         if not 1 <= num_written <= self.num_left:
@@ -97,6 +109,7 @@ class RolloutDraft:
         if len(self.divergences) == len(self.token_ids):
             self.divergences += new[: len(thresholds)]
             self.thresholds += thresholds
+            self._student_top.append(most_likely(scores.ids, own, len(thresholds)))
         self._add(chunk.token_ids[:num_kept], scores.rows(0, num_kept), by_teacher=False)
         self._spend(
             student_tokens=num_written, wasted_tokens=num_written - num_kept, scored_tokens=num_written
@@ -120,6 +133,7 @@ class RolloutDraft:
         del self.token_ids[place:], self._by_teacher[place:]
         if len(self.divergences) > place:
             del self.divergences[place + 1 :], self.thresholds[place + 1 :]
+            self._student_top = _first(self._student_top, place + 1)
             self.thresholds[place] = -math.inf
         if self._token_weights is not None:
             del self._token_weights[place:]
@@ -186,6 +200,7 @@ class RolloutDraft:
             weights_version=0,
             costs=self.costs,
             token_weights=self._weights,
+            student_top=_joined(self._student_top),
         )
 
     @property
@@ -204,6 +219,27 @@ class RolloutDraft:
         self.costs = replace(
             self.costs, **{name: getattr(self.costs, name) + amount for name, amount in amounts.items()}
         )
+
+
+def most_likely(ids: Tensor, own: Tensor, num_rows: int) -> Candidates:
+    """The most likely of the tokens ``ids [n, k]`` in the first rows of ``own [n, k + 1]``, whose last is the tail."""
+    num_candidates = ids.shape[1]
+    top = own[:num_rows, :num_candidates].topk(min(NUM_SHOWN, num_candidates), dim=-1)
+    found = ids[:num_rows].to(top.indices.device).gather(-1, top.indices)
+    return Candidates(found.int().cpu().numpy(), top.values.float().cpu().numpy())
+
+
+def _joined(parts: Sequence[Candidates]) -> Candidates | None:
+    if not parts:
+        return None
+    ids, logprobs = [part.ids for part in parts], [part.logprobs for part in parts]
+    return Candidates(np.concatenate(ids), np.concatenate(logprobs))
+
+
+def _first(parts: Sequence[Candidates], num_rows: int) -> list[Candidates]:
+    """The first rows of all ``parts`` together."""
+    whole = _joined(parts)
+    return [] if whole is None else [Candidates(whole.ids[:num_rows], whole.logprobs[:num_rows])]
 
 
 class _Stopwatch:

@@ -64,6 +64,16 @@ def require_weights(
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """The most likely tokens of a distribution, for people to look at: n in each of D rows, by falling probability."""
+
+    ids: NDArray[np.int32]
+    """``[D, n]``."""
+    logprobs: NDArray[np.float32]
+    """``[D, n]``, in nats; minus infinity for a token that cannot come."""
+
+
+@dataclass(frozen=True)
 class Rollout:
     """A prompt, its completion, and the teacher's distribution at every token of the completion.
 
@@ -101,6 +111,11 @@ class Rollout:
 
     A policy may say so. The trainer multiplies it by what the loss says of the token (``adaswitch.method.step_loss``).
     """
+    student_top: Candidates | None = None
+    """The student's most likely tokens at each of ``divergences``, among the teacher's candidates there.
+
+    They are for people alone, and nothing is computed with them. None in rollouts of older versions.
+    """
 
     def __post_init__(self) -> None:
         num_tokens = len(self.completion_token_ids)
@@ -111,6 +126,15 @@ class Rollout:
             )
         if len(self.divergences) != len(self.thresholds):
             raise ValueError(f"prompt {self.prompt.id}: every divergence needs its threshold")
+        top = self.student_top
+        if top is not None and not top.ids.shape == top.logprobs.shape == (
+            len(self.divergences),
+            top.ids.shape[-1],
+        ):
+            raise ValueError(
+                f"prompt {self.prompt.id}: {len(self.divergences)} divergences, and the student's candidates have the "
+                f"shapes {list(top.ids.shape)} and {list(top.logprobs.shape)}"
+            )
         if self.token_weights is not None:
             require_weights(self.token_weights, num_tokens, f"prompt {self.prompt.id}: the tokens' weights")
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Sequence
 
+from torch import Tensor
+
 from adaswitch.errors import DataError, TeacherProtocolError
 from adaswitch.method.chunks import Chunks
 from adaswitch.method.distribution import TopK
@@ -81,18 +83,22 @@ class Stages:
         draft = self.draft
         with draft.waiting("write_s"):
             chunk = await chunks.take()
-        scores, new = await self._compare(chunk, metric)
+        scores, own, new = await self._compare(chunk, metric)
         if isinstance(rule, Watch):
             with draft.waiting("write_s"):
                 places = Places(len(draft.token_ids), chunk.token_ids, new, scores, chunk.rows)
                 crossing, thresholds = await rule.look(places)
         else:
             crossing, thresholds = first_switch(rule, draft.divergences, new, chunk.token_ids, scores)
-        draft.add_explored(chunk, scores, new, thresholds, crossing)
+        draft.add_explored(chunk, scores, own, new, thresholds, crossing)
         return crossing is not None
 
-    async def _compare(self, chunk: Chunk, metric: str) -> tuple[TopK, list[float]]:
-        """The teacher's scores of a chunk that follows the completion so far, and the divergence at each token."""
+    async def _compare(self, chunk: Chunk, metric: str) -> tuple[TopK, Tensor, list[float]]:
+        """What each token of a chunk that follows the completion so far is given by both models.
+
+        They are the teacher's scores, the student's log-probabilities ``[n, k + 1]`` of the same candidates and of all
+        others, and the divergences.
+        """
         draft = self.draft
         with draft.waiting("score_s"):
             scores = await self.teacher.score(
@@ -105,7 +111,7 @@ class Stages:
             )
         with draft.waiting("write_s"):
             own = await chunk.rows.outcomes(scores.ids)
-        return scores, divergences(metric, scores, own)
+        return scores, own, divergences(metric, scores, own)
 
     async def look(self, metric: str = "forward_kl") -> float:
         """The divergence in nats at the place that comes next, whoever will write there.
@@ -121,7 +127,7 @@ class Stages:
             )
         with draft.waiting("write_s"):
             chunk = await self.student.write(draft.prompt, tuple(draft.token_ids), 1)
-        _, (divergence,) = await self._compare(chunk, metric)
+        _, _, (divergence,) = await self._compare(chunk, metric)
         draft.add_looked()
         return divergence
 

@@ -15,7 +15,7 @@ from adaswitch.contract.rollout_codec import decode_rollouts, encode_rollouts
 from adaswitch.contract.wire import safetensors_metadata
 from adaswitch.errors import DataError
 from adaswitch.method.distribution import TopK
-from adaswitch.method.rollout import Costs, Ending, Rollout
+from adaswitch.method.rollout import Candidates, Costs, Ending, Rollout
 from tests.fakes import random_rollout
 
 ROLLOUTS = st.lists(
@@ -50,6 +50,10 @@ def assert_equal(one: Rollout, two: Rollout) -> None:
         "switch_position",
     ):
         assert getattr(one, name) == getattr(two, name), name
+    assert (one.student_top is None) == (two.student_top is None)
+    if one.student_top is not None and two.student_top is not None:
+        assert one.student_top.ids.tolist() == two.student_top.ids.tolist()
+        assert one.student_top.logprobs.tolist() == two.student_top.logprobs.tolist()
 
 
 @given(ROLLOUTS)
@@ -87,6 +91,36 @@ def test_weights_that_are_none_are_a_damaged_blob(weights: list[float]) -> None:
     metadata = safetensors_metadata(encode_rollouts([rollout]))
     with pytest.raises(DataError, match="cannot be read"):
         decode_rollouts(save({**arrays, "token_weights": np.array(weights)}, metadata=metadata))
+
+
+def candidates(rows: int) -> Candidates:
+    ids = np.arange(rows * 2, dtype=np.int32).reshape(rows, 2)
+    return Candidates(ids, np.where(ids % 2, -np.inf, -0.1).astype(np.float32))
+
+
+def test_the_students_candidates_come_back_and_are_not_written_where_nobody_has_any() -> None:
+    written, silent, guided = (
+        random_rollout(i, num_student=n, num_teacher=1) for i, n in enumerate((2, 2, 0))
+    )
+    assert "student_top_ids" not in load(encode_rollouts([written, silent]))
+    rollouts = [replace(written, student_top=candidates(3)), silent, guided]
+    for one, two in zip(rollouts, decode_rollouts(encode_rollouts(rollouts)), strict=True):
+        assert_equal(one, two)
+
+
+def test_candidates_for_other_tokens_are_refused() -> None:
+    rollout = random_rollout(0, num_student=2, num_teacher=1)
+    with pytest.raises(ValueError, match="3 divergences, and the student's candidates have the shapes"):
+        replace(rollout, student_top=candidates(2))
+
+
+@pytest.mark.parametrize("logprob", [np.nan, np.inf])
+def test_candidates_without_a_probability_are_a_damaged_blob(logprob: float) -> None:
+    rollout = replace(random_rollout(0, num_student=2, num_teacher=1), student_top=candidates(3))
+    blob = encode_rollouts([rollout])
+    damaged = {**load(blob), "student_top_logprobs": np.full((3, 2), logprob, np.float32)}
+    with pytest.raises(DataError, match="cannot be read"):
+        decode_rollouts(save(damaged, metadata=safetensors_metadata(blob)))
 
 
 @pytest.mark.parametrize(("num_student", "num_teacher"), [(0, 1), (1, 0), (0, 5), (5, 0), (3, 2)])
