@@ -130,6 +130,7 @@ class Recorder:
             "value": score.value,
             "n": score.n,
             "unmarked": score.unmarked,
+            "interval": None if score.interval is None else asdict(score.interval),
             "eval_s": seconds,
         }
 

@@ -1,7 +1,8 @@
 """Attempts at a run: every start of ``adaswitch run``, of a submitted job or of ``run_locally`` is one.
 
-An attempt goes on from the newest checkpoint. Its settings and its logs are kept in ``attempts/N/``. Before an attempt
-begins, ``check_attempt`` and ``complete_after`` say whether it may begin, and whether there is anything left to do.
+An attempt goes on from the newest checkpoint. Its settings, its environment and its logs are kept in
+``attempts/N/``. Before an attempt begins, ``check_attempt`` and ``complete_after`` say whether it may begin, and
+whether there is anything left to do.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from adaswitch.errors import ConfigError, DataError, EnvironmentProblem
 from adaswitch.runs.changes import require_same_settings
 from adaswitch.runs.config_files import write_config
 from adaswitch.runs.directory import CONFIG_FILE, NUMBER, RunDirectory, read_records
+from adaswitch.runs.environment import keep_environment
 from adaswitch.runs.seal import damage
 from adaswitch.runs.status import Status, StatusFile, read_status
 from adaswitch.runs.words import RUN, go_on_command, run_of
@@ -124,6 +126,7 @@ def begin_attempt(config: RunConfig, command: str | None = None) -> Attempt:
         status = StatusFile(run, number, config.trainer.num_steps, command)
         attempt = Attempt(run, number, status, tuple(changes))
         write_config(config, attempt.config)
+        keep_environment(attempt.folder)
     except OSError as error:
         raise EnvironmentProblem(f"runs_dir: cannot write to {run.path}: {error.strerror}") from None
     status.write()

@@ -3,7 +3,7 @@
 config.yaml            every setting of the newest attempt, including the defaults
 status.json            where the run stands, how it ended, the command that goes on
 inputs.json            the fingerprints of the data and the models that the run was begun with
-attempts/N/            the settings and the logs of each attempt, counted from 1
+attempts/N/            the settings, the environment and the logs of each attempt, counted from 1
 logs                   a link to the newest of these
 metrics.jsonl          an object a step
 eval.jsonl             an object an evaluation
@@ -118,7 +118,7 @@ class RunDirectory:
     def notes(self) -> list[str]:
         """The remarks on the run's data, such as how many records were left out."""
         path = self.path / NOTES
-        return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
 
     def write_notes(self, notes: Sequence[str]) -> None:
         """Keep ``notes``, a line each, in place of those of an earlier attempt."""
