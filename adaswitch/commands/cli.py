@@ -188,6 +188,36 @@ def inspect(
         show_rollouts(Path(arguments[0]), step, num, switched, Console())
 
 
+@app.command(epilog="Example: adaswitch page runs/demo --out demo.html")
+def page(
+    run: Run,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; by default page.html in the run's folder.")
+    ] = None,
+) -> None:
+    """Write a run as one HTML file: what came out, curves, rollouts token by token, settings. Needs no network."""
+    with one_line_errors():
+        from rich.console import Console
+
+        from adaswitch.commands.page import write_page
+
+        write_page(run, out, Console())
+
+
+@app.command(epilog="Example: adaswitch watch runs/demo")
+def watch(
+    run: Run,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="The port on this machine.")] = 8090,
+) -> None:
+    """Serve the page of a run on this machine alone, and let it follow the run while it is under way."""
+    with one_line_errors():
+        from rich.console import Console
+
+        from adaswitch.commands.page import watch_run
+
+        watch_run(run, port, Console())
+
+
 @app.command(
     epilog="Examples: adaswitch doctor; adaswitch doctor runs/demo; "
     "adaswitch doctor --teacher http://127.0.0.1:8000 --against models/chain-teacher"

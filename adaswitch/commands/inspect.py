@@ -9,9 +9,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from adaswitch.commands.answers import Answer, AnswerMarker
 from adaswitch.errors import DataError
 from adaswitch.method.rollout import Rollout
+from adaswitch.runs.answers import Answer, AnswerMarker
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.kept import load_kept_tokenizer
 from adaswitch.runs.recorded import shards_by_step, why_missing

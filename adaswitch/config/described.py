@@ -145,6 +145,11 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, Settings):
         return "see below"
+    return written(value)
+
+
+def written(value: object) -> str:
+    """A plain value as a document writes it: a word as it is, all else as JSON."""
     return value if isinstance(value, str) and value.isidentifier() else json.dumps(value)
 
 

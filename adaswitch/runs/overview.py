@@ -41,14 +41,15 @@ def run_directories(runs_dir: Path) -> list[RunDirectory]:
         )
     found: list[RunDirectory] = []
     for folder in sorted(path for path in runs_dir.iterdir() if path.is_dir()):
-        if _is_run(folder):
+        if is_run(folder):
             found.append(RunDirectory(folder))
         else:
-            found += [RunDirectory(path) for path in sorted(folder.glob("*/")) if _is_run(path)]
+            found += [RunDirectory(path) for path in sorted(folder.glob("*/")) if is_run(path)]
     return found
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
+    """Whether anything in ``folder`` says that it is a run, be it without its settings."""
     run = RunDirectory(folder)
     return any(path.is_file() for path in (folder / CONFIG_FILE, run.status, run.metrics))
 

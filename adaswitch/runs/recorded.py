@@ -123,5 +123,6 @@ def why_missing(run: RunDirectory) -> str:
 
 
 def shards_by_step(run: RunDirectory) -> dict[int, Path]:
-    """The rollout shards of a run by their step, in rising order."""
-    return {int(path.stem.removeprefix("step-")): path for path in run.shards()}
+    """The rollout shards of a run by their step, in rising order. Files without a step in their name are no shards."""
+    steps = ((path.stem.removeprefix("step-"), path) for path in run.shards())
+    return {int(step): path for step, path in steps if step.isdecimal()}

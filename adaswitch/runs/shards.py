@@ -1,10 +1,14 @@
 """Rollout shards, one file for each step. A module of its own, because run directories are also read without torch."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from adaswitch.contract.rollout_codec import decode_rollouts, encode_rollouts
 from adaswitch.errors import DataError
+from adaswitch.last_words import one_line
 from adaswitch.method.rollout import Rollout
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.recorded import shards_by_step
@@ -33,3 +37,19 @@ def read_shard(path: Path) -> list[Rollout]:
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", source=str(path)) from None
     return decode_rollouts(blob, source=str(path))
+
+
+def read_records_of_shard(path: Path) -> list[int]:
+    """The number of each rollout's example in its data set, from the shard's head alone.
+
+    Raises ``DataError`` for a damaged shard, as far as its head and its length tell, and ``FileNotFoundError``.
+    """
+    try:
+        with safe_open(path, framework="np") as shard:
+            return [int(record["record"]) for record in json.loads(shard.metadata()["records"])]
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(
+            f"damaged ({one_line(error)}): its rollouts cannot be read", source=str(path)
+        ) from None

@@ -63,14 +63,16 @@ class Summary:
 def summarise(run: RunDirectory) -> Summary | None:
     """The figures of ``run``; None if the run has not done a step. Raises ``DataError`` for a damaged record."""
     metrics = list(read_records(run.metrics, STEP_FIELDS))
-    if not metrics:
-        return None
+    return summary_of(metrics, list(read_records(run.evals, EVAL_FIELDS))) if metrics else None
+
+
+def summary_of(metrics: Sequence[dict[str, Any]], evals: Sequence[dict[str, Any]]) -> Summary:
+    """The figures that follow from the records of one or more steps, and of evaluations."""
     tenth = max(1, len(metrics) // 10)
     first, last = metrics[:tenth], metrics[len(metrics) - tenth :]
-    evals = list(read_records(run.evals, EVAL_FIELDS))
     return Summary(
         num_steps=len(metrics),
-        evals=evals,
+        evals=list(evals),
         loss=(_mean(first, "loss") or 0.0, _mean(last, "loss") or 0.0),
         switch_rate=(_mean(first, "switch_rate") or 0.0, _mean(last, "switch_rate") or 0.0),
         switch_position=(_mean(first, "mean_switch_position"), _mean(last, "mean_switch_position")),
@@ -119,8 +121,11 @@ def _rollouts_on_disk(run: RunDirectory) -> str:
 
 def _results(summary: Summary) -> Table:
     table = _table("result", "before", "after")
-    for label, before, after in _eval_rows(summary.evals):
-        table.add_row(escape(label), _share(before), f"[bold green]{_share(after)}[/bold green]")
+    for label, before, after in eval_rows(summary.evals):
+        value_before = None if before is None else before.get("value")
+        table.add_row(
+            escape(label), _share(value_before), f"[bold green]{_share(after.get('value'))}[/bold green]"
+        )
     table.add_row("loss, nats a token", *(f"{value:.3f}" for value in summary.loss))
     table.add_row("rollouts that switched", *(f"{value:.0%}" for value in summary.switch_rate))
     table.add_row(
@@ -130,20 +135,23 @@ def _results(summary: Summary) -> Table:
     return table
 
 
-def _eval_rows(evals: Sequence[dict[str, Any]]) -> list[tuple[str, float | None, float | None]]:
-    """For every split and metric a label, and the values in the first and in the last evaluation."""
+EvalRow = tuple[str, dict[str, Any] | None, dict[str, Any]]
+"""A label, and the records of the first evaluation, which may lack the split or the metric, and of the last."""
+
+
+def eval_rows(evals: Sequence[dict[str, Any]]) -> list[EvalRow]:
+    """For every split and metric of the last evaluation a label, and the records of the first and the last one."""
     if not evals:
         return []
     first = {
         (record["split"], record["metric"]): record for record in evals if record["step"] == evals[0]["step"]
     }
-    rows = []
+    rows: list[EvalRow] = []
     for record in evals:
         if record["step"] != evals[len(evals) - 1]["step"]:
             continue
         before = first.get((record["split"], record["metric"]))
-        value_before = None if before is None else before.get("value")
-        rows.append((_eval_label(before or record, record), value_before, record.get("value")))
+        rows.append((_eval_label(before or record, record), before, record))
     return rows
 
 

@@ -12,7 +12,6 @@ from rich.cells import cell_len
 from rich.console import Console
 from transformers import AutoConfig, PreTrainedConfig
 
-from adaswitch.commands.answers import AnswerMarker
 from adaswitch.commands.inspect import MAX_REFERENCE_CHARACTERS, rollout_panel, show_rollouts
 from adaswitch.config.parsing import parse_config
 from adaswitch.config.run import RunConfig
@@ -21,6 +20,7 @@ from adaswitch.data.models import load_tokenizer
 from adaswitch.errors import ModelError, StorageError
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.rollout import Ending, Rollout
+from adaswitch.runs.answers import AnswerMarker
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.kept import keep_tokenizer, load_kept_tokenizer, tokenizer_folder
 from adaswitch.runs.shards import save_rollouts

@@ -1,0 +1,78 @@
+"""One HTML file with all that it needs: style, script, the library of the charts, and the data.
+
+The page's own policy forbids every connection, and every script and style but those that stand in it.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+
+from adaswitch.pages.embedding import embedded
+
+STYLES = ("vendor/uplot/uPlot.min.css", "assets/page.css", "assets/rollouts.css")
+LIBRARY = "vendor/uplot/uPlot.iife.min.js"
+MODULES = (
+    "elements",
+    "numbers",
+    "charts",
+    "verdict",
+    "tip",
+    "tokens",
+    "cards",
+    "filters",
+    "rollouts",
+    "settings",
+    "live",
+    "main",
+)
+"""The modules of the page's script, in the order in which they stand in it. They share one scope."""
+HERE = files("adaswitch.pages")
+
+
+def page_html(name: str, parts: Mapping[str, object], live: bool = False) -> str:
+    """The page of the run ``name`` with its ``parts``. A ``live`` page asks its own server for news, and nobody else.
+
+    Everything that comes from the run stands in it as JSON, which the script puts into the page as text.
+    """
+    style = "\n".join(_file(path) for path in STYLES)
+    scripts = (_file(LIBRARY), _script())
+    policy = content_policy(style, scripts, live)
+    fields = {
+        "policy": escape(policy),
+        # A folder's name may hold bytes that are no text.
+        "title": escape(name.encode(errors="replace").decode()),
+        "style": style,
+        "library": scripts[0],
+        "script": scripts[1],
+        "data": embedded({**parts, "live": live}),
+    }
+    skeleton = _file("assets/page.html")
+    pieces = skeleton.split("%%")
+    # Every second piece is the name of what stands there, so nothing within a field is ever taken for another one.
+    return "".join(fields[piece] if number % 2 else piece for number, piece in enumerate(pieces))
+
+
+def content_policy(style: str, scripts: tuple[str, ...], live: bool) -> str:
+    """What the page may load: the scripts and the style that stand in it; a live page also its server's answers."""
+    allowed = " ".join(_hash(script) for script in scripts)
+    connect = "'self'" if live else "'none'"
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; img-src data:; connect-src {connect}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(content: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _script() -> str:
+    modules = "\n".join(_file(f"assets/{module}.js") for module in MODULES)
+    return f'(() => {{\n"use strict";\n{modules}\n}})();\n'
+
+
+def _file(path: str) -> str:
+    return HERE.joinpath(path).read_text(encoding="utf-8")
