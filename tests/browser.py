@@ -1,0 +1,67 @@
+"""Chromium, as Debian has it, driven without a window."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--force-prefers-reduced-motion",
+)
+WAIT_S = 20.0
+
+
+def missing() -> str:
+    """What a browser test lacks here, and how to get it; empty if nothing."""
+    if find_spec("selenium") is None:
+        return "selenium is not installed: make setup"
+    if PROGRAM is None or DRIVER is None:
+        return "no Chromium with its driver: apt-get install chromium chromium-driver"
+    return ""
+
+
+@contextmanager
+def chromium(profile: Path, width: int = 1280, height: int = 900) -> "Iterator[Chrome]":
+    """A browser with a fresh ``profile``, which keeps what its console says."""
+    from selenium.webdriver import Chrome, ChromeOptions
+    from selenium.webdriver.chrome.service import Service
+
+    options = ChromeOptions()
+    for option in (*OPTIONS, f"--window-size={width},{height}", f"--user-data-dir={profile}"):
+        options.add_argument(option)
+    options.binary_location = str(PROGRAM)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = Chrome(options=options, service=Service(DRIVER))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def complaints(driver: "Chrome") -> list[str]:
+    """What the console has said since it was last asked."""
+    return [entry["message"] for entry in driver.get_log("browser")]
+
+
+def wait_for(driver: "Chrome", found: Callable[[], object]) -> None:
+    """Until ``found`` returns something that is true."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(driver, WAIT_S, poll_frequency=0.1).until(lambda _: found())
