@@ -11,6 +11,7 @@ notes.txt              a line a remark on the data, such as how many records wer
 rollouts/              a shard a step, safetensors
 checkpoints/step-N/    Hugging Face format, resumable
 tensorboard/           the same numbers as events
+page.html              the page that ``adaswitch page`` wrote, if it did
 """
 
 import json

@@ -3,7 +3,7 @@
 const STRIP_HEIGHT = 96;
 const MOST_HEAT = 45;
 
-/** The divergence that is drawn darkest: only one token in twenty has a larger one. */
+/** The divergence that is drawn strongest: only one token in twenty has a larger one. */
 function heatScale(rollouts) {
   const all = rollouts.flatMap((rollout) => rollout.divergences).sort((a, b) => a - b);
   return all[Math.floor(0.95 * (all.length - 1))] || 1;
