@@ -37,7 +37,7 @@ def verdict(
     summary = summary_of(whole, marked) if whole else None
     rows = [_row(*found) for found in eval_rows(marked)]
     return {
-        "name": row.name,
+        "name": run.path.resolve().name,
         "state": row.state,
         "step": row.step,
         "num_steps": row.num_steps,

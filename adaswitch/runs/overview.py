@@ -98,7 +98,9 @@ def _newest_score(run: RunDirectory) -> float | None:
 
 
 def _last_sign_s(run: RunDirectory) -> float:
-    return max(path.stat().st_mtime for path in (run.path, run.metrics, run.evals) if path.exists())
+    return max(
+        (path.stat().st_mtime for path in (run.path, run.metrics, run.evals) if path.exists()), default=0.0
+    )
 
 
 def status_lines(run: RunDirectory) -> list[str]:

@@ -204,6 +204,20 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     assert source.rollouts()["rollouts"] == []
 
 
+def test_a_run_is_named_by_its_folder_from_wherever_it_is_looked_at(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.path)
+    assert PageSource.open(".").figures()["verdict"]["name"] == "run"
+
+
+def test_a_run_that_is_removed_while_it_is_looked_at_is_said_to_be_unreadable(run: RunDirectory) -> None:
+    source = PageSource.open(run.path)
+    shutil.rmtree(run.path)
+    assert "config.yaml: the run has lost its settings" in source.figures()["problems"][0]
+    assert source.rollouts()["rollouts"] == []
+
+
 def test_rollouts_without_a_tokenizer_show_their_ids(run: RunDirectory) -> None:
     shutil.rmtree(run.path / "tokenizer")
     (run.path / "config.yaml").unlink()
