@@ -50,7 +50,11 @@ def test_what_a_policy_needs_reaches_the_students_and_a_recorded_run_is_replayed
     result = command("adaswitch", "run", "--config", str(config))
     assert result.returncode == 0, result.stdout
     again = RunDirectory(config.parent / "runs" / "again")
-    assert {path.name for path in (again.path / "logs").iterdir()} == {"config.yaml", "trainer.log"}
+    assert {path.name for path in (again.path / "logs").iterdir()} == {
+        "config.yaml",
+        "environment.json",
+        "trainer.log",
+    }
     old, new = ([record["loss"] for record in read_records(one.metrics)] for one in (run, again))
     assert old == new
     assert_nothing_left(config.parent)

@@ -1,10 +1,14 @@
 """What the trainer says about its own switching."""
 
+from dataclasses import replace
+
 import pytest
 
 from adaswitch.errors import DataError
+from adaswitch.evaluation.evaluation import Evaluation
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory, append_record, read_records
+from adaswitch.tasks.scores import Interval, Score
 from trainer.recorder import HEALTH_EVERY, Recorder
 from trainer.update import Update
 
@@ -41,6 +45,16 @@ def test_a_healthy_run_is_not_remarked_on(recorder, capsys, tmp_path):
     record(recorder, HEALTH_EVERY, 0.5)
     assert "note:" not in capsys.readouterr().out
     assert len(list(read_records(tmp_path / "demo" / "metrics.jsonl"))) == HEALTH_EVERY
+
+
+def test_an_evaluation_is_on_record_with_its_interval(recorder, tmp_path):
+    half = Score("eval", "rouge_l", 0.5, Interval(0.4, 0.6, "normal over prompts"), 9, 0)
+    recorder.evaluation(
+        3, Evaluation("chain", [half, replace(half, split="one", interval=None, n=1)], []), 1.0
+    )
+    found = list(read_records(tmp_path / "demo" / "eval.jsonl"))
+    kept = {"low": 0.4, "high": 0.6, "method": "normal over prompts"}
+    assert [line["interval"] for line in found] == [kept, None]
 
 
 STEP = {"step": 0, "step_s": 1.0}

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from adaswitch.method.distribution import TopK
+from adaswitch.method.draft import NUM_SHOWN
 from adaswitch.method.policies.adaswitch import AdaSwitch
 from adaswitch.method.policies.off_policy import OffPolicy
 from adaswitch.method.policies.on_policy import OnPolicy
@@ -304,3 +305,21 @@ def test_waiting_is_on_the_books() -> None:
     assert costs.score_s >= 0.04
     assert costs.generate_s == 0
     assert costs.write_s > 0
+
+
+@given(WORLDS, POLICIES)
+def test_the_students_likeliest_candidates_are_kept_where_a_divergence_was_seen(
+    world: World, policy: AdaSwitch
+) -> None:
+    rollout, _, _ = world.roll_out(policy)
+    top = rollout.student_top
+    assert top is not None
+    assert top.ids.shape == (len(rollout.divergences), min(NUM_SHOWN, world.k))
+    tokens = [*world.prompt.token_ids, *rollout.completion_token_ids]
+    for i, (ids, logprobs) in enumerate(zip(top.ids.tolist(), top.logprobs.tolist(), strict=True)):
+        before = tokens[: len(world.prompt.token_ids) + i]
+        own, p = world.student(before), world.teacher(before)
+        among = p.topk(world.k).indices.tolist()
+        assert logprobs == pytest.approx(sorted(own[among].tolist(), reverse=True)[: len(ids)], abs=1e-5)
+        assert own[ids].tolist() == pytest.approx(logprobs, abs=1e-5)
+        assert set(ids) <= set(among)
