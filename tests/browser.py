@@ -25,7 +25,7 @@ OPTIONS = (
     "--hide-scrollbars",
     "--force-prefers-reduced-motion",
 )
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def missing() -> str:

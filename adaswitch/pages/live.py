@@ -18,7 +18,9 @@ HOST = "127.0.0.1"
 HOSTS = (HOST, "localhost")
 """The names by which a browser may call the page: another name for this address could belong to a hostile site."""
 SHARE = 0.1
-"""The largest share of the time in which a part is read: what takes long is read less often."""
+"""The share of the time in which a part is read: what takes long is read less often, but for ``LONGEST_S``."""
+LONGEST_S = 15.0
+"""The longest time between two looks, because the first one, which loads the tokenizer, takes longest."""
 ROLLOUTS_EVERY_S = 10.0
 """The least time between two looks at the rollouts, which take longer to read than all else."""
 LIVE_ROLLOUT_BYTES = 1_000_000
@@ -66,7 +68,7 @@ class LiveParts:
         text = embedded(read())
         version = hashlib.sha256(text.encode()).hexdigest()[:16]
         took_s = self._clock() - now_s
-        self._kept[name] = _Part(version, text, now_s + max(every_s, took_s / SHARE))
+        self._kept[name] = _Part(version, text, now_s + took_s + max(every_s, min(LONGEST_S, took_s / SHARE)))
 
 
 def create_app(source: PageSource, clock: Callable[[], float] = time.monotonic) -> FastAPI:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from adaswitch.pages.document import PageSource
-from adaswitch.pages.live import ROLLOUTS_EVERY_S, create_app
+from adaswitch.pages.live import ROLLOUTS_EVERY_S, LiveParts, create_app
 from adaswitch.runs.directory import RunDirectory
 from tests.pages import page_run, record_step, text_rollout
 
@@ -63,6 +63,23 @@ async def test_rollouts_are_read_again_after_a_while(
     assert "rollouts" not in await news(client, rollouts=version)
     clock.now_s += ROLLOUTS_EVERY_S
     assert (await news(client, rollouts=version))["rollouts"]["content"]["shown"] == 7
+
+
+async def test_what_takes_long_is_read_less_often(run: RunDirectory, clock: Clock) -> None:
+    source = PageSource.open(run.path)
+    read: list[float] = []
+
+    def slowly() -> dict[str, object]:
+        read.append(clock.now_s)
+        clock.now_s += 1.0
+        return {}
+
+    source.figures = slowly
+    parts = LiveParts(source, clock)
+    for _ in range(30):
+        parts.news({})
+        clock.now_s += 1.0
+    assert read == [0.0, 11.0, 22.0]
 
 
 async def test_a_line_that_is_being_written_is_no_damage(
