@@ -100,6 +100,42 @@ def _is_held(path: Path) -> bool:
     return False
 
 
+@contextmanager
+def whole_folder(folder: Path, num_bytes: int | None = None) -> Iterator[Path]:
+    """A folder to write into, which becomes ``folder`` at the end of the block, in place of an earlier one.
+
+    If the block raises, nothing is left of it, and an earlier ``folder`` stays as it was. Raises ``StorageError`` if it
+    cannot be written. ``num_bytes`` are needed, as far as that is known.
+    """
+    partial = partial_of(folder)
+    with writing(folder, num_bytes):
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            with held(partial):
+                yield partial
+                sync_tree(partial)
+                _take_place(partial, folder)
+            sync_folder(folder.parent)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _take_place(new: Path, folder: Path) -> None:
+    """Rename ``new`` to ``folder``. An earlier folder of that name is gone only once the new one is there."""
+    earlier = folder.with_name(f".{folder.name}.{os.getpid()}.earlier{PARTIAL}")
+    if folder.is_dir():
+        os.replace(folder, earlier)
+    try:
+        os.replace(new, folder)
+    except BaseException:
+        if earlier.is_dir():
+            os.replace(earlier, folder)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
 def append(path: Path, content: bytes) -> None:
     """Add ``content`` at the end of the file ``path``, either whole or not at all. Raises ``StorageError``."""
     with writing(path, len(content)):

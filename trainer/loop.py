@@ -18,6 +18,7 @@ from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.shards import save_rollouts
 from adaswitch.runs.status import Phase, StatusFile
 from trainer.ending import checkpoint, saving_on_failure
+from trainer.final import write_final
 from trainer.ranks.learner import AnyLearner
 from trainer.recorder import Recorder
 from trainer.source import RolloutSource
@@ -52,6 +53,7 @@ def train(job: Job, start: int) -> int:
             evaluate_if_due(job, step)
         checkpoint(job, step)
         if is_complete(job, step):
+            write_final(job, step)
             job.status.end(Phase.COMPLETE, "the last step is done")
         else:
             job.status.end(Phase.STOPPED, "it was asked to stop")
@@ -138,6 +140,7 @@ def record(
     """Record one step: its metrics, and the rollouts themselves."""
     metrics = rollout_metrics(rollouts, version=step)
     job.recorder.step(step, update, metrics, seconds, queue_depth)
+    job.recorder.samples(step, rollouts, job.tokenizer)
     save_rollouts(job.run, step, rollouts, job.config.trainer.save_rollouts)
 
 

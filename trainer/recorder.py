@@ -1,13 +1,17 @@
-"""``Recorder``: writes what happened to ``metrics.jsonl``, ``eval.jsonl``, TensorBoard and a line on the screen."""
+"""``Recorder``: writes what happened to ``metrics.jsonl``, ``eval.jsonl``, the trackers and a line on the screen."""
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
 
 from adaswitch.config.run import RunConfig
 from adaswitch.evaluation.evaluation import Evaluation
 from adaswitch.method.health import MAX_STEPS, signatures
+from adaswitch.method.rollout import Rollout
 from adaswitch.runs.directory import (
     NUMBER,
     NUMBER_OR_NONE,
@@ -18,12 +22,15 @@ from adaswitch.runs.directory import (
     read_records,
 )
 from adaswitch.tasks.scores import ALL_SPLITS, MAIN_SPLIT, Score, describe
-from trainer.events import Events
+from trainer.trackers import Trackers
+from trainer.trackers.samples import sample_picture, sample_table
 from trainer.update import Update
 
 MAX_UNMARKED_LINES = 5
 HEALTH_EVERY = 25
 """The number of steps between two checks for the failure signatures of switching."""
+SAMPLES_EVERY = 25
+"""The number of steps between two samples of rollouts for the trackers. The first step and the last are among them."""
 
 STEP_FIELDS: Fields = {"step": NUMBER, "step_s": NUMBER, "mean_divergence": NUMBER_OR_NONE}
 """The fields that are read from the steps of an earlier attempt."""
@@ -48,7 +55,10 @@ class Recorder:
         }
         """The mean divergence of each step in nats, including earlier attempts; None if no divergence was seen."""
         self._evaluated = {record["step"] for record in read_records(run.evals)}
-        self._events = Events(run.tensorboard, start)
+        self._trackers = Trackers(
+            run, config, start, [_event_name(MAIN_SPLIT, m) for m in config.task.ready().metrics]
+        )
+        self._is_complete = False
         self._last_s = time.perf_counter()
 
     def step(
@@ -74,9 +84,9 @@ class Recorder:
         self.steps_s += step_s
         self.mean_divergences[step] = metrics["mean_divergence"]
         append_record(self._run.metrics, record)
-        for name, value in record.items():
-            if value is not None and name != "step":
-                self._events.add_scalar(f"train/{name}", value, step)
+        figures = {f"train/{name}": float(value) for name, value in record.items() if value is not None}
+        del figures["train/step"]
+        self._trackers.scalars(figures, step)
         print(
             f"step {step + 1}/{self._num_steps}  loss {update.loss:.4f}  "
             f"switched {metrics['switch_rate']:.0%}  {step_s:.2f} s",
@@ -85,6 +95,19 @@ class Recorder:
         self._recent.append(record)
         if (step + 1) % HEALTH_EVERY == 0 or step + 1 == self._num_steps:
             self._name_signatures()
+
+    def samples(self, step: int, rollouts: Sequence[Rollout], tokenizer: PreTrainedTokenizerBase) -> None:
+        """Give the trackers some of the rollouts of ``step``, every ``SAMPLES_EVERY`` steps."""
+        is_due = step % SAMPLES_EVERY == 0 or step + 1 == self._num_steps
+        if is_due and not self._trackers.is_empty:
+            table = sample_table(rollouts, lambda ids: str(tokenizer.decode(list(ids))))
+            self._trackers.samples(table, sample_picture(rollouts), step)
+
+    def complete(self, final: Path | None) -> None:
+        """Note that the run is complete, and tell the trackers the folder of the trained model, if it is there."""
+        self._is_complete = True
+        if final is not None:
+            self._trackers.model(final)
 
     def _name_signatures(self) -> None:
         """Say it once when the switch shows a known failure signature."""
@@ -109,10 +132,9 @@ class Recorder:
         # All at once, so that an evaluation is on record as a whole or not at all.
         append_records(self._run.evals, records)
         for score in evaluation.scores:
-            if score.value is not None:
-                self._events.add_scalar(_event_name(score), score.value, step)
             words = describe(score.split, score.metric, score.value, score.n, score.unmarked)
             print(f"eval after {step} steps: {words}", flush=True)
+        self._trackers.evaluation(_marks(evaluation.scores), step)
         for hint in hints:
             print(f"note: {hint}", flush=True)
         for line in evaluation.unmarked_lines(MAX_UNMARKED_LINES):
@@ -135,10 +157,21 @@ class Recorder:
         }
 
     def close(self) -> None:
-        """Flush the event file."""
-        self._events.close()
+        """Close the trackers."""
+        self._trackers.close(complete=self._is_complete)
 
 
-def _event_name(score: Score) -> str:
-    whole = score.split in (MAIN_SPLIT, ALL_SPLITS)
-    return f"eval/{score.metric}" if whole else f"eval/{score.split}/{score.metric}"
+def _marks(scores: Sequence[Score]) -> dict[str, float]:
+    """The marks, and the bounds of their intervals, by the names that trackers know them by."""
+    marks: dict[str, float] = {}
+    for score in scores:
+        name = _event_name(score.split, score.metric)
+        if score.value is not None:
+            marks[name] = score.value
+        if score.interval is not None:
+            marks |= {f"{name}_low": score.interval.low, f"{name}_high": score.interval.high}
+    return marks
+
+
+def _event_name(split: str, metric: str) -> str:
+    return f"eval/{metric}" if split in (MAIN_SPLIT, ALL_SPLITS) else f"eval/{split}/{metric}"

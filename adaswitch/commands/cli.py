@@ -121,6 +121,67 @@ def evaluate(context: typer.Context) -> None:
     _become("services.evaluation", context.args)
 
 
+@app.command(
+    epilog="Examples: adaswitch export runs/demo --to my-student; adaswitch export runs/demo --push ORG/my-student"
+)
+def export(
+    run: Run,
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder for the model, which is made.")
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="A repository on the Hugging Face hub.")
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="With --push: the repository is private if it is made.")
+    ] = False,
+    step: Annotated[
+        int | None, typer.Option(help="The step of the checkpoint; by default the newest whole one.")
+    ] = None,
+    gguf: Annotated[
+        bool, typer.Option("--gguf", help="Write a GGUF file as well, with llama.cpp's converter.")
+    ] = False,
+) -> None:
+    """Write a run's trained model, with tokenizer and model card, into a folder, or put it on the hub."""
+    with one_line_errors():
+        from adaswitch.commands.export import ExportRequest, export_model
+
+        export_model(ExportRequest(run, to, push, private, step, gguf), lambda line: print(line, flush=True))
+
+
+@app.command(
+    epilog="Examples: adaswitch chat runs/demo; adaswitch chat runs/demo --beside models/chain-teacher"
+)
+def chat(
+    model: Annotated[
+        str, typer.Argument(help="A run directory, one of its checkpoints, any model folder, or a hub name.")
+    ],
+    beside: Annotated[
+        str | None,
+        typer.Option(metavar="OTHER", help="A second model, such as the teacher, to compare with."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A run's settings, for how to ask; by default those of the model's run."),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="The sampling temperature; at 0 the most likely token is taken.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of what is drawn.")] = 0,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="The longest answer in tokens; by default that of the run.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="The number type: float32, bfloat16 or float16.")] = "float32",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Talk to a student, a line at a time; beside another model, with the divergence of the two at each token."""
+    with one_line_errors():
+        from adaswitch.commands.chat import ChatRequest, talk
+
+        request = ChatRequest(model, beside, config, temperature, seed, max_new_tokens, dtype, device)
+        talk(request)
+
+
 @app.command(epilog="Example: adaswitch runs")
 def runs(
     runs_dir: Annotated[Path, typer.Argument(help="The folder that holds the runs.")] = Path("runs"),

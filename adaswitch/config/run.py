@@ -2,12 +2,13 @@
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from adaswitch.config.base import Settings
 from adaswitch.config.cluster import QueueConfig, RayConfig
 from adaswitch.config.student import StudentConfig
 from adaswitch.config.teacher import TeacherConfig
+from adaswitch.config.trackers import TrackerName
 from adaswitch.config.trainer import TrainerConfig
 from adaswitch.errors import ConfigError
 from adaswitch.method.policies import AnyPolicy
@@ -43,6 +44,17 @@ class RunConfig(Settings):
     """The rollout queue between students and trainer."""
     ray: RayConfig = RayConfig()
     """The Ray cluster on which students, trainer and queue run."""
+    trackers: list[TrackerName] = Field(default_factory=lambda: list[TrackerName](["tensorboard"]))
+    """Where the trainer also sends settings, figures, marks, samples of rollouts, pictures and the final model's place:
+    ``tensorboard``, ``wandb``, ``mlflow``, ``trackio``, several of them, or none with an empty list. Each but the first
+    is a package of its own, ``adaswitch[wandb]`` and so on, and is set up by its own environment variables."""
+
+    @field_validator("trackers")
+    @classmethod
+    def _each_once(cls, trackers: list[TrackerName]) -> list[TrackerName]:
+        if len(set(trackers)) < len(trackers):
+            raise ValueError("names a tracker twice: name each once")
+        return trackers
 
     @model_validator(mode="after")
     def _queue_holds_a_step(self) -> Self:

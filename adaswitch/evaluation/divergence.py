@@ -78,6 +78,41 @@ def mean_divergences(
     return [_mean(metric, texts, of_texts) for metric, of_texts in totals.items()]
 
 
+@dataclass(frozen=True)
+class TokenDivergence:
+    """How far two models are apart before one token of a completion, in nats, and what each would have written."""
+
+    value: float
+    """KL(p || q), where p is the second model and q the first."""
+    likeliest: int
+    """The first model's most likely token."""
+    others_likeliest: int
+    """The second model's."""
+
+
+@torch.inference_mode()
+def token_divergences(
+    model: PreTrainedModel, other: PreTrainedModel, text: Text, vocab_size: int
+) -> list[TokenDivergence]:
+    """The forward KL divergence at each token of the completion, on the first ``vocab_size`` outcomes.
+
+    Raises ``NonFiniteError`` if a divergence is no number.
+    """
+    found: list[TokenDivergence] = []
+    logits, others = (_logits(each, [text])[0][:, :vocab_size] for each in (model, other))
+    for start in range(0, len(logits), MAX_ROWS):
+        q, p = (rows[start : start + MAX_ROWS].float().log_softmax(-1) for rows in (logits, others))
+        p = p.to(q.device)
+        values = DIVERGENCES["forward_kl"](p, q).tolist()
+        for value, own, theirs in zip(values, q.argmax(-1).tolist(), p.argmax(-1).tolist(), strict=True):
+            if math.isnan(value):
+                raise NonFiniteError(
+                    "the divergence of the two models is NaN: so are the logits of one of them"
+                )
+            found.append(TokenDivergence(value, own, theirs))
+    return found
+
+
 def _mean(metric: str, texts: Sequence[Text], totals: Sequence[float]) -> MeanDivergence:
     """The mean from the texts' ``totals``. The completions of one prompt count together."""
     sums: dict[object, tuple[float, int]] = {}

@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from typing import Any, TypeGuard
+from typing import Any
 
 from adaswitch.runs.directory import NUMBER_OR_NONE, Fields
+from adaswitch.runs.intervals import interval_of
 from adaswitch.runs.summary import PHASE_NAMES, ROLLOUT_NAMES, TOKEN_NAMES
-from adaswitch.tasks.scores import ALL_SPLITS, MAIN_SPLIT, wilson
+from adaswitch.tasks.scores import ALL_SPLITS, MAIN_SPLIT
 
 MAX_POINTS = 1500
 """The largest number of points of a curve. Longer runs are drawn with the means of so many stretches of steps."""
@@ -206,22 +207,3 @@ def _scores(evals: Sequence[Mapping[str, Any]], so_far: Mapping[int, int]) -> li
         }
         for (split, metric), records in found.items()
     ]
-
-
-def interval_of(record: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The 95 % interval of an evaluation's record; None if it is not known.
-
-    Runs of older versions did not record it. A share of right answers has Wilson's, which follows from the record.
-    """
-    kept, value, n = record.get("interval"), record.get("value"), record.get("n")
-    if isinstance(kept, Mapping):
-        low, high = kept.get("low"), kept.get("high")
-        return (low, high) if _is_share(low) and _is_share(high) else None
-    if record.get("metric") != "exact_match" or not isinstance(n, int) or not _is_share(value):
-        return None
-    found = wilson(round(value * n), n)
-    return None if found is None else (found.low, found.high)
-
-
-def _is_share(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and 0 <= value <= 1

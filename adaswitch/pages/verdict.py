@@ -7,9 +7,9 @@ from typing import Any
 from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError
 from adaswitch.method.health import Signature, not_judged, signatures
-from adaswitch.pages.curves import interval_of
 from adaswitch.pages.reading import Problems, complete
 from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.intervals import interval_of
 from adaswitch.runs.overview import row_of, status_lines
 from adaswitch.runs.run_health import chunks_without_prefix
 from adaswitch.runs.summary import (

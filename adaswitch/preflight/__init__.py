@@ -26,6 +26,7 @@ from adaswitch.preflight.machine import (
     check_teacher_address,
     check_torch_device,
 )
+from adaswitch.preflight.trackers import check_trackers
 from adaswitch.preflight.training import check_training
 from adaswitch.runs.inputs import inputs_of, require_same_inputs
 from adaswitch.runs.words import run_of
@@ -83,6 +84,7 @@ def first_checks(config: RunConfig, starts: Starts, say: Say) -> Found:
         check_engine("student.engine", config.student.engine)
     if trains:
         check_runs_dir(config)
+        check_trackers(config)
     student = read_model_files(config.student.model, STUDENT)
     check_longest(config, student, None)
     if trains:

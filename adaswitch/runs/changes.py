@@ -62,6 +62,7 @@ MAY_CHANGE = (
     "trainer.keep_checkpoints",
     "trainer.save_rollouts",
     "trainer.resume",
+    "trackers",
 )
 """The settings that may change, each with all settings below it."""
 MAY_NOT_CHANGE = (

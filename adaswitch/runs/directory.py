@@ -10,6 +10,7 @@ eval.jsonl             an object an evaluation
 notes.txt              a line a remark on the data, such as how many records were left out
 rollouts/              a shard a step, safetensors
 checkpoints/step-N/    Hugging Face format, resumable
+final/                 the trained model with its card, once the run is complete
 tensorboard/           the same numbers as events
 page.html              the page that ``adaswitch page`` wrote, if it did
 """
@@ -136,6 +137,11 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def final(self) -> Path:
+        """The folder of the trained model, which is there once the run is complete."""
+        return self.path / "final"
 
     @property
     def tensorboard(self) -> Path:

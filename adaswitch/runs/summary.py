@@ -60,10 +60,16 @@ class Summary:
     rollout_seconds: dict[str, float]
 
 
-def summarise(run: RunDirectory) -> Summary | None:
-    """The figures of ``run``; None if the run has not done a step. Raises ``DataError`` for a damaged record."""
-    metrics = list(read_records(run.metrics, STEP_FIELDS))
-    return summary_of(metrics, list(read_records(run.evals, EVAL_FIELDS))) if metrics else None
+def summarise(run: RunDirectory, until: int | None = None) -> Summary | None:
+    """The figures of ``run``, or of its first ``until`` steps; None if the run has not done a step.
+
+    Raises ``DataError`` for a damaged record.
+    """
+    metrics = list(read_records(run.metrics, STEP_FIELDS))[:until]
+    evals = [
+        record for record in read_records(run.evals, EVAL_FIELDS) if until is None or record["step"] <= until
+    ]
+    return summary_of(metrics, evals) if metrics else None
 
 
 def summary_of(metrics: Sequence[dict[str, Any]], evals: Sequence[dict[str, Any]]) -> Summary:

@@ -101,6 +101,10 @@ class Task(Settings, ABC):
         """What the chat template is given beside the prompt, if the task wraps its prompts."""
         return Chat()
 
+    def asking(self, text: str) -> str:
+        """``text`` as a prompt of this task, between its ``prompt_prefix`` and ``prompt_suffix`` if it has them."""
+        return f"{getattr(self, 'prompt_prefix', '')}{text}{getattr(self, 'prompt_suffix', '')}"
+
     @property
     def default_new_tokens(self) -> int:
         """The largest number of tokens in a completion, for evaluations without a run's own limit."""

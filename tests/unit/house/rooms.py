@@ -18,11 +18,13 @@ ROOMS: dict[str, str] = {
     "adaswitch.runs": "errors version storage last_words config method tasks contract data",
     "adaswitch.teachers": "errors config method contract data",
     "adaswitch.cluster": "errors storage last_words config method processes runs",
+    "adaswitch.export": "errors version storage last_words config.base config method tasks data runs",
     "adaswitch.evaluation": "errors storage config method tasks contract data runs processes",
+    "adaswitch.chat": "errors config method tasks contract data runs processes evaluation",
     "adaswitch.preflight": "errors config method contract data runs teachers processes",
     "adaswitch.pages": "errors version storage config method tasks contract data runs",
-    "adaswitch.commands": "errors version storage config method tasks contract data runs teachers cluster evaluation "
-    "preflight pages processes",
+    "adaswitch.commands": "errors version storage config method tasks contract data runs teachers cluster export "
+    "evaluation chat preflight pages processes",
     "services": "",
     "services.vllm": "errors last_words",
     "services.teacher.engines": "errors last_words config method contract data processes services.vllm",
@@ -33,8 +35,9 @@ ROOMS: dict[str, str] = {
     "services.student": "errors last_words config method contract data runs teachers cluster preflight processes "
     "services.vllm services.student.engines",
     "services.evaluation": "errors config method data evaluation processes services.student.engines",
-    "trainer": "errors storage last_words config method tasks contract data runs cluster evaluation preflight "
-    "processes",
+    "trainer.trackers": "errors storage last_words config method data runs",
+    "trainer": "errors storage last_words config method tasks contract data runs cluster export evaluation preflight "
+    "processes trainer.trackers",
     "experiments": "*",
     "adaswitch": "*",
 }
@@ -53,6 +56,12 @@ LIBRARIES: dict[str, str] = {
     "rouge_score": "adaswitch.tasks",
     "typer": "adaswitch.commands services.teacher services.student services.evaluation trainer experiments",
     "matplotlib": "experiments",
+    "huggingface_hub": "adaswitch.data adaswitch.export",
+    "tensorboard": "trainer.trackers",
+    "wandb": "trainer.trackers",
+    "mlflow": "trainer.trackers",
+    "trackio": "trainer.trackers",
+    "PIL": "trainer.trackers",
 }
 """Libraries that belong to some rooms alone, and the rooms that may import them."""
 

@@ -10,7 +10,15 @@ from safetensors.torch import save_file
 
 from adaswitch import storage
 from adaswitch.errors import EnvironmentProblem, StorageError
-from adaswitch.storage import append, complaint, error_number, remove_partials, write_atomically, writing
+from adaswitch.storage import (
+    append,
+    complaint,
+    error_number,
+    remove_partials,
+    whole_folder,
+    write_atomically,
+    writing,
+)
 from tests.disk import file_size_limit
 
 
@@ -150,3 +158,41 @@ def test_a_file_and_its_folder_are_flushed_before_the_file_has_its_name(
     append(tmp_path / "b", b"x")
     append(tmp_path / "b", b"x")
     assert done == ["flush b", f"flush {tmp_path.name}", "flush b"]
+
+
+def test_a_folder_takes_its_place_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    place = tmp_path / "made" / "final"
+    for content in ("old", "new"):
+        with whole_folder(place) as folder:
+            assert not (folder / "file").exists()
+            (folder / "file").write_text(content)
+        assert (place / "file").read_text() == content
+
+    def break_off() -> None:
+        with whole_folder(place) as folder:
+            (folder / "file").write_text("broken off")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        break_off()
+    assert (place / "file").read_text() == "new"
+    assert [path.name for path in place.parent.iterdir()] == ["final"]
+
+
+def test_the_earlier_folder_comes_back_if_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch
+) -> None:
+    place, replace = tmp_path / "final", os.replace
+    with whole_folder(place) as folder:
+        (folder / "file").write_text("old")
+
+    def refuse(source: Path, target: Path) -> None:
+        if target == place and ".earlier" not in str(source):
+            raise OSError(errno.EIO, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(StorageError, match=f"{place} cannot be written"), whole_folder(place) as folder:
+        (folder / "file").write_text("new")
+    assert (place / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]

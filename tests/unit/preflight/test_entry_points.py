@@ -101,6 +101,19 @@ def test_the_students_engine_is_looked_for_where_students_are_started(
     assert_refused(result, "student.engine: vllm is not installed", tmp_path, nothing_starts)
 
 
+@pytest.mark.parametrize("program", TRAINING)
+def test_a_tracker_that_is_not_installed_is_named_before_anything_starts(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_starts: list[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "trackio" else find(name, *more)
+    )
+    result = invoked(program, tmp_path, settings(tmp_path, trackers=["tensorboard", "trackio"]))
+    said = "trackers: trackio is not installed; get it with `uv pip install 'adaswitch[trackio]'`"
+    assert_refused(result, said, tmp_path, nothing_starts)
+
+
 CHEAP = [
     ({"student.model": "models/nobody"}, "student.model: there is no folder 'models/nobody'", PROGRAMS),
     (

@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from adaswitch.data.models import load_tokenizer
 from adaswitch.errors import DataError
 from adaswitch.evaluation.evaluation import Evaluation
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory, append_record, read_records
 from adaswitch.tasks.scores import Interval, Score
+from tests.fakes import random_rollout
+from tests.tracking import Told
+from trainer import trackers
 from trainer.recorder import HEALTH_EVERY, Recorder
 from trainer.update import Update
 
@@ -80,3 +84,46 @@ def test_what_an_earlier_attempt_left_damaged_is_named(tmp_path, name, record, c
     with pytest.raises(DataError) as caught:
         Recorder(run, config, 5)
     assert f"{path}, line 2: {complaint}, where a number" in str(caught.value)
+
+
+def test_trackers_are_told_of_steps_marks_samples_and_the_model(tmp_path, monkeypatch):
+    told = Told()
+    monkeypatch.setattr(trackers, "_make", lambda name, place: told)
+    config = load_config("configs/demo.yaml", [f"runs_dir={tmp_path}", "trainer.num_steps=27"])
+    recorder = Recorder(RunDirectory.create(config), config, 0)
+    tokenizer = load_tokenizer("models/chain-student")
+    record(recorder, 1, 0.5)
+    for step in range(27):
+        recorder.samples(step, [random_rollout(0)], tokenizer)
+    interval = Interval(0.4, 0.6, "Wilson")
+    scores = [
+        Score("eval", "exact_match", 0.5, interval, 8, 0),
+        Score("longer", "exact_match", None, None, 0, 8),
+    ]
+    recorder.evaluation(1, Evaluation("chain", scores, []), 2.0)
+    recorder.complete(tmp_path / "final")
+    recorder.close()
+    kinds = [call[0] for call in told.calls]
+    assert kinds == ["settings", "scalars", *["table", "picture"] * 3, "evaluation", "model", "close"]
+    by_kind = {call[0]: call for call in told.calls}
+    assert by_kind["settings"][1]["trainer.num_steps"] == 27
+    assert by_kind["scalars"][1]["train/loss"] == 1.0
+    assert "train/step" not in by_kind["scalars"][1]
+    assert [call[2] for call in told.calls if call[0] == "table"] == [0, 25, 26]
+    marks = {"eval/exact_match": 0.5, "eval/exact_match_low": 0.4, "eval/exact_match_high": 0.6}
+    assert by_kind["evaluation"] == ("evaluation", marks, 1)
+    assert by_kind["model"] == ("model", tmp_path / "final")
+    assert by_kind["close"] == ("close", True)
+    first, second = read_records(tmp_path / "demo" / "eval.jsonl")
+    assert (first["interval"]["low"], first["interval"]["high"], second["interval"]) == (0.4, 0.6, None)
+
+
+def test_a_run_without_trackers_has_none(tmp_path):
+    config = load_config("configs/demo.yaml", [f"runs_dir={tmp_path}", "trackers=[]"])
+    run = RunDirectory.create(config)
+    recorder = Recorder(run, config, 0)
+    record(recorder, 1, 0.5)
+    recorder.samples(0, [random_rollout(0)], load_tokenizer("models/chain-student"))
+    recorder.close()
+    assert not run.tensorboard.exists()
+    assert len(list(read_records(run.metrics))) == 1

@@ -1,0 +1,1 @@
+"""Talking to a model: how it is asked, and what it answers, a line at a time."""
