@@ -165,6 +165,36 @@ def test_what_is_cut_back_takes_its_weight_and_its_row_with_it() -> None:
     assert rollout.ending is Ending.BUDGET
 
 
+class Shortening(Policy):
+    """Explores to the end, and then cuts some tokens back."""
+
+    kind: str = "shortening"
+    num: int
+
+    async def roll_out(self, stages: Stages) -> None:
+        await stages.explore(NeverSwitch(), chunk_size=2)
+        if self.num:
+            stages.cut_back(self.num)
+            stages.cut_short()
+
+
+@pytest.mark.parametrize("num_cut", [1, 2, 3])
+def test_what_is_cut_back_takes_the_students_candidates_with_its_divergences(num_cut: int) -> None:
+    model = hash_model(0, 7)
+    whole, cut = (
+        one_rollout(FakeStudent(model, 0), FakeTeacher(model, 7, 0), Shortening(num=num))
+        for num in (0, num_cut)
+    )
+    num_kept = len(cut.divergences)
+    assert num_kept == whole.num_tokens - num_cut + 1
+    assert whole.student_top is not None
+    assert cut.student_top is not None
+    for name in ("ids", "logprobs"):
+        kept, before = getattr(cut.student_top, name), getattr(whole.student_top, name)
+        assert kept.tolist() == before[:num_kept].tolist()
+        assert len(before) == whole.num_tokens
+
+
 @pytest.mark.parametrize("num_rows", [1, 9])
 def test_a_teacher_that_scores_too_few_or_too_many_is_refused(num_rows: int) -> None:
     class Teacher(FakeTeacher):
