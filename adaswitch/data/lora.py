@@ -1,6 +1,7 @@
 """Adapters in a model, by the library ``peft``: puts them in, loads them, and finds the factors of each weight.
 
 The adapters are put into the layers of the model itself, so that everything else goes on using the model as it was.
+The library is imported where it is used: students lead here too, and do without it.
 """
 
 import re
@@ -8,10 +9,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -21,17 +21,23 @@ from adaswitch.data.model_config import read_model_config
 from adaswitch.errors import ConfigError, DataError
 from adaswitch.method.low_rank import Factors, LoRA
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+
 ADAPTER = "default"
 """The name that peft gives an adapter for which nobody names another."""
 SETTING = "trainer.lora.target_modules"
 
 
-def add_adapters(model: PreTrainedModel, settings: LoRA) -> PeftModel:
+def add_adapters(model: PreTrainedModel, settings: LoRA) -> "PeftModel":
     """Put new adapters into ``model``. They add nothing yet: B is zero. All other weights are trained no more.
 
     Raises ``ConfigError`` if no layer is meant, or one that cannot have an adapter. What is returned has the same
     layers as ``model``, and writes and reads adapters in peft's files.
     """
+    from peft import LoraConfig, get_peft_model
+
     targets = settings.target_modules
     config = LoraConfig(
         r=settings.rank,
@@ -49,11 +55,13 @@ def add_adapters(model: PreTrainedModel, settings: LoRA) -> PeftModel:
     return adapted
 
 
-def load_adapters(model: PreTrainedModel, folder: Path) -> PeftModel:
+def load_adapters(model: PreTrainedModel, folder: Path) -> "PeftModel":
     """Put the adapters of ``folder``, in peft's files, into ``model``, to be trained on. Their values are exact.
 
     Raises ``DataError`` with the folder if they cannot be read, or are another model's.
     """
+    from peft import PeftModel
+
     with _quiet():
         try:
             return PeftModel.from_pretrained(model, folder, is_trainable=True)
@@ -68,8 +76,10 @@ def check_adapters(folder: str, settings: LoRA) -> None:
         add_adapters(model, settings)
 
 
-def adapted_layers(model: nn.Module) -> dict[str, LoraLayer]:
+def adapted_layers(model: nn.Module) -> "dict[str, LoraLayer]":
     """The layers that have an adapter, by name."""
+    from peft.tuners.lora import LoraLayer
+
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
@@ -93,7 +103,7 @@ def own_names(model: nn.Module) -> dict[str, str]:
     return names
 
 
-def _factors(name: str, layer: LoraLayer, state: Mapping[str, Tensor] | None) -> Factors:
+def _factors(name: str, layer: "LoraLayer", state: Mapping[str, Tensor] | None) -> Factors:
     if state is None:
         inner, outer = (_weight(half[ADAPTER]) for half in (layer.lora_A, layer.lora_B))
     else:

@@ -33,10 +33,11 @@ THROUGH_OTHERS = {
 }
 MARKING = "adaswitch.evaluation.evaluation"
 """Whoever marks completions does it by any of the tasks, which are found in their folder and named nowhere."""
-OPTIONAL = {"student": {"datasets", "pyarrow", "vllm"}, "trainer": {"wandb", "mlflow", "trackio"}}
+OPTIONAL = {"student": {"datasets", "peft", "pyarrow", "vllm"}, "trainer": {"wandb", "mlflow", "trackio"}}
 """What a part does without, and says so where it is needed.
 
-Students look at data only if its files are there, and write on transformers without vLLM. Each tracker but TensorBoard
+Students look at data only if its files are there, write on transformers without vLLM, and merge adapters by themselves.
+Each tracker but TensorBoard
 is an extra of its own.
 """
 OURS = ("adaswitch", "services", "trainer", "experiments")
@@ -88,7 +89,8 @@ def image(
         place.parent.mkdir(parents=True, exist_ok=True)
         copy(ROOT / source, place)
     extras = [e for e in re.findall(r"--extra (\S+)", stage(f"{request.param}-packages")) if "$" not in e]
-    extras += ["vllm"] * ('--extra "$vllm"' in stage(f"{request.param}-packages"))
+    # Students have vLLM only if their image is built with it.
+    extras += ["vllm"] * (request.param == "teacher" and '--extra "$vllm"' in stage("teacher-packages"))
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--clear", environment], check=True)
     arguments = ["-r", "pyproject.toml", *(word for extra in extras for word in ("--extra", extra))]
     subprocess.run(
