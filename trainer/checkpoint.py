@@ -23,7 +23,7 @@ from adaswitch.runs.seal import damage, is_sealed, seal
 from adaswitch.storage import held, partial_of, sync_folder, writing
 from trainer.model_files import save_model
 from trainer.ranks.learner import AnyLearner
-from trainer.saved_weights import saved_weights
+from trainer.saved_weights import masters, saved_weights
 
 STATE_FILE = "trainer_state.pt"
 ADAPTER = "adapter"
@@ -65,7 +65,8 @@ def save_checkpoint(
 def _write(folder: Path, step: int, learner: AnyLearner, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write all files of a checkpoint into the empty ``folder``, and flush them to the disk."""
     whole = learner.state_dict()
-    weights = saved_weights(learner.model, whole, learner.saved_dtype, learner.adapters is not None)
+    as_saved = (learner.model, whole, learner.saved_dtype, learner.adapters is not None)
+    weights = saved_weights(*as_saved)
     save_model(folder, learner.model, weights, tokenizer, learner.own_files)
     if learner.adapters is not None:
         named = {f"{PEFT_PREFIX}{name}": tensor for name, tensor in whole.items()}
@@ -76,7 +77,7 @@ def _write(folder: Path, step: int, learner: AnyLearner, tokenizer: PreTrainedTo
     state = {
         "step": step,
         "optimizer": learner.optimizer_state(),
-        "weights": learner.masters(whole),
+        "weights": masters(*as_saved),
         "random_state": torch.get_rng_state(),
         "cuda_random_states": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -32,13 +32,6 @@ if TYPE_CHECKING:
 
 MOST_LOOKED_AT = 32
 NO_FILES: Mapping[str, bytes] = MappingProxyType({})
-
-
-class Saved(Protocol):
-    """What decides whether a saved model loses anything."""
-
-    saved_dtype: torch.dtype
-    adapters: "PeftModel | None"
 
 
 class Learner:
@@ -105,8 +98,9 @@ class Learner:
 
     def weights(self) -> dict[str, Tensor]:
         """What students need: the parameters by name, tied ones only once, or the factors of the adapters alone."""
-        weights = self._parameters()
-        if self.adapters is not None:
+        if self.adapters is None:
+            weights = self._parameters()
+        else:
             from adaswitch.data.lora import factors_of
 
             weights = as_published(factors_of(self.model))
@@ -123,10 +117,6 @@ class Learner:
     def _parameters(self) -> dict[str, Tensor]:
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
 
-    def masters(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of ``state`` the float32 weights that a saved model loses: none in float32, or if adapters are saved."""
-        return {} if is_exact(self) else {name: state[name] for name in self._parameters()}
-
     def optimizer_state(self) -> dict[str, Any]:
         """The optimizer's whole state, in the same form from any number of processes."""
         return _mapped(self.optimizer.state_dict(), lambda value, _: self._world.whole(value))
@@ -142,7 +132,7 @@ class Learner:
 
     @torch.no_grad()
     def restore_masters(self, weights: Mapping[str, Tensor]) -> None:
-        """Take the weights that ``masters`` gave, by the same names. Raises ``KeyError`` for those of another model."""
+        """Take the ``masters`` of a checkpoint, by the same names. Raises ``KeyError`` for those of another model."""
         parameters = self._parameters()
         for name, weight in weights.items():
             parameters[name].copy_(self._world.part(weight, parameters[name]))
@@ -274,11 +264,6 @@ def _checkpoint_activations(model: PreTrainedModel) -> None:
         raise ConfigError(
             f"trainer.gradient_checkpointing: {str(error).splitlines()[0]}: set it to false"
         ) from None
-
-
-def is_exact(learner: "Saved") -> bool:
-    """Whether the files of a saved model hold all that was trained."""
-    return learner.saved_dtype == torch.float32 or learner.adapters is not None
 
 
 def _local(tensor: Tensor) -> Tensor:

@@ -32,6 +32,18 @@ def saved_weights(
     return saved
 
 
+def masters(
+    model: PreTrainedModel, state: Mapping[str, Tensor], dtype: torch.dtype, has_adapters: bool
+) -> dict[str, Tensor]:
+    """Of the whole ``state`` the float32 weights that a model saved in ``dtype`` loses, tied ones only once.
+
+    There are none if it is saved in float32, or if the adapters are saved, which are all that was trained.
+    """
+    if dtype == torch.float32 or has_adapters:
+        return {}
+    return {name: state[name] for name, _ in model.named_parameters()}
+
+
 def _names_and_factors(
     model: PreTrainedModel, state: Mapping[str, Tensor], has_adapters: bool
 ) -> tuple[dict[str, str], dict[str, Factors]]:

@@ -17,7 +17,7 @@ from adaswitch.data.model_config import read_model_config
 from adaswitch.errors import NonFiniteError
 from adaswitch.method.learning_rate import last_learning_rate
 from adaswitch.method.rollout import Rollout
-from trainer.learner import Learner, is_exact, put_adapters
+from trainer.learner import Learner, put_adapters
 from trainer.model_files import read_own_files
 from trainer.ranks.group import RankGroup
 from trainer.update import Update
@@ -98,12 +98,6 @@ class RankedLearner:
         """See ``Learner.restore_masters``."""
         if weights:
             self._group.all("restore_masters", ray.put(dict(weights)))
-
-    def masters(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See ``Learner.masters``."""
-        if is_exact(self):
-            return {}
-        return {name: state[name] for name, _ in self.model.named_parameters()}
 
     def require_finite_weights(self, step: int) -> None:
         """See ``Learner.require_finite_weights``."""
