@@ -1,5 +1,6 @@
 """``python -m trainer``: the training job, started by itself or submitted with ``ray job submit``."""
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -76,7 +77,8 @@ def run_job(config: "RunConfig", number: int | None = None) -> None:
     threads = trainer_threads(config, num_cores(), alone=alone)
     job, start = prepare(config, connect, should_stop, begin, data, threads)
     try:
-        done = train(job, start)
+        with _exporting(job):
+            done = train(job, start)
     except Exception as error:
         _close_after(job, error)
         raise
@@ -89,6 +91,25 @@ def run_job(config: "RunConfig", number: int | None = None) -> None:
         print(f"go on with: {job.status.status.command}", flush=True)
         raise SystemExit(INTERRUPTED)
     print(f"{reason}: {job.run.checkpoint(done)}", flush=True)
+
+
+def _exporting(job: "Job") -> AbstractContextManager[None]:
+    """While it is entered, the figures of the run go to the cluster's metrics board, if the settings say so."""
+    from adaswitch.method.policies.replay import Replay
+
+    if job.config.ray.metrics_port is None or isinstance(job.config.policy, Replay):
+        return nullcontext()
+
+    from adaswitch.cluster.run_board import RunBoard
+    from adaswitch.runs.exported import Report
+    from trainer.exporting import Exporting
+
+    source = f"attempt-{job.status.status.attempt}"
+    return Exporting(
+        connect=lambda: RunBoard(job.config),
+        own=lambda: Report("trainer", source, job.recorder.figures.samples()),
+        say=lambda line: print(line, flush=True),
+    )
 
 
 def _close_after(job: "Job", error: Exception) -> None:

@@ -22,6 +22,7 @@ from adaswitch.runs.directory import (
     read_records,
 )
 from adaswitch.tasks.scores import ALL_SPLITS, MAIN_SPLIT, Score, describe
+from trainer.figures import TrainerFigures
 from trainer.trackers import Trackers
 from trainer.trackers.samples import sample_picture, sample_table
 from trainer.update import Update
@@ -54,7 +55,12 @@ class Recorder:
             record["step"]: record.get("mean_divergence") for record in steps
         }
         """The mean divergence of each step in nats, including earlier attempts; None if no divergence was seen."""
-        self._evaluated = {record["step"] for record in read_records(run.evals)}
+        evals = list(read_records(run.evals, {"step": NUMBER}))
+        self._evaluated = {record["step"] for record in evals}
+        self.figures = TrainerFigures(config.trainer.num_steps, start)
+        """For Prometheus."""
+        self.figures.steps(steps)
+        self.figures.evaluations(evals)
         self._trackers = Trackers(
             run, config, start, [_event_name(MAIN_SPLIT, m) for m in config.task.ready().metrics]
         )
@@ -84,6 +90,7 @@ class Recorder:
         self.steps_s += step_s
         self.mean_divergences[step] = metrics["mean_divergence"]
         append_record(self._run.metrics, record)
+        self.figures.steps([record])
         figures = {f"train/{name}": float(value) for name, value in record.items() if value is not None}
         del figures["train/step"]
         self._trackers.scalars(figures, step)
@@ -131,6 +138,7 @@ class Recorder:
             records[0]["hints"] = hints  # the main score comes first
         # All at once, so that an evaluation is on record as a whole or not at all.
         append_records(self._run.evals, records)
+        self.figures.evaluations(records)
         for score in evaluation.scores:
             words = describe(score.split, score.metric, score.value, score.n, score.unmarked)
             print(f"eval after {step} steps: {words}", flush=True)

@@ -22,6 +22,10 @@ from adaswitch.last_words import first_line
 
 QUEUE, BOARD = ":queue", ":weights"
 """The endings of the names of a run's two actors. The names begin with the run's name."""
+METRICS = ":metrics"
+"""The name of the cluster's metrics board, which belongs to no run."""
+_ON_THE_HEAD = {"node:__internal_head__": 0.001}
+"""A resource that Ray gives to the head alone."""
 
 
 def connect(config: RayConfig, *, show_actor_logs: bool = False) -> None:
@@ -95,23 +99,41 @@ def weight_board(config: RunConfig) -> Any:  # noqa: ANN401
     return _actor(WeightBoard, config.name + BOARD, config)
 
 
+def metrics_board(config: RunConfig) -> Any:  # noqa: ANN401
+    """The handle of the cluster's metrics board, which is started on the cluster's head if it does not exist.
+
+    It serves all runs, and stays when they end. ``MetricsBoard.complaint`` says whether it could be started.
+    """
+    from adaswitch.cluster.metrics_board import MetricsBoard
+
+    options = {**_options(METRICS, config), "resources": _ON_THE_HEAD, "max_concurrency": 8}
+    board = ray.remote(MetricsBoard).options(**options)
+    return board.remote(config.ray.metrics_host, config.ray.metrics_port)
+
+
 def _actor(plain_class: type, name: str, config: RunConfig, *arguments: object) -> Any:  # noqa: ANN401
     options = {
+        **_options(name, config),
+        # The actor should be on the node where the run was begun, because other nodes may come and go.
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(this_node(), soft=True),
+        # Ray ignores the strategy for an actor that needs no resources, and puts it on any node. Then the queue could
+        # be lost with a student's node.
+        "memory": 2**20,
+        "max_concurrency": 1000,
+    }
+    return ray.remote(plain_class).options(**options).remote(*arguments)
+
+
+def _options(name: str, config: RunConfig) -> dict[str, object]:
+    return {
         "name": name,
         "namespace": config.ray.namespace,
         "lifetime": "detached",
         "get_if_exists": True,
-        # The actor should be on the node where the run was begun, because other nodes may come and go.
-        "scheduling_strategy": NodeAffinitySchedulingStrategy(this_node(), soft=True),
         "num_cpus": 0,
-        # Ray ignores the strategy for an actor that needs no resources, and puts it on any node. Then the queue could
-        # be lost with a student's node.
-        "memory": 2**20,
         "max_restarts": -1,
         "max_task_retries": -1,
-        "max_concurrency": 1000,
     }
-    return ray.remote(plain_class).options(**options).remote(*arguments)
 
 
 def remove_actors(config: RunConfig) -> None:

@@ -20,11 +20,13 @@ import asyncio
 import contextlib
 import math
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from adaswitch.errors import QueueClosedError, StaleAttemptError
 from adaswitch.method.prompt import EVALUATION, Prompt
+from adaswitch.runs.exported import Report, Sample
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,10 @@ class RolloutQueue:
         self._gone: set[str] = set()
         self._heard_s: dict[str, float] = {}
         self._trainer_heard_s = clock()
+        self._life = uuid.uuid4().hex[:8]
+        self._reports: dict[str, Report] = {}  # by student
+        self._num_offered = 0
+        self._num_accepted = 0
         self._num_duplicates = 0
         self._num_expired = 0
         self._clear()
@@ -134,7 +140,9 @@ class RolloutQueue:
         async with self._changed:
             self._check(attempt)
             known = self._waiting.keys() | self._leased.keys() | self._held.keys()
-            self._waiting.update({prompt.id: prompt for prompt in prompts if prompt.id not in known})
+            new = {prompt.id: prompt for prompt in prompts if prompt.id not in known}
+            self._waiting.update(new)
+            self._num_offered += len(new)
             self._changed.notify_all()
 
     async def take(self, attempt: str, prompt_ids: Sequence[int], wait_s: float) -> list[bytes] | None:
@@ -227,13 +235,21 @@ class RolloutQueue:
                 self._waiting.pop(prompt_id, None)
                 self._leased.pop(prompt_id, None)
             self._held.update(new)
+            self._num_accepted += len(new)
             self._num_duplicates += len(rollouts) - len(new)
             self._changed.notify_all()
             return len(new)
 
-    async def heard(self, student: str) -> None:
-        """Note a sign of life from ``student``, so that it keeps its leases. A student that is cut off gives none."""
+    async def heard(self, student: str, samples: Sequence[Sample] = ()) -> None:
+        """Note a sign of life from ``student``, so that it keeps its leases. A student that is cut off gives none.
+
+        ``samples`` are its figures as they are now, which ``reports`` passes on.
+        """
+        if student in self._gone:
+            return
         self._heard_s[student] = self._clock()
+        if samples:
+            self._reports[student] = Report("student", student, tuple(samples))
 
     async def release(self, student: str) -> int:
         """Take back all prompts that ``student`` has leased, because it is gone. Returns how many prompts."""
@@ -241,6 +257,7 @@ class RolloutQueue:
             # The student's last lease call may still wait here, and must not be given prompts that come in later.
             self._gone.add(student)
             self._heard_s.pop(student, None)
+            self._reports.pop(student, None)
             self._changed.notify_all()
             return self._take_back([held for held in self._leased.values() if held.student == student])
 
@@ -269,6 +286,26 @@ class RolloutQueue:
                 self._num_duplicates,
                 self._num_expired,
             )
+
+    async def reports(self) -> list[Report]:
+        """The figures of the queue, and of all students that give signs of life."""
+        oldest_s = self._clock() - self._silence_timeout_s
+        alive = [student for student, heard_s in self._heard_s.items() if heard_s >= oldest_s]
+        students = [self._reports[student] for student in alive if student in self._reports]
+        return [Report("queue", self._life, self._samples(len(alive))), *students]
+
+    def _samples(self, num_students: int) -> tuple[Sample, ...]:
+        return (
+            Sample("adaswitch_queue_prompts", len(self._waiting), {"state": "waiting"}),
+            Sample("adaswitch_queue_prompts", len(self._leased), {"state": "leased"}),
+            Sample("adaswitch_queue_rollouts", len(self._held)),
+            Sample("adaswitch_queue_capacity", self._capacity),
+            Sample("adaswitch_queue_students", num_students),
+            Sample("adaswitch_queue_offered_prompts_total", self._num_offered),
+            Sample("adaswitch_queue_accepted_rollouts_total", self._num_accepted),
+            Sample("adaswitch_queue_duplicate_rollouts_total", self._num_duplicates),
+            Sample("adaswitch_queue_expired_leases_total", self._num_expired),
+        )
 
     def _check(self, attempt: str) -> None:
         if attempt != self._attempt:

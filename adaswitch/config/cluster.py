@@ -13,6 +13,11 @@ class RayConfig(Settings):
     machine."""
     namespace: str = "adaswitch"
     """The Ray namespace in which the queue and the weight board are found by name."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
+    """The port on the cluster's head at which Prometheus finds the metrics of trainer, queue and students, those of
+    all runs together. By default there are none. A cluster has one such port: the first run that names one opens it."""
+    metrics_host: str = "127.0.0.1"
+    """The address at which the head listens there. It asks for no key, so ``0.0.0.0`` is for a private network."""
 
 
 class QueueConfig(Settings):

@@ -6,6 +6,7 @@ starts actors does not need them, and without these imports it starts actors soo
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -18,6 +19,7 @@ from adaswitch.config.run import RunConfig
 from adaswitch.config.threads import reserved_cpus
 from adaswitch.errors import QueueClosedError, StaleAttemptError, cause_of
 from adaswitch.processes.cores import wait_without_spinning
+from adaswitch.runs.exported import Sample
 from services.student.place import Place
 
 if TYPE_CHECKING:
@@ -60,14 +62,14 @@ class RaySource:
         self._student = student
         self._terms = terms
 
-    async def stay_known(self) -> None:
-        """Give signs of life until cancelled, or until the run is over."""
+    async def stay_known(self, samples: Callable[[], Sequence[Sample]] = tuple) -> None:
+        """Give signs of life until cancelled, or until the run is over. Figures of ``samples`` go with them."""
         with contextlib.suppress(QueueClosedError):
             while True:
                 # If the queue does not answer, this sign may be lost, because the next sign is as good.
                 with contextlib.suppress(RayError):
                     heard = self._queue.heard.options(max_task_retries=0)
-                    await _unless_gone(heard.remote(self._student))
+                    await _unless_gone(heard.remote(self._student, samples()))
                 await asyncio.sleep(SIGN_EVERY_S)
 
     async def lease(self, max_prompts: int, wait_s: float) -> Lease | None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adaswitch.method.roles import Chunk
 from services.student.engines.engine import ContinuousEngine, StudentEngine, WriteRequest, batches_by_itself
+from services.student.figures import Busy
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -33,23 +34,26 @@ class EngineCalls(Protocol):
         """End the engine's work."""
 
 
-def calls_of(engine: StudentEngine | ContinuousEngine) -> EngineCalls:
-    """The calls of ``engine``."""
+def calls_of(engine: StudentEngine | ContinuousEngine, writing: Busy | None = None) -> EngineCalls:
+    """The calls of ``engine``. ``writing`` counts the time in which it writes."""
+    writing = writing or Busy()
     if batches_by_itself(engine):
-        return _Continuous(engine)
-    return _InThread(cast("StudentEngine", engine))
+        return _Continuous(engine, writing)
+    return _InThread(cast("StudentEngine", engine), writing)
 
 
 class _InThread:
     """Calls a ``StudentEngine`` in a thread of its own, one call at a time."""
 
-    def __init__(self, engine: StudentEngine) -> None:
+    def __init__(self, engine: StudentEngine, writing: Busy) -> None:
         self._engine = engine
+        self._writing = writing
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="student-model")
         self.weights = engine.weights
 
     async def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
-        return await _in(self._thread, self._engine.write, requests)
+        with self._writing:
+            return await _in(self._thread, self._engine.write, requests)
 
     async def forget(self, prompt_ids: Sequence[int]) -> None:
         await _in(self._thread, self._engine.forget, prompt_ids)
@@ -64,13 +68,15 @@ class _InThread:
 class _Continuous:
     """Calls an engine that batches by itself. Weights are loaded in a thread, since that takes long."""
 
-    def __init__(self, engine: ContinuousEngine) -> None:
+    def __init__(self, engine: ContinuousEngine, writing: Busy) -> None:
         self._engine = engine
+        self._writing = writing
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="student-weights")
         self.weights = engine.weights
 
     async def write(self, requests: Sequence[WriteRequest]) -> list[Chunk]:
-        return await all_of([self._engine.write(request) for request in requests])
+        with self._writing:
+            return await all_of([self._engine.write(request) for request in requests])
 
     async def forget(self, prompt_ids: Sequence[int]) -> None:
         self._engine.forget(prompt_ids)

@@ -15,6 +15,7 @@ from adaswitch.method.roll_out import roll_out
 from adaswitch.method.rollout import Rollout
 from services.student.engine_calls import all_of
 from services.student.engines.engine import ContinuousEngine, WriteRequest
+from services.student.figures import Busy
 from services.student.gather import Gather
 from services.student.lockstep import Kind
 from services.student.teacher_calls import TeacherCalls, TeacherRequest
@@ -33,8 +34,11 @@ class Solo:
         config: StudentConfig,
         policy: Policy,
         budget: Budget,
+        writing: Busy,
     ) -> None:
+        """``writing`` counts the time in which ``engine`` is at work."""
         self._engine = engine
+        self._writing = writing
         self._score = Gather(Kind("score", teacher.score), config.gather_window_s, config.gather_requests)
         self._generate = Gather(
             Kind("generate", teacher.generate), config.gather_window_s, config.gather_requests
@@ -51,7 +55,8 @@ class Solo:
 
     async def write(self, prompt: Prompt, completion: Sequence[int], num_tokens: int) -> Chunk:
         """See ``adaswitch.method.roles.Student``."""
-        return await self._engine.write(WriteRequest(prompt, tuple(completion), num_tokens))
+        with self._writing:
+            return await self._engine.write(WriteRequest(prompt, tuple(completion), num_tokens))
 
     async def score(self, prompt: Prompt, completion: Sequence[int], start: int) -> TopK:
         """See ``adaswitch.method.roles.Teacher``."""

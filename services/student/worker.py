@@ -24,6 +24,7 @@ from adaswitch.method.roles import Budget
 from adaswitch.method.rollout import Rollout
 from services.student.engine_calls import calls_of
 from services.student.engines.engine import ContinuousEngine, StudentEngine, batches_by_itself
+from services.student.figures import StudentFigures
 from services.student.group import Group
 from services.student.loaded_weights import LoadedWeights, Weights
 from services.student.slots import Slots
@@ -65,14 +66,17 @@ class StudentWorker:
         stop_token_ids: Sequence[int],
         max_tokens: int,
         learning_rate_before: Callable[[int], float | None] = lambda version: None,
+        figures: StudentFigures | None = None,
     ) -> None:
         """``max_tokens`` is the longest sequence that both models take.
 
         ``learning_rate_before(version)`` is the rate of the update that made the weights of ``version``, for messages.
+        ``figures`` count what is done, for Prometheus.
         Raises ``ConfigError`` if ``student.lockstep`` is false and the engine writes whole batches only.
         """
         self._source = source
-        self._engine = calls_of(engine)
+        self._figures = figures or StudentFigures()
+        self._engine = calls_of(engine, self._figures.writing)
         self._teacher = teacher
         self._config = config
         self._policy = policy
@@ -84,7 +88,7 @@ class StudentWorker:
         self._solo: Solo | None = None
         if batches_by_itself(engine):
             if config.lockstep is not True:
-                self._solo = Solo(engine, teacher, config, policy, self._budget)
+                self._solo = Solo(engine, teacher, config, policy, self._budget, self._figures.writing)
         elif config.lockstep is False:
             raise ConfigError(
                 "student.lockstep: false needs an engine that batches by itself; the engine transformers writes whole "
@@ -139,25 +143,29 @@ class StudentWorker:
         token_ids = [prompt.token_ids for prompt in prompts]
         check_lengths(token_ids, self._config.max_new_tokens, self._max_tokens, "the shorter of both models")
         version = await self._weights.enter(attempt, max(prompt.min_version for prompt in prompts))
+        self._figures.version = version
+        self._figures.num_in_flight += len(prompts)
         try:
-            blobs = await self._blobs(prompts, roll_out, version)
+            rollouts, blobs = await self._made(prompts, roll_out, version)
         except NonFiniteError as error:
             rate = self._learning_rate_before(version)
             raise NonFiniteError(explained(error, self._engine.weights(), version, rate)) from error
         finally:
+            self._figures.num_in_flight -= len(prompts)
             await self._leave(prompts)
         await self._source.put(attempt, blobs)
+        self._figures.made(rollouts)
 
-    async def _blobs(self, prompts: Sequence[Prompt], roll_out: RollOut, version: int) -> dict[int, bytes]:
-        """What was made of ``prompts`` by prompt id: rollouts, or completions of an evaluation."""
+    async def _made(
+        self, prompts: Sequence[Prompt], roll_out: RollOut, version: int
+    ) -> tuple[list[Rollout], dict[int, bytes]]:
+        """What was made of ``prompts``: rollouts, of which an evaluation has none, and bytes by prompt id."""
         if prompts[0].greedy:
             texts = await write_unaided(self._engine.write, prompts, self._budget)
             pairs = zip(prompts, texts, strict=True)
-            return {prompt.id: encode_completion(text, version) for prompt, text in pairs}
-        return {
-            rollout.prompt.id: encode_rollouts([replace(rollout, weights_version=version)])
-            for rollout in await roll_out(prompts)
-        }
+            return [], {prompt.id: encode_completion(text, version) for prompt, text in pairs}
+        rollouts = [replace(rollout, weights_version=version) for rollout in await roll_out(prompts)]
+        return rollouts, {rollout.prompt.id: encode_rollouts([rollout]) for rollout in rollouts}
 
     async def _load(self, published: Mapping[str, Tensor]) -> None:
         """Load published weights, or adapters merged with the folder's weights, into the engine."""

@@ -156,6 +156,10 @@ class Service:
         Cancels ``work`` and raises ``ClientDisconnect`` if the client hangs up, or a 504 if ``deadline`` passes.
         Raises a 503 if ``drain`` has cancelled ``work``.
         """
+        with self.metrics.at_work():
+            return await self._run(work, receive, deadline)
+
+    async def _run(self, work: Coroutine[None, None, T], receive: Receive, deadline: Deadline) -> T:
         task = asyncio.create_task(work)
         gone = asyncio.create_task(_hung_up(receive))
         both: set[asyncio.Future[Any]] = {task, gone}

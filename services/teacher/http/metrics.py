@@ -1,5 +1,9 @@
 """The service's own Prometheus metrics."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -8,7 +12,10 @@ LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10
 class TeacherMetrics:
     """The metrics of one app, in a registry of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._num_at_work = 0
+        self._counted_s = 0.0
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "adaswitch_teacher_requests",
@@ -62,6 +69,29 @@ class TeacherMetrics:
             "adaswitch_teacher_ready", "1 while new work is taken, else 0.", registry=self._registry
         )
 
+        self._busy = Counter(
+            "adaswitch_teacher_busy_seconds",
+            "The time in which the engine had a request to work on, from start on.",
+            registry=self._registry,
+        )
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While it is entered, as often as one likes at once, the engine counts as busy."""
+        self._count_busy(1)
+        try:
+            yield
+        finally:
+            self._count_busy(-1)
+
+    def _count_busy(self, change: int) -> None:
+        now_s = self._clock()
+        if self._num_at_work:
+            self._busy.inc(now_s - self._counted_s)
+        self._counted_s = now_s
+        self._num_at_work += change
+
     def text(self) -> str:
         """All metrics in Prometheus' text format."""
+        self._count_busy(0)
         return generate_latest(self._registry).decode()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from adaswitch.cluster.rollout_queue import RolloutQueue
 from adaswitch.errors import QueueClosedError, StaleAttemptError
 from adaswitch.method.prompt import EVALUATION, Prompt
+from adaswitch.runs.exported import Sample
 
 
 class FakeClock:
@@ -283,3 +284,61 @@ async def test_a_student_of_other_settings_gets_no_prompts() -> None:
     assert ids_of(await queue.lease("was told", 1, 0)) == [1]
     with pytest.raises(QueueClosedError, match="other settings"):
         await queue.lease("stale", 1, 0, '{"seed": 1}')
+
+
+async def reported(queue: RolloutQueue) -> dict[str, float]:
+    """What the queue reports of itself, by name and labels."""
+    [own] = [report for report in await queue.reports() if report.part == "queue"]
+    return {
+        "".join((s.name.removeprefix("adaswitch_queue_"), *s.labels.values())): s.value for s in own.samples
+    }
+
+
+async def test_what_comes_twice_is_counted_once() -> None:
+    queue = await started()
+    for _ in range(2):
+        await queue.offer("a", prompts(0))
+    await queue.lease("s", 3, 0)
+    for _ in range(2):
+        await queue.put("a", {0: b"0", 1: b"1"})
+    assert await reported(queue) == {
+        "promptswaiting": 1,
+        "promptsleased": 1,
+        "rollouts": 2,
+        "capacity": 100,
+        "students": 1,
+        "offered_prompts_total": 4,
+        "accepted_rollouts_total": 2,
+        "duplicate_rollouts_total": 2,
+        "expired_leases_total": 0,
+    }
+
+
+async def test_counters_go_on_with_the_next_attempt_and_begin_anew_under_another_name_in_a_new_queue() -> (
+    None
+):
+    queue = await started()
+    await queue.offer("a", prompts(0))
+    await queue.begin("b")
+    await queue.offer("b", prompts(0))
+    assert (await reported(queue))["offered_prompts_total"] == 8
+    [first], [second] = await queue.reports(), await (await started()).reports()
+    assert first.source != second.source
+
+
+async def test_figures_of_students_are_passed_on_while_they_give_signs_of_life() -> None:
+    clock = FakeClock()
+    queue = await started(silence_timeout_s=5.0, clock=clock)
+    sample = Sample("adaswitch_student_rollouts_total", 1)
+    for name in ("s1", "s2", "s3"):
+        await queue.heard(name, [sample])
+    await queue.heard("without")
+    await queue.release("s2")
+    await queue.heard("s2", [sample])  # on its way when the student was given up
+    students = [report.source for report in await queue.reports() if report.part == "student"]
+    assert students == ["s1", "s3"]
+    clock.now_s = 6.0
+    await queue.heard("s3", [sample])
+    students = [report.source for report in await queue.reports() if report.part == "student"]
+    assert students == ["s3"]
+    assert (await reported(queue))["students"] == 1

@@ -62,6 +62,7 @@ LIBRARIES: dict[str, str] = {
     "mlflow": "trainer.trackers",
     "trackio": "trainer.trackers",
     "PIL": "trainer.trackers",
+    "prometheus_client": "services.teacher.http services.teacher.engines adaswitch.cluster",
 }
 """Libraries that belong to some rooms alone, and the rooms that may import them."""
 

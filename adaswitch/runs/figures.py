@@ -1,0 +1,162 @@
+"""The figures of a run: what each is called, in which unit, and what it is, in one sentence.
+
+Page, terminal, dashboard and trackers take their words from here, and ``docs/seeing.md`` explains each in these words.
+A figure's key is its name in ``metrics.jsonl`` and, behind ``train/``, in the trackers.
+"""
+
+from dataclasses import dataclass
+
+SHARE = "share"
+"""The unit of a number from 0 to 1, which is shown in percent."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: its words for people, its unit, which is empty for a plain number, and what it is."""
+
+    words: str
+    unit: str
+    meaning: str
+
+    @property
+    def label(self) -> str:
+        """The words with the unit, where the number does not show it."""
+        return self.words if self.unit in ("", SHARE) else f"{self.words}, {self.unit}"
+
+
+FIGURES: dict[str, Figure] = {
+    "loss": Figure("loss", "nats a token", "The mean of the minimised loss over the tokens of a step."),
+    "loss_on_student_tokens": Figure(
+        "loss on the student's tokens",
+        "nats a token",
+        "The plain mean of the loss over the tokens that the student wrote.",
+    ),
+    "loss_on_teacher_tokens": Figure(
+        "loss on the teacher's tokens",
+        "nats a token",
+        "The plain mean of the loss over the tokens that the student did not write.",
+    ),
+    "switch_rate": Figure(
+        "rollouts that switched",
+        SHARE,
+        "The share of a step's rollouts with a token that the student did not write.",
+    ),
+    "mean_switch_position": Figure(
+        "mean switch position",
+        "tokens",
+        "The mean place of the first token that the student did not write, counted from 0, over the rollouts that have "
+        "one.",
+    ),
+    "mean_completion_tokens": Figure(
+        "mean length", "tokens", "The mean number of tokens in a completion of a step."
+    ),
+    "mean_divergence": Figure(
+        "mean divergence",
+        "nats",
+        "The mean divergence of the two models at the tokens where both distributions were seen.",
+    ),
+    "mean_teacher_entropy_exploration": Figure(
+        "teacher's entropy on the student's text",
+        "nats a token",
+        "How unsure the teacher is at the tokens that the student wrote, over the rollouts that have tokens of both.",
+    ),
+    "mean_teacher_entropy_guidance": Figure(
+        "teacher's entropy on its own text",
+        "nats a token",
+        "How unsure the teacher is at the tokens after the switch, over the rollouts that have tokens of both.",
+    ),
+    "student_tokens": Figure(
+        "written by the student",
+        "tokens",
+        "All tokens that the student wrote, also those that were thrown away.",
+    ),
+    "wasted_tokens": Figure(
+        "of these after a switch, thrown away",
+        "tokens",
+        "The student's tokens that came after the place of a switch, and are in no completion.",
+    ),
+    "scored_tokens": Figure(
+        "scored by the teacher",
+        "tokens",
+        "The tokens at which the teacher gave a distribution, beside those that it wrote.",
+    ),
+    "teacher_tokens": Figure("written by the teacher", "tokens", "The tokens that the teacher wrote."),
+    "wait_s": Figure(
+        "waiting for rollouts", "seconds", "The time in which the trainer had nothing to train on."
+    ),
+    "update_s": Figure(
+        "forward, backward, optimizer", "seconds", "The time in which the trainer made its updates."
+    ),
+    "publish_s": Figure(
+        "publishing weights", "seconds", "The time in which the trainer gave new weights to the students."
+    ),
+    "eval_s": Figure("evaluating", "seconds", "The time in which held-out prompts were answered and marked."),
+    "write_s": Figure(
+        "student writing", "seconds", "The time that a rollout waited for the student's writing."
+    ),
+    "score_s": Figure(
+        "teacher scoring", "seconds", "The time that a rollout waited for the teacher's scores."
+    ),
+    "generate_s": Figure(
+        "teacher writing", "seconds", "The time that a rollout waited for the teacher's writing."
+    ),
+    "step_s": Figure(
+        "time of a step",
+        "seconds",
+        "The time from the end of one step to the end of the next, without evaluations.",
+    ),
+    "staleness": Figure(
+        "staleness",
+        "updates",
+        "By how many updates the oldest rollout of a step was behind the weights that it trained.",
+    ),
+    "queue_depth": Figure(
+        "rollouts in the queue", "rollouts", "The rollouts that were ready when the trainer took a step's."
+    ),
+    "grad_norm": Figure("gradient norm", "", "The norm of the gradient before clipping."),
+    "learning_rate": Figure("learning rate", "", "The learning rate of an update."),
+}
+"""By their names in ``metrics.jsonl``; ``eval_s`` is in ``eval.jsonl``."""
+
+
+@dataclass(frozen=True)
+class ChartWords:
+    """What a chart of figures is called, and what it shows, in one sentence."""
+
+    title: str
+    meaning: str
+
+
+CHARTS: dict[str, ChartWords] = {
+    "loss": ChartWords("Loss", "The loss that was minimised, and its plain means by who wrote the token."),
+    "switch_rate": ChartWords(
+        "Rollouts that switched", "The share of a step's rollouts that the teacher, or the data, took over."
+    ),
+    "place": ChartWords(
+        "Place of the switch",
+        "The mean position of the first token that the student did not write, beside the mean length.",
+    ),
+    "divergence": ChartWords(
+        "Divergence",
+        "The mean divergence of the two models at the tokens where both distributions were seen.",
+    ),
+    "entropy": ChartWords(
+        "The teacher's entropy",
+        "How unsure the teacher is on the student's text, and on its own after the switch.",
+    ),
+    "tokens": ChartWords("Tokens", "Tokens by who handled them, in one step."),
+    "phases": ChartWords("Where the time went", "The seconds of a step by what the trainer did."),
+    "rollouts": ChartWords(
+        "Where a rollout's time went", "The seconds that a rollout waited, by whom it waited for."
+    ),
+    "staleness": ChartWords(
+        "Staleness",
+        "By how many updates the oldest rollout of a step was behind the weights that it trained.",
+    ),
+    "queue": ChartWords(
+        "Queue", "The rollouts that were waiting in the queue when the trainer took a step's."
+    ),
+    "gradient": ChartWords("Gradient norm", "The norm of the gradient before clipping."),
+    "rate": ChartWords("Learning rate", "The learning rate of each update."),
+}
+"""The charts of a run's page, and the panels of the dashboard that show the same."""
