@@ -21,6 +21,7 @@ from adaswitch.runs.directory import (
     append_records,
     read_records,
 )
+from adaswitch.runs.figures import FIGURES
 from adaswitch.tasks.scores import ALL_SPLITS, MAIN_SPLIT, Score, describe
 from trainer.figures import TrainerFigures
 from trainer.trackers import Trackers
@@ -95,8 +96,8 @@ class Recorder:
         del figures["train/step"]
         self._trackers.scalars(figures, step)
         print(
-            f"step {step + 1}/{self._num_steps}  loss {update.loss:.4f}  "
-            f"switched {metrics['switch_rate']:.0%}  {step_s:.2f} s",
+            f"step {step + 1}/{self._num_steps}  {FIGURES['loss'].brief} {update.loss:.4f}  "
+            f"{FIGURES['switch_rate'].brief} {metrics['switch_rate']:.0%}  {step_s:.2f} s",
             flush=True,
         )
         self._recent.append(record)

@@ -13,6 +13,7 @@ from adaswitch.config.run import RunConfig
 from adaswitch.method.health import signatures
 from adaswitch.processes.entry import interrupting
 from adaswitch.runs.directory import NUMBER, Fields, RunDirectory, read_records
+from adaswitch.runs.figures import FIGURES
 from adaswitch.runs.run_health import HEALTH_FIELDS, print_signatures
 from adaswitch.runs.summary import EVAL_FIELDS, print_summary, summarise
 from adaswitch.runs.words import RUN, go_on_command, run_of, what_is_saved
@@ -125,7 +126,8 @@ class _Display:
             return
         newest = records[len(records) - 1]
         figures = (
-            f"loss {newest['loss']:.3f}  switched {newest['switch_rate']:.0%}  {newest['step_s']:.2f} s/step"
+            f"{FIGURES['loss'].brief} {newest['loss']:.3f}  "
+            f"{FIGURES['switch_rate'].brief} {newest['switch_rate']:.0%}  {newest['step_s']:.2f} s/step"
         )
         self._progress.update(self._task, completed=newest["step"] + 1, figures=figures)
         now_s = time.monotonic()

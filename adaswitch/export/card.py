@@ -20,6 +20,7 @@ from adaswitch.export.card_settings import shown_path, shown_settings
 from adaswitch.export.results import Result, results_of
 from adaswitch.method.policies.replay import Replay
 from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.figures import FIGURES
 from adaswitch.runs.summary import TOKEN_NAMES, Summary, summarise
 from adaswitch.tasks.base import DataSource, RecordTask
 from adaswitch.tasks.custom import CustomTask
@@ -186,8 +187,8 @@ def _figures(summary: Summary | None, problem: str) -> str:
     rows = [f"| {TOKEN_NAMES[name].strip()} | {number:,} |" for name, number in summary.tokens.items()]
     first, last = summary.switch_rate
     rows += [
-        f"| rollouts that switched, first and last tenth of the steps | {first:.0%}, {last:.0%} |",
-        f"| loss in nats a token, first and last tenth | {summary.loss[0]:.3f}, {summary.loss[1]:.3f} |",
+        f"| {FIGURES['switch_rate'].words}, first and last tenth of the steps | {first:.0%}, {last:.0%} |",
+        f"| {FIGURES['loss'].label}, first and last tenth | {summary.loss[0]:.3f}, {summary.loss[1]:.3f} |",
         f"| seconds of training | {sum(summary.seconds.values()):,.0f} |",
     ]
     return (

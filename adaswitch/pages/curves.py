@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
 
+from adaswitch.runs import figures
 from adaswitch.runs.directory import NUMBER_OR_NONE, Fields
 from adaswitch.runs.intervals import interval_of
-from adaswitch.runs.summary import PHASE_NAMES, ROLLOUT_NAMES, TOKEN_NAMES
 from adaswitch.tasks.scores import ALL_SPLITS, MAIN_SPLIT
 
 MAX_POINTS = 1500
@@ -41,108 +41,35 @@ class Chart:
     lines: tuple[Line, ...]
 
 
-def _named(names: Mapping[str, str], colours: Sequence[str]) -> tuple[Line, ...]:
-    return tuple(
-        Line(name, label.strip(), colour.rstrip("-"), colour.endswith("-"))
-        for (name, label), colour in zip(names.items(), colours, strict=True)
+def _chart(key: str, **colours: str) -> Chart:
+    """The chart ``key``, with a line for each figure in ``colours``. A colour with ``-`` behind it is dashed."""
+    words = figures.CHARTS[key]
+    lines = (
+        Line(name, figures.FIGURES[name].words, colour.rstrip("-"), colour.endswith("-"))
+        for name, colour in colours.items()
     )
+    return Chart(key, words.title, words.unit, words.meaning, tuple(lines))
 
 
 CHARTS = (
-    Chart(
-        "loss",
-        "Loss",
-        "nats a token",
-        "The loss that was minimised, and its plain means by who wrote the token.",
-        (
-            Line("loss", "minimised", NEUTRAL),
-            Line("loss_on_student_tokens", "on the student's tokens", STUDENT),
-            Line("loss_on_teacher_tokens", "on the teacher's tokens", TEACHER),
-        ),
-    ),
-    Chart(
-        "switch_rate",
-        "Rollouts that switched",
-        "share",
-        "The share of a step's rollouts that the teacher, or the data, took over.",
-        (Line("switch_rate", "switched", TEACHER),),
-    ),
-    Chart(
-        "place",
-        "Place of the switch",
+    _chart("loss", loss=NEUTRAL, loss_on_student_tokens=STUDENT, loss_on_teacher_tokens=TEACHER),
+    _chart("switch_rate", switch_rate=TEACHER),
+    _chart("place", mean_switch_position=TEACHER, mean_completion_tokens=f"{NEUTRAL}-"),
+    _chart("divergence", mean_divergence=STUDENT),
+    _chart("entropy", mean_teacher_entropy_exploration=STUDENT, mean_teacher_entropy_guidance=TEACHER),
+    _chart(
         "tokens",
-        "The mean position of the first token that the student did not write, beside the mean length.",
-        (
-            Line("mean_switch_position", "mean switch position", TEACHER),
-            Line("mean_completion_tokens", "mean length", NEUTRAL, dashed=True),
-        ),
+        student_tokens=STUDENT,
+        wasted_tokens=f"{STUDENT}-",
+        scored_tokens=f"{NEUTRAL}-",
+        teacher_tokens=TEACHER,
     ),
-    Chart(
-        "divergence",
-        "Divergence",
-        "nats",
-        "The mean divergence of the two models at the tokens where both distributions were seen.",
-        (Line("mean_divergence", "mean divergence", STUDENT),),
-    ),
-    Chart(
-        "entropy",
-        "The teacher's entropy",
-        "nats a token",
-        "How unsure the teacher is on the student's text, and on its own after the switch.",
-        (
-            Line("mean_teacher_entropy_exploration", "on the student's text", STUDENT),
-            Line("mean_teacher_entropy_guidance", "on its own text", TEACHER),
-        ),
-    ),
-    Chart(
-        "tokens",
-        "Tokens",
-        "tokens a step",
-        "Tokens by who handled them, in one step.",
-        _named(TOKEN_NAMES, (STUDENT, f"{STUDENT}-", f"{NEUTRAL}-", TEACHER)),
-    ),
-    Chart(
-        "phases",
-        "Where the time went",
-        "seconds a step",
-        "The seconds of a step by what the trainer did.",
-        _named(PHASE_NAMES, (NEUTRAL, STUDENT, FAINT)),
-    ),
-    Chart(
-        "rollouts",
-        "Where a rollout's time went",
-        "seconds a rollout",
-        "The seconds that a rollout waited, by whom it waited for.",
-        _named(ROLLOUT_NAMES, (STUDENT, f"{TEACHER}-", TEACHER)),
-    ),
-    Chart(
-        "staleness",
-        "Staleness",
-        "updates",
-        "By how many updates the oldest rollout of a step was behind the weights that it trained.",
-        (Line("staleness", "oldest rollout", NEUTRAL),),
-    ),
-    Chart(
-        "queue",
-        "Queue",
-        "rollouts",
-        "The rollouts that were waiting in the queue when the trainer took a step's.",
-        (Line("queue_depth", "waiting", NEUTRAL),),
-    ),
-    Chart(
-        "gradient",
-        "Gradient norm",
-        "before clipping",
-        "The norm of the gradient before clipping.",
-        (Line("grad_norm", "norm", NEUTRAL),),
-    ),
-    Chart(
-        "rate",
-        "Learning rate",
-        "",
-        "The learning rate of each update.",
-        (Line("learning_rate", "learning rate", NEUTRAL),),
-    ),
+    _chart("phases", wait_s=NEUTRAL, update_s=STUDENT, publish_s=FAINT),
+    _chart("rollouts", write_s=STUDENT, score_s=f"{TEACHER}-", generate_s=TEACHER),
+    _chart("staleness", staleness=NEUTRAL),
+    _chart("queue", queue_depth=NEUTRAL),
+    _chart("gradient", grad_norm=NEUTRAL),
+    _chart("rate", learning_rate=NEUTRAL),
 )
 METRIC_FIELDS: Fields = dict.fromkeys(
     ("step", "step_s", *(line.name for chart in CHARTS for line in chart.lines)), NUMBER_OR_NONE

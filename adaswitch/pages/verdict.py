@@ -9,6 +9,7 @@ from adaswitch.errors import ConfigError
 from adaswitch.method.health import Signature, not_judged, signatures
 from adaswitch.pages.reading import Problems, complete
 from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.figures import FIGURES
 from adaswitch.runs.intervals import interval_of
 from adaswitch.runs.overview import row_of, status_lines
 from adaswitch.runs.run_health import chunks_without_prefix
@@ -96,16 +97,16 @@ def _figures(summary: Summary) -> list[tuple[str, str, str]]:
     (loss, last_loss), (rate, last_rate) = summary.loss, summary.switch_rate
     place, last_place = (DASH if p is None else f"{p:.1f}" for p in summary.switch_position)
     return [
-        ("loss, nats a token", f"{loss:.3f}", f"{last_loss:.3f}"),
-        ("rollouts that switched", f"{rate:.0%}", f"{last_rate:.0%}"),
-        ("mean switch position, tokens", place, last_place),
+        (FIGURES["loss"].label, f"{loss:.3f}", f"{last_loss:.3f}"),
+        (FIGURES["switch_rate"].label, f"{rate:.0%}", f"{last_rate:.0%}"),
+        (FIGURES["mean_switch_position"].label, place, last_place),
     ]
 
 
 def _totals(summary: Summary) -> list[tuple[str, str]]:
     """Label and amount, over the whole run: time by what it went into, and tokens by who handled them."""
     seconds = {PHASE_NAMES[name]: summary.seconds[name] for name in PHASE_NAMES} | {
-        "evaluating": summary.seconds["eval_s"]
+        FIGURES["eval_s"].words: summary.seconds["eval_s"]
     }
     return [
         ("time", duration(sum(seconds.values()))),

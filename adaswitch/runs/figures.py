@@ -17,6 +17,13 @@ class Figure:
     words: str
     unit: str
     meaning: str
+    short: str = ""
+    """The words where there is little room, as in a progress bar."""
+
+    @property
+    def brief(self) -> str:
+        """The shortest words."""
+        return self.short or self.words
 
     @property
     def label(self) -> str:
@@ -40,6 +47,7 @@ FIGURES: dict[str, Figure] = {
         "rollouts that switched",
         SHARE,
         "The share of a step's rollouts with a token that the student did not write.",
+        short="switched",
     ),
     "mean_switch_position": Figure(
         "mean switch position",
@@ -73,7 +81,7 @@ FIGURES: dict[str, Figure] = {
     "wasted_tokens": Figure(
         "of these after a switch, thrown away",
         "tokens",
-        "The student's tokens that came after the place of a switch, and are in no completion.",
+        "The student's tokens that are in no completion: behind a switch, written ahead of it, or cut back.",
     ),
     "scored_tokens": Figure(
         "scored by the teacher",
@@ -81,6 +89,25 @@ FIGURES: dict[str, Figure] = {
         "The tokens at which the teacher gave a distribution, beside those that it wrote.",
     ),
     "teacher_tokens": Figure("written by the teacher", "tokens", "The tokens that the teacher wrote."),
+    "num_tokens": Figure("trained on", "tokens", "The tokens of the completions that an update was made on."),
+    "counted_share": Figure(
+        "tokens that count", SHARE, "The share of a step's tokens whose weight in the loss is above 0."
+    ),
+    "stop_rate": Figure(
+        "completions that ended by themselves",
+        SHARE,
+        "The share of a step's completions that end with an end-of-sequence token.",
+    ),
+    "budget_cut_rate": Figure(
+        "rollouts that the budget cut short",
+        SHARE,
+        "The share of a step's rollouts that end where the teacher had no tokens left to write.",
+    ),
+    "budget_spent_rate": Figure(
+        "rollouts that spent their budget",
+        SHARE,
+        "The share of a step's rollouts for which the teacher wrote all the tokens that it might.",
+    ),
     "wait_s": Figure(
         "waiting for rollouts", "seconds", "The time in which the trainer had nothing to train on."
     ),
@@ -92,13 +119,13 @@ FIGURES: dict[str, Figure] = {
     ),
     "eval_s": Figure("evaluating", "seconds", "The time in which held-out prompts were answered and marked."),
     "write_s": Figure(
-        "student writing", "seconds", "The time that a rollout waited for the student's writing."
+        "the student's writing", "seconds", "The time that a rollout waited for the student's writing."
     ),
     "score_s": Figure(
-        "teacher scoring", "seconds", "The time that a rollout waited for the teacher's scores."
+        "the teacher's scores", "seconds", "The time that a rollout waited for the teacher's scores."
     ),
     "generate_s": Figure(
-        "teacher writing", "seconds", "The time that a rollout waited for the teacher's writing."
+        "the teacher's writing", "seconds", "The time that a rollout waited for the teacher's writing."
     ),
     "step_s": Figure(
         "time of a step",
@@ -121,42 +148,86 @@ FIGURES: dict[str, Figure] = {
 
 @dataclass(frozen=True)
 class ChartWords:
-    """What a chart of figures is called, and what it shows, in one sentence."""
+    """What a chart of figures is called, the unit of its lines, and what it shows, in one sentence."""
 
     title: str
+    unit: str
     meaning: str
 
 
 CHARTS: dict[str, ChartWords] = {
-    "loss": ChartWords("Loss", "The loss that was minimised, and its plain means by who wrote the token."),
+    "loss": ChartWords(
+        "Loss",
+        "nats a token",
+        "The loss that was minimised, and its plain means by who wrote the token.",
+    ),
     "switch_rate": ChartWords(
-        "Rollouts that switched", "The share of a step's rollouts that the teacher, or the data, took over."
+        "Rollouts that switched",
+        SHARE,
+        "The share of a step's rollouts that the teacher, or the data, took over.",
     ),
     "place": ChartWords(
         "Place of the switch",
+        "tokens",
         "The mean position of the first token that the student did not write, beside the mean length.",
     ),
     "divergence": ChartWords(
         "Divergence",
+        "nats",
         "The mean divergence of the two models at the tokens where both distributions were seen.",
     ),
     "entropy": ChartWords(
         "The teacher's entropy",
+        "nats a token",
         "How unsure the teacher is on the student's text, and on its own after the switch.",
     ),
-    "tokens": ChartWords("Tokens", "Tokens by who handled them, in one step."),
-    "phases": ChartWords("Where the time went", "The seconds of a step by what the trainer did."),
+    "tokens": ChartWords("Tokens", "tokens a step", "Tokens by who handled them, in one step."),
+    "phases": ChartWords(
+        "Where the time went", "seconds a step", "The seconds of a step by what the trainer did."
+    ),
     "rollouts": ChartWords(
-        "Where a rollout's time went", "The seconds that a rollout waited, by whom it waited for."
+        "Where a rollout's time went",
+        "seconds a rollout",
+        "The seconds that a rollout waited, by whom it waited for.",
     ),
     "staleness": ChartWords(
         "Staleness",
+        "updates",
         "By how many updates the oldest rollout of a step was behind the weights that it trained.",
     ),
     "queue": ChartWords(
-        "Queue", "The rollouts that were waiting in the queue when the trainer took a step's."
+        "Queue", "rollouts", "The rollouts that were waiting in the queue when the trainer took a step's."
     ),
-    "gradient": ChartWords("Gradient norm", "The norm of the gradient before clipping."),
-    "rate": ChartWords("Learning rate", "The learning rate of each update."),
+    "gradient": ChartWords("Gradient norm", "before clipping", "The norm of the gradient before clipping."),
+    "rate": ChartWords("Learning rate", "", "The learning rate of each update."),
 }
-"""The charts of a run's page, and the panels of the dashboard that show the same."""
+"""The charts of a run's page. Panels of the dashboard that show the same have the same titles."""
+DASHBOARD: dict[str, ChartWords] = {
+    "step": ChartWords(
+        "Step",
+        "",
+        "The number of updates that made the present weights, and after how many the run is complete.",
+    ),
+    "left": ChartWords(
+        "Time left", "seconds", "The steps that are left, at the pace of the newest, without evaluations."
+    ),
+    "marks": ChartWords(
+        "Evaluation",
+        SHARE,
+        "The marks of held-out prompts in the newest evaluation, with their 95 % intervals.",
+    ),
+    "students": ChartWords("Students", "", "The students that give signs of life."),
+    "traffic": ChartWords(
+        "Prompts and rollouts",
+        "a second",
+        "How many prompts the trainer offers and how many rollouts come in; those that came twice, and leases that "
+        "expired.",
+    ),
+    "idle": ChartWords(
+        "Idle",
+        SHARE,
+        "The share of the time in which a student's model wrote nothing, the trainer waited for rollouts, and the "
+        "teacher's engine had no request.",
+    ),
+}
+"""The panels of the dashboard that no page has."""

@@ -11,24 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from adaswitch.runs.directory import NUMBER, NUMBER_OR_NONE, TEXT, Fields, RunDirectory, read_records
+from adaswitch.runs.figures import FIGURES
 from adaswitch.tasks.scores import ALL_SPLITS, MAIN_SPLIT
 
 TOKEN_NAMES = {
-    "student_tokens": "written by the student",
-    "wasted_tokens": "  of these after a switch, thrown away",
-    "scored_tokens": "scored by the teacher",
-    "teacher_tokens": "written by the teacher",
+    name: ("  " if name == "wasted_tokens" else "") + FIGURES[name].words
+    for name in ("student_tokens", "wasted_tokens", "scored_tokens", "teacher_tokens")
 }
-PHASE_NAMES = {
-    "wait_s": "waiting for rollouts",
-    "update_s": "forward, backward, optimizer",
-    "publish_s": "publishing weights",
-}
-ROLLOUT_NAMES = {
-    "write_s": "student writing",
-    "score_s": "teacher scoring",
-    "generate_s": "teacher writing",
-}
+"""The wasted tokens are a part of those before."""
+PHASE_NAMES = {name: FIGURES[name].words for name in ("wait_s", "update_s", "publish_s")}
+ROLLOUT_NAMES = {name: FIGURES[name].words for name in ("write_s", "score_s", "generate_s")}
 
 STEP_FIELDS: Fields = {
     **dict.fromkeys(("loss", "switch_rate", *TOKEN_NAMES, *PHASE_NAMES, *ROLLOUT_NAMES), NUMBER),
@@ -132,10 +124,10 @@ def _results(summary: Summary) -> Table:
         table.add_row(
             escape(label), _share(value_before), f"[bold green]{_share(after.get('value'))}[/bold green]"
         )
-    table.add_row("loss, nats a token", *(f"{value:.3f}" for value in summary.loss))
-    table.add_row("rollouts that switched", *(f"{value:.0%}" for value in summary.switch_rate))
+    table.add_row(FIGURES["loss"].label, *(f"{value:.3f}" for value in summary.loss))
+    table.add_row(FIGURES["switch_rate"].label, *(f"{value:.0%}" for value in summary.switch_rate))
     table.add_row(
-        "mean switch position, tokens",
+        FIGURES["mean_switch_position"].label,
         *("-" if value is None else f"{value:.1f}" for value in summary.switch_position),
     )
     return table
@@ -192,7 +184,7 @@ def _times(summary: Summary, start_seconds: dict[str, float]) -> Table:
         if name == "wait_s":
             for part, part_label in ROLLOUT_NAMES.items():
                 table.add_row(f"  a rollout: {part_label}", f"{summary.rollout_seconds[part]:.3f}")
-    table.add_row("evaluating", f"{summary.seconds['eval_s']:.1f}")
+    table.add_row(FIGURES["eval_s"].words, f"{summary.seconds['eval_s']:.1f}")
     return table
 
 

@@ -7,6 +7,7 @@ from adaswitch.config.run import RunConfig
 from adaswitch.method.health import MAX_STEPS, MIN_STEPS, Signature
 from adaswitch.method.policies.replay import Replay
 from adaswitch.runs.directory import NUMBER_OR_NONE, Fields
+from adaswitch.runs.figures import FIGURES
 
 WAIT_FIELDS: Fields = dict.fromkeys(
     ("wait_s", "update_s", "publish_s", "step_s", "write_s", "score_s", "generate_s"), NUMBER_OR_NONE
@@ -40,11 +41,7 @@ def who_waited(config: RunConfig, steps: Sequence[Record]) -> Signature | None:
     return Signature("who waited for whom", evidence, _advice(config, shares["wait"], rollout))
 
 
-_PARTS = {
-    "write": "the student's writing",
-    "score": "the teacher's scores",
-    "generate": "the teacher's writing",
-}
+_PARTS = {part: FIGURES[f"{part}_s"].words for part in ("write", "score", "generate")}
 
 
 def _parts(rollout: Mapping[str, float]) -> str:

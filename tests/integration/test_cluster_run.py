@@ -4,11 +4,13 @@ import os
 import secrets
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Sequence
 
 import pytest
 import torch
 import typer
+from prometheus_client.parser import text_string_to_metric_families
 from transformers import AutoModelForCausalLM
 
 from adaswitch.processes.managed import ManagedProcess, wait_for_file
@@ -23,6 +25,7 @@ from tests.service_fixtures import (
     inside,
     students,
     trainer,
+    unused_port,
     wait_for_records,
 )
 
@@ -33,11 +36,45 @@ def weights(run: RunDirectory, step: int) -> dict[str, torch.Tensor]:
     return AutoModelForCausalLM.from_pretrained(run.checkpoint(step)).state_dict()
 
 
+Served = dict[str, dict[str, dict[str, float]]]
+"""From metrics by name to sources, and to values by the labels' values."""
+
+
+def metrics_of(run: str, port: int) -> Served:
+    """What Prometheus would read of ``run`` now."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = answer.read().decode()
+    found: Served = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.labels["run"] == run:
+                rest = "".join(value for key, value in sample.labels.items() if key not in ("run", "source"))
+                found.setdefault(sample.name, {}).setdefault(sample.labels["source"], {})[rest] = sample.value
+    return found
+
+
+def assert_metrics_are_those_on_record(run: RunDirectory, attempt: int, port: int) -> None:
+    """What is served of a run that has just ended, of all its parts, is what its records say."""
+    served, records = metrics_of(run.path.name, port), list(read_records(run.metrics))
+    source = f"attempt-{attempt}"
+    assert served["adaswitch_trainer_updates_total"] == {source: {"": len(records)}}
+    tokens = served["adaswitch_trainer_tokens_total"][source]
+    assert tokens["teacher"] == sum(record["teacher_tokens"] for record in records)
+    assert tokens["student"] == sum(record["student_tokens"] for record in records)
+    assert served["adaswitch_trainer_loss_nats"][source]["all"] == records[-1]["loss"]
+    [accepted] = served["adaswitch_queue_accepted_rollouts_total"].values()
+    assert accepted[""] >= 8
+    assert sum(of[""] for of in served["adaswitch_student_rollouts_total"].values()) > 0
+    assert all(of["student"] > 0 for of in served["adaswitch_student_busy_seconds_total"].values())
+
+
 def test_runs_end_with_the_same_weights_bit_for_bit_whole_interrupted_or_in_one_process(
     short_config: ConfigWriter, cluster: Cluster
 ) -> None:
+    port = unused_port()
     settings = {
         "teacher.url": cluster.teacher_url,
+        "ray.metrics_port": port,
         "trainer.num_steps": 8,
         "trainer.eval_every": 0,
         "trainer.checkpoint_every": 0,
@@ -48,6 +85,7 @@ def test_runs_end_with_the_same_weights_bit_for_bit_whole_interrupted_or_in_one_
     with students(config, cluster, "name=whole"):
         result = command("trainer", "--config", str(config), "name=whole", **cluster.environment)
         assert result.returncode == 0, result.stdout
+        assert_metrics_are_those_on_record(whole, 1, port)
 
     # Two student actors now: who writes a rollout must not matter either.
     with students(config, cluster, "name=parts", "student.num_actors=2"):
@@ -60,6 +98,7 @@ def test_runs_end_with_the_same_weights_bit_for_bit_whole_interrupted_or_in_one_
     with students(config, cluster, "name=parts", "student.num_actors=2"):
         result = command("trainer", "--config", str(config), "name=parts", **cluster.environment)
         assert result.returncode == 0, result.stdout
+        assert_metrics_are_those_on_record(parts, 2, port)
 
     app = typer.Typer()
     app.command()(cell)
