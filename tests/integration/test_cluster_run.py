@@ -4,8 +4,11 @@ import os
 import secrets
 import signal
 import subprocess
+import tempfile
+import time
 import urllib.request
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +20,8 @@ from adaswitch.processes.managed import ManagedProcess, wait_for_file
 from adaswitch.runs.directory import RunDirectory, read_records
 from adaswitch.runs.shards import read_shard
 from experiments.cell import main as cell
+from tests.dashboards import complaints_of_all
+from tests.promql import exposed
 from tests.service_fixtures import (
     Cluster,
     ConfigWriter,
@@ -28,6 +33,7 @@ from tests.service_fixtures import (
     unused_port,
     wait_for_records,
 )
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -174,6 +180,20 @@ def test_jobs_are_served_by_students_that_know_of_none_and_one_that_is_stopped_g
     lines = log.read_text().splitlines()
     assert "job: the run is complete" in lines
     assert "stopped: the run is complete" in lines
+
+
+def test_the_dashboard_asks_ray_for_what_it_serves(cluster: Cluster) -> None:
+    session = Path(tempfile.gettempdir(), "ray", f"adaswitch-{cluster.head_pid}", "session_latest")
+    [file] = session.glob("metrics_export_port_*")
+
+    def complaints() -> list[str]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{file.read_text()}/metrics") as answer:
+            return complaints_of_all(exposed(answer.read().decode()), "ray_.*")
+
+    # Ray's parts hand their metrics over every ten seconds.
+    wait_until(
+        lambda: not complaints(), "all metrics of Ray that the dashboard asks for", lambda: time.sleep(1)
+    )
 
 
 def test_queue_and_weight_board_are_on_the_node_that_began_the_run() -> None:

@@ -17,6 +17,8 @@ import pytest
 from adaswitch.config.teacher import TeacherConfig
 from adaswitch.contract.wire import ScoreSequence, SequenceAnswer, answers_from_json
 from adaswitch.teachers.native import TeacherClient
+from tests.dashboards import complaints_of_all
+from tests.promql import exposed
 from tests.teacher_models import Reference, assert_rows, assert_token_logprobs, make_model
 from tests.teacher_process import TeacherProcess, session_members, wait_until_gone
 
@@ -336,6 +338,7 @@ def test_metrics_have_the_services_and_the_engines_own(padded):
     for name in ("adaswitch_teacher_scored_tokens_total", "vllm:generation_tokens_total"):
         assert name in text
     assert padded.process.metric("adaswitch_teacher_ready") == 1
+    assert complaints_of_all(exposed(text), "vllm:.*") == []
 
 
 def test_sigterm_finishes_what_is_under_way_and_leaves_no_process_and_no_shared_memory(padded):

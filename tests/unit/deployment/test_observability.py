@@ -1,6 +1,6 @@
 """Dashboard, alerts and Prometheus' configuration: every query finds something in what the parts really serve."""
 
-import json
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,18 +12,16 @@ import yaml
 from adaswitch.config.run import RunConfig
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.exported import COUNTER, FAMILIES, RUN, SOURCE
+from tests.dashboards import DASHBOARD, OBSERVABILITY, QUERIES, RULES, complaints, panels
 from tests.exposition import runs_exposition, teacher_exposition
 from tests.promql import TARGET_LABELS, Asked, Exposition, asked, exposed
 
 ROOT = Path(__file__).parents[3]
-OBSERVABILITY = ROOT / "docker" / "observability"
-DASHBOARD = json.loads((OBSERVABILITY / "grafana" / "adaswitch.json").read_text(encoding="utf-8"))
-ALERTS = yaml.safe_load((OBSERVABILITY / "alerts.yml").read_text(encoding="utf-8"))
 PROMETHEUS = yaml.safe_load((OBSERVABILITY / "prometheus.yml").read_text(encoding="utf-8"))
 MONITORING = ROOT / "deploy" / "monitoring"
 JOBS = {job["job_name"]: job for job in PROMETHEUS["scrape_configs"]}
-FOREIGN = re.compile(r"(vllm:|ray_)\w+")
-"""Metrics of vLLM and of Ray, which only their own processes serve."""
+OWN = r"(?!vllm:|ray_).*"
+"""All but the metrics of vLLM and of Ray, which the integration tests look for in their own processes."""
 OF_PROMETHEUS: Exposition = {
     "up": [{"job": name, "instance": "x"} for name in JOBS],
     "ALERTS": [{"alertstate": "firing"}],
@@ -31,56 +29,29 @@ OF_PROMETHEUS: Exposition = {
 """What Prometheus says itself."""
 
 
-def panels() -> Iterator[dict[str, Any]]:
-    for panel in DASHBOARD["panels"]:
-        yield panel
-        yield from panel["panels"] if panel["type"] == "row" else ()
-
-
-def dashboard_queries() -> Iterator[tuple[str, str, str]]:
-    """Title, query and legend of all that the dashboard asks."""
-    for panel in panels():
-        for target in panel.get("targets", ()):
-            yield panel["title"], target["expr"], target["legendFormat"]
-
-
-QUERIES = list(dashboard_queries())
-RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
-
-
 @pytest.fixture(scope="module")
 def exposition(tmp_path_factory: pytest.TempPathFactory) -> Exposition:
-    import asyncio
-
     runs = runs_exposition(tmp_path_factory.mktemp("runs"), "one", "two")
     teacher = asyncio.run(teacher_exposition())
     return {**exposed(runs), **exposed(teacher), **OF_PROMETHEUS}
-
-
-def complaints(query: str, exposition: Exposition) -> list[str]:
-    return [
-        complaint
-        for one in asked(query)
-        if not FOREIGN.fullmatch(one.name) and (complaint := one.complaint(exposition)) is not None
-    ]
 
 
 @pytest.mark.parametrize(("title", "query", "legend"), QUERIES)
 def test_every_query_of_the_dashboard_finds_something(
     title: str, query: str, legend: str, exposition: Exposition
 ) -> None:
-    assert complaints(query, exposition) == []
+    assert complaints(query, exposition, OWN) == []
     shown = set(re.findall(r"{{(\w+)}}", legend))
     for one in asked(query):
         own = {label for labels in exposition.get(one.name, ()) for label in labels}
-        if not FOREIGN.fullmatch(one.name):
+        if re.fullmatch(OWN, one.name):
             # A title such as "Alerts firing" stands for all series, and names none.
             assert shown <= (set(one.groups) or own | TARGET_LABELS), one.name
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_every_alert_finds_something(rule: dict[str, Any], exposition: Exposition) -> None:
-    assert complaints(rule["expr"], exposition) == []
+    assert complaints(rule["expr"], exposition, OWN) == []
 
 
 def test_the_dashboards_variable_is_the_run(exposition: Exposition) -> None:
