@@ -91,10 +91,12 @@ async def test_a_worker_counts_the_rollouts_that_reached_the_queue_and_no_evalua
 
 
 async def test_a_rollout_that_the_queue_refuses_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = Setup()
+
     async def refuse(*_: object) -> None:
+        await setup.queue.close("a", "the run is over")
         raise QueueClosedError("the run is over")
 
-    setup = Setup()
     await setup.queue.begin("a")
     await setup.publish(0)
     monkeypatch.setattr(DirectSource, "put", refuse)
