@@ -92,9 +92,7 @@ class Recorder:
         self.mean_divergences[step] = metrics["mean_divergence"]
         append_record(self._run.metrics, record)
         self.figures.steps([record])
-        figures = {f"train/{name}": float(value) for name, value in record.items() if value is not None}
-        del figures["train/step"]
-        self._trackers.scalars(figures, step)
+        self._trackers.figures(record, step)
         print(
             f"step {step + 1}/{self._num_steps}  {FIGURES['loss'].brief} {update.loss:.4f}  "
             f"{FIGURES['switch_rate'].brief} {metrics['switch_rate']:.0%}  {step_s:.2f} s",

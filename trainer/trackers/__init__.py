@@ -14,6 +14,7 @@ from adaswitch.config.trackers import TrackerName
 from adaswitch.runs.directory import RunDirectory
 from trainer.trackers.base import Picture, Place, Table, Tracker, flat
 from trainer.trackers.feed import Feed
+from trainer.trackers.figures import STEP, figure_table
 
 PATIENCE_S = 30.0
 """The number of seconds for which the end of a run waits for all its trackers."""
@@ -36,10 +37,17 @@ class Trackers:
         self._feeds = [Feed(name, place, partial(_make, name), _say) for name in config.trackers]
         settings = flat(config.model_dump(mode="json"))
         self._tell(lambda tracker: tracker.settings(settings))
+        if start == 0:  # else they stand there from the first attempt
+            self._tell(lambda tracker: tracker.table(figure_table(), 0))
 
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """See ``Tracker``."""
-        self._tell(lambda tracker: tracker.scalars(values, step))
+    def figures(self, record: Mapping[str, float | int | None], step: int) -> None:
+        """The figures of a step's record, by their names; see ``Tracker.scalars``. What is not known is left out."""
+        known = {
+            f"{STEP}{name}": float(value)
+            for name, value in record.items()
+            if value is not None and name != "step"
+        }
+        self._tell(lambda tracker: tracker.scalars(known, step))
 
     def evaluation(self, marks: Mapping[str, float], step: int) -> None:
         """See ``Tracker``."""

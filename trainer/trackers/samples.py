@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from adaswitch.method.rollout import Rollout
+from adaswitch.runs.figures import FIGURES
 from trainer.trackers.base import Cell, Picture, Table
 
 NUM_SAMPLES = 8
@@ -24,7 +25,7 @@ COLUMNS = (
     "switched at",
     "tokens",
     "teacher's",
-    "mean divergence",
+    FIGURES["mean_divergence"].words,
     "ended by",
     "weights",
 )

@@ -15,6 +15,7 @@ from adaswitch.runs.exported import COUNTER, FAMILIES, RUN, SOURCE
 from tests.dashboards import DASHBOARD, OBSERVABILITY, QUERIES, RULES, complaints, panels
 from tests.exposition import runs_exposition, teacher_exposition
 from tests.promql import TARGET_LABELS, Asked, Exposition, asked, exposed
+from tests.teacher_metrics import rows as teacher_rows
 
 ROOT = Path(__file__).parents[3]
 PROMETHEUS = yaml.safe_load((OBSERVABILITY / "prometheus.yml").read_text(encoding="utf-8"))
@@ -182,6 +183,9 @@ def test_the_variant_with_monitoring_is_all_that_lies_there() -> None:
 def test_the_docs_list_every_metric_as_it_is() -> None:
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| `adaswitch_")]
+    of_teacher = [row for row in rows if row.startswith("| `adaswitch_teacher_")]
+    assert of_teacher == teacher_rows(asyncio.run(teacher_exposition()))
+    rows = rows[len(of_teacher) :]
     for row, (name, family) in zip(rows, FAMILIES.items(), strict=True):
         labels = ", ".join(f"`{label}`" for label in family.labels)
         assert row == f"| `{name}` | {family.kind} | {labels} | {family.meaning} |"

@@ -23,6 +23,7 @@ from tests.tracking import Told
 from trainer import trackers
 from trainer.figures import STEP_GAUGES
 from trainer.recorder import Recorder
+from trainer.trackers.base import Table
 from trainer.update import Update
 
 ROOT = Path(__file__).parents[3]
@@ -110,13 +111,21 @@ def test_the_doctor_has_them(config: RunConfig) -> None:
     assert FIGURES["wait_s"].words.removeprefix("waiting ") in waits.evidence
 
 
-def test_trackers_have_their_names(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackers_have_their_names_and_explain_them(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = Told()
     monkeypatch.setattr(trackers, "_make", lambda name, place: told)
     trained(config, 1)
     [scalars] = [call[1] for call in told.calls if call[0] == "scalars"]
+    [table] = [call[1] for call in told.calls if call[0] == "table"]
     assert isinstance(scalars, dict)
-    assert {name.removeprefix("train/") for name in scalars} <= FIGURES.keys()
+    assert isinstance(table, Table)
+    rows = {f"train/{name}": (each.words, each.unit, each.meaning) for name, each in FIGURES.items()}
+    assert {row[0]: row[1:] for row in table.rows} == {
+        n: row for n, row in rows.items() if n != "train/eval_s"
+    }
+    assert scalars.keys() <= rows.keys()
 
 
 def figure_words() -> dict[tuple[str, tuple[tuple[str, str], ...]], str]:

@@ -104,12 +104,20 @@ def test_trackers_are_told_of_steps_marks_samples_and_the_model(tmp_path, monkey
     recorder.complete(tmp_path / "final")
     recorder.close()
     kinds = [call[0] for call in told.calls]
-    assert kinds == ["settings", "scalars", *["table", "picture"] * 3, "evaluation", "model", "close"]
+    assert kinds == [
+        "settings",
+        "table",
+        "scalars",
+        *["table", "picture"] * 3,
+        "evaluation",
+        "model",
+        "close",
+    ]
     by_kind = {call[0]: call for call in told.calls}
     assert by_kind["settings"][1]["trainer.num_steps"] == 27
     assert by_kind["scalars"][1]["train/loss"] == 1.0
     assert "train/step" not in by_kind["scalars"][1]
-    assert [call[2] for call in told.calls if call[0] == "table"] == [0, 25, 26]
+    assert [call[2] for call in told.calls if call[0] == "table"] == [0, 0, 25, 26]
     marks = {"eval/exact_match": 0.5, "eval/exact_match_low": 0.4, "eval/exact_match_high": 0.6}
     assert by_kind["evaluation"] == ("evaluation", marks, 1)
     assert by_kind["model"] == ("model", tmp_path / "final")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 
@@ -14,6 +15,7 @@ from services.teacher.engines.engine import EngineLostError, all_or_none
 from services.teacher.http.app import create_app
 from services.teacher.http.binding import bind, check_binding
 from services.teacher.http.keys import KeyRing
+from services.teacher.http.metrics import TeacherMetrics
 from services.teacher.serve import serve
 from tests.service_fixtures import unused_port
 from tests.teacher_fakes import FakeEngine, http_client, running_app, service_config
@@ -246,3 +248,34 @@ async def test_a_dead_engine_ends_the_service_in_its_own_words(words, message, m
         with pytest.raises(EngineLostError, match=message):
             await serving
     assert len(said) == 1
+
+
+def test_time_in_which_the_engine_has_any_request_counts_once():
+    now_s = [0.0]
+    metrics = TeacherMetrics(lambda: now_s[0])
+
+    def busy_s() -> float:
+        return float(
+            re.search(r"^adaswitch_teacher_busy_seconds_total (.+)$", metrics.text(), re.MULTILINE)[1]
+        )
+
+    assert busy_s() == 0.0
+    now_s[0] = 1.0
+    with metrics.at_work():
+        now_s[0] = 2.0
+        with metrics.at_work():
+            now_s[0] = 4.0
+        assert busy_s() == 3.0  # also while it goes on
+        now_s[0] = 5.0
+    now_s[0] = 9.0
+    assert busy_s() == 4.0
+
+
+async def test_a_request_makes_the_engine_busy_also_if_it_fails():
+    async with running_app(engine := FakeEngine()) as app, http_client(app) as client:
+        assert await metric(client, "adaswitch_teacher_busy_seconds_total") == 0.0
+        engine.error = ValueError("broken")
+        await client.post("/v1/score", json=SCORE)
+        busy_s = await metric(client, "adaswitch_teacher_busy_seconds_total")
+        assert busy_s > 0.0
+        assert await metric(client, "adaswitch_teacher_busy_seconds_total") == busy_s
