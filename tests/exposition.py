@@ -34,7 +34,7 @@ async def _queue_reports() -> list[Report]:
     queue = RolloutQueue(10, 10.0)
     await queue.begin("a")
     student = student_report()
-    await queue.heard(student.source, student.samples)
+    await queue.heard(student.source, student)
     return await queue.reports()
 
 

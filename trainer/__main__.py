@@ -1,5 +1,6 @@
 """``python -m trainer``: the training job, started by itself or submitted with ``ray job submit``."""
 
+import time
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -107,7 +108,7 @@ def _exporting(job: "Job") -> AbstractContextManager[None]:
     source = f"attempt-{job.status.status.attempt}"
     return Exporting(
         connect=lambda: RunBoard(job.config),
-        own=lambda: Report("trainer", source, job.recorder.figures.samples()),
+        own=lambda: Report("trainer", source, job.recorder.figures.samples(), time.time()),
         say=lambda line: print(line, flush=True),
     )
 

@@ -66,10 +66,17 @@ class MetricsBoard(Collector):
         with self._lock:
             self._newest_s[run] = now_s
             for report in reports:
-                if report.part != "student":
-                    for key in [key for key in self._kept if key[:2] == (run, report.part)]:
-                        del self._kept[key]
-                self._kept[run, report.part, report.source] = _Kept(report, now_s)
+                self._take(run, report, now_s)
+
+    def _take(self, run: str, report: Report, now_s: float) -> None:
+        key = (run, report.part, report.source)
+        alone = report.part != "student"
+        before = [other for other in self._kept if (other[:2] == key[:2] if alone else other == key)]
+        if any(self._kept[other].report.made_at > report.made_at for other in before):
+            return
+        for other in before:
+            del self._kept[other]
+        self._kept[key] = _Kept(report, now_s)
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, for ``prometheus_client``."""

@@ -225,9 +225,13 @@ class RolloutQueue:
         self._leased.update({prompt.id: _Leased(prompt, student, deadline_s) for prompt in prompts})
         return prompts
 
-    async def put(self, attempt: str, rollouts: dict[int, bytes]) -> int:
-        """Put rollouts by prompt id, and return how many were new. Repeated and unwanted rollouts are dropped."""
+    async def put(self, attempt: str, rollouts: dict[int, bytes], report: Report | None = None) -> int:
+        """Put rollouts by prompt id, and return how many were new. Repeated and unwanted rollouts are dropped.
+
+        ``report`` has the student's figures, as in ``heard``.
+        """
         async with self._changed:
+            self._keep(report)
             self._check(attempt)
             wanted = self._waiting.keys() | self._leased.keys()
             new = {prompt_id: blob for prompt_id, blob in rollouts.items() if prompt_id in wanted}
@@ -240,16 +244,21 @@ class RolloutQueue:
             self._changed.notify_all()
             return len(new)
 
-    async def heard(self, student: str, samples: Sequence[Sample] = ()) -> None:
+    async def heard(self, student: str, report: Report | None = None) -> None:
         """Note a sign of life from ``student``, so that it keeps its leases. A student that is cut off gives none.
 
-        ``samples`` are its figures as they are now, which ``reports`` passes on.
+        ``report`` has its figures, which ``reports`` passes on.
         """
-        if student in self._gone:
+        if student not in self._gone:
+            self._heard_s[student] = self._clock()
+        self._keep(report)
+
+    def _keep(self, report: Report | None) -> None:
+        if report is None or report.source in self._gone:
             return
-        self._heard_s[student] = self._clock()
-        if samples:
-            self._reports[student] = Report("student", student, tuple(samples))
+        known = self._reports.get(report.source)
+        if known is None or known.made_at <= report.made_at:
+            self._reports[report.source] = report
 
     async def release(self, student: str) -> int:
         """Take back all prompts that ``student`` has leased, because it is gone. Returns how many prompts."""
@@ -292,7 +301,7 @@ class RolloutQueue:
         oldest_s = self._clock() - self._silence_timeout_s
         alive = [student for student, heard_s in self._heard_s.items() if heard_s >= oldest_s]
         students = [self._reports[student] for student in alive if student in self._reports]
-        return [Report("queue", self._life, self._samples(len(alive))), *students]
+        return [Report("queue", self._life, self._samples(len(alive)), time.time()), *students]
 
     def _samples(self, num_students: int) -> tuple[Sample, ...]:
         return (

@@ -35,12 +35,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Report:
-    """All samples of one life of a part, as they are now. They take the place of those in its earlier reports."""
+    """All samples of one life of a part, as they were at one time. They take the place of those in earlier reports."""
 
     part: str
     """``trainer``, ``queue`` or ``student``."""
     source: str
     samples: tuple[Sample, ...]
+    made_at: float = 0.0
+    """The time in seconds since 1970. Calls on Ray may overtake each other, and an older report changes nothing."""
 
 
 def _means(name: str) -> str:
@@ -123,9 +125,7 @@ STUDENT: dict[str, Family] = {
         "may pass at once.",
         ("model",),
     ),
-    "adaswitch_student_rollouts_total": Family(
-        COUNTER, "The rollouts that the student has put into the queue."
-    ),
+    "adaswitch_student_rollouts_total": Family(COUNTER, "The rollouts that the student has made."),
     "adaswitch_student_tokens_total": Family(
         COUNTER,
         "The tokens of these rollouts: those that the student wrote, those of them that were thrown away, and those "

@@ -6,6 +6,7 @@ starts actors does not need them, and without these imports it starts actors soo
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from adaswitch.config.run import RunConfig
 from adaswitch.config.threads import reserved_cpus
 from adaswitch.errors import QueueClosedError, StaleAttemptError, cause_of
 from adaswitch.processes.cores import wait_without_spinning
-from adaswitch.runs.exported import Sample
+from adaswitch.runs.exported import Report, Sample
 from services.student.place import Place
 
 if TYPE_CHECKING:
@@ -61,15 +62,20 @@ class RaySource:
         self._board = board
         self._student = student
         self._terms = terms
+        self._samples: Callable[[], Sequence[Sample]] = tuple
 
     async def stay_known(self, samples: Callable[[], Sequence[Sample]] = tuple) -> None:
-        """Give signs of life until cancelled, or until the run is over. Figures of ``samples`` go with them."""
+        """Give signs of life until cancelled, or until the run is over.
+
+        The figures of ``samples`` go with them, and with the rollouts.
+        """
+        self._samples = samples
         with contextlib.suppress(QueueClosedError):
             while True:
                 # If the queue does not answer, this sign may be lost, because the next sign is as good.
                 with contextlib.suppress(RayError):
                     heard = self._queue.heard.options(max_task_retries=0)
-                    await _unless_gone(heard.remote(self._student, samples()))
+                    await _unless_gone(heard.remote(self._student, self._report()))
                 await asyncio.sleep(SIGN_EVERY_S)
 
     async def lease(self, max_prompts: int, wait_s: float) -> Lease | None:
@@ -85,7 +91,10 @@ class RaySource:
 
     async def put(self, attempt: str, rollouts: dict[int, bytes]) -> None:
         """See ``RolloutQueue.put``."""
-        await _unless_gone(self._queue.put.remote(attempt, rollouts))
+        await _unless_gone(self._queue.put.remote(attempt, rollouts, self._report()))
+
+    def _report(self) -> Report:
+        return Report("student", self._student, tuple(self._samples()), time.time())
 
 
 async def _unless_gone(call: Any) -> Any:  # noqa: ANN401 - Ray's references

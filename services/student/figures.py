@@ -57,7 +57,7 @@ class StudentFigures:
         self._tokens = dict.fromkeys(TOKEN_KINDS, 0)
 
     def made(self, rollouts: Iterable[Rollout]) -> None:
-        """Count rollouts that have reached the queue."""
+        """Count rollouts."""
         for rollout in rollouts:
             self._num_rollouts += 1
             for kind, name in TOKEN_KINDS.items():

@@ -153,8 +153,8 @@ class StudentWorker:
         finally:
             self._figures.num_in_flight -= len(prompts)
             await self._leave(prompts)
-        await self._source.put(attempt, blobs)
         self._figures.made(rollouts)
+        await self._source.put(attempt, blobs)
 
     async def _made(
         self, prompts: Sequence[Prompt], roll_out: RollOut, version: int

@@ -2,6 +2,7 @@
 
 import socket
 import urllib.request
+from dataclasses import replace
 
 import pytest
 from prometheus_client import generate_latest
@@ -70,6 +71,15 @@ def test_a_trainer_that_goes_on_takes_the_place_of_the_one_before(board: Metrics
         f'{UPDATES}{{run="a",source="attempt-2"}}': 2,
         f'{STEP}{{run="a",source="attempt-2"}}': 2,
     }
+
+
+def test_a_report_that_was_overtaken_changes_nothing(board: MetricsBoard) -> None:
+    board.report("a", [replace(trainer(2, 5), made_at=9.0), replace(student("s1", 5), made_at=9.0)])
+    board.report("a", [replace(trainer(1, 3), made_at=8.0), replace(student("s1", 4), made_at=8.0)])
+    found = values(board)
+    assert found[f'{UPDATES}{{run="a",source="attempt-2"}}'] == 5
+    assert found[f'{ROLLOUTS}{{run="a",source="s1"}}'] == 5
+    assert f'{UPDATES}{{run="a",source="attempt-1"}}' not in found
 
 
 def test_a_student_that_is_gone_leaves_its_counters_for_the_next_scrapes(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from adaswitch.cluster.rollout_queue import RolloutQueue
 from adaswitch.errors import QueueClosedError, StaleAttemptError
 from adaswitch.method.prompt import EVALUATION, Prompt
-from adaswitch.runs.exported import Sample
+from adaswitch.runs.exported import Report, Sample
 
 
 class FakeClock:
@@ -329,16 +329,23 @@ async def test_counters_go_on_with_the_next_attempt_and_begin_anew_under_another
 async def test_figures_of_students_are_passed_on_while_they_give_signs_of_life() -> None:
     clock = FakeClock()
     queue = await started(silence_timeout_s=5.0, clock=clock)
-    sample = Sample("adaswitch_student_rollouts_total", 1)
+
+    def report(name: str, num_rollouts: int = 1, made_at: float = 0.0) -> Report:
+        return Report("student", name, (Sample("adaswitch_student_rollouts_total", num_rollouts),), made_at)
+
     for name in ("s1", "s2", "s3"):
-        await queue.heard(name, [sample])
+        await queue.heard(name, report(name))
     await queue.heard("without")
     await queue.release("s2")
-    await queue.heard("s2", [sample])  # on its way when the student was given up
+    await queue.heard("s2", report("s2"))  # on its way when the student was given up
     students = [report.source for report in await queue.reports() if report.part == "student"]
     assert students == ["s1", "s3"]
     clock.now_s = 6.0
-    await queue.heard("s3", [sample])
+    await queue.heard("s3", report("s3"))
     students = [report.source for report in await queue.reports() if report.part == "student"]
     assert students == ["s3"]
     assert (await reported(queue))["students"] == 1
+    await queue.offer("a", prompts(0))
+    await queue.put("a", {0: b"0"}, report("s3", 5, made_at=2.0))
+    await queue.heard("s3", report("s3", 4, made_at=1.0))  # overtaken on its way
+    assert [each.samples[0].value for each in await queue.reports() if each.source == "s3"] == [5]

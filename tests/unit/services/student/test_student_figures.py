@@ -1,4 +1,4 @@
-"""What a student counts: what has reached the queue, and the time in which it and the teacher were at work."""
+"""What a student counts: what it has made, and the time in which it and the teacher were at work."""
 
 import asyncio
 from contextlib import suppress
@@ -9,7 +9,7 @@ from adaswitch.errors import QueueClosedError
 from adaswitch.method.prompt import EVALUATION, Prompt
 from services.student.figures import Busy, StudentFigures, WatchedClient
 from tests.fakes import random_rollout
-from tests.unit.services.student.test_student_worker import DirectSource, FakeClient, Setup
+from tests.unit.services.student.test_student_worker import FakeClient, Setup
 
 
 class Clock:
@@ -71,7 +71,7 @@ async def test_requests_to_the_teacher_count_also_if_they_fail() -> None:
     assert busy.seconds == 2.0
 
 
-async def test_a_worker_counts_the_rollouts_that_reached_the_queue_and_no_evaluation() -> None:
+async def test_a_worker_counts_its_rollouts_and_no_evaluation() -> None:
     setup = Setup()
     figures = setup.worker._figures
     await setup.queue.begin("a")
@@ -88,18 +88,3 @@ async def test_a_worker_counts_the_rollouts_that_reached_the_queue_and_no_evalua
     assert found["weights_version"] == 3
     assert found["prompts_in_flight"] == 0
     assert found["busy_seconds_totalstudent"] > 0
-
-
-async def test_a_rollout_that_the_queue_refuses_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    setup = Setup()
-
-    async def refuse(*_: object) -> None:
-        await setup.queue.close("a", "the run is over")
-        raise QueueClosedError("the run is over")
-
-    await setup.queue.begin("a")
-    await setup.publish(0)
-    monkeypatch.setattr(DirectSource, "put", refuse)
-    await setup.queue.offer("a", [Prompt(0, (1, 1), 1, 0, 0)])
-    assert await setup.worker.run() == "the run is over"
-    assert values(setup.worker._figures)["rollouts_total"] == 0
