@@ -63,6 +63,8 @@ MAY_CHANGE = (
     "trainer.save_rollouts",
     "trainer.resume",
     "trackers",
+    # how the student was made, whose weights are known by their fingerprint
+    "warm_start",
 )
 """The settings that may change, each with all settings below it."""
 MAY_NOT_CHANGE = (
