@@ -1,7 +1,7 @@
 """``Learner``: the student model, its optimizer, and one update from a step's rollouts."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from adaswitch.method.learning_rate import last_learning_rate, learning_rate
 from adaswitch.method.low_rank import as_published
 from adaswitch.method.rollout import Rollout
 from adaswitch.method.step_loss import total_weight, weighed
+from trainer.compiled import CompiledLayers
 from trainer.forward import Forward
 from trainer.model_files import read_own_files
 from trainer.update import NUM_SUMS, Update, means_by_writer, refuse_non_finite, sums_by_writer
@@ -68,6 +69,7 @@ class Learner:
             _checkpoint_activations(self.model)
         self._inside = world.spread(self.model, config.dtype)
         self._forward = Forward(self.model, config, device, self._inside)
+        self._computing = CompiledLayers(self.model).in_place if config.compile else nullcontext
         self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self._trained,
@@ -217,9 +219,10 @@ class Learner:
         self._drop_in_adapters()
         totals = torch.zeros(1 + NUM_SUMS, dtype=torch.float64)
         for batch, counts in self._batches(rollouts):
-            share, losses = self._inside(lambda batch=batch: self._forward.share(batch, weight))  # type: ignore[misc]
-            with self._config.loss.differentiating():
-                share.backward()
+            with self._computing():
+                share, losses = self._inside(lambda batch=batch: self._forward.share(batch, weight))  # type: ignore[misc]
+                with self._config.loss.differentiating():
+                    share.backward()
             if counts:
                 sums = sums_by_writer(losses.double().cpu(), batch.by_teacher.cpu())
                 totals += torch.cat([share.detach().double().cpu()[None], sums])

@@ -54,6 +54,7 @@ MAY_CHANGE = (
     "trainer.num_ranks",
     "trainer.rank_resources",
     "trainer.gradient_checkpointing",
+    "trainer.compile",
     "trainer.eval_batch_size",
     "trainer.eval_by",
     # intervals, and what is kept
