@@ -25,6 +25,7 @@ from adaswitch.method.step_loss import total_weight, weighed
 from trainer.compiled import CompiledLayers
 from trainer.forward import Forward
 from trainer.model_files import read_own_files
+from trainer.optimizers import make_optimizer, set_learning_rate, state_bytes
 from trainer.update import NUM_SUMS, Update, means_by_writer, refuse_non_finite, sums_by_writer
 from trainer.world import ALONE, World
 
@@ -71,13 +72,7 @@ class Learner:
         self._forward = Forward(self.model, config, device, self._inside)
         self._computing = CompiledLayers(self.model).in_place if config.compile else nullcontext
         self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self._trained,
-            lr=config.optimizer.learning_rate,
-            betas=(config.optimizer.betas[0], config.optimizer.betas[1]),
-            weight_decay=config.optimizer.weight_decay,
-            fused=True if device.startswith("cuda") else None,
-        )
+        self.optimizer = make_optimizer(config.optimizer, self._trained, device)
 
     @classmethod
     def from_folder(
@@ -142,9 +137,8 @@ class Learner:
     @property
     def num_bytes(self) -> int:
         """The bytes that the weights and the optimizer's state take."""
-        states = [value for state in self.optimizer.state.values() for value in state.values()]
-        tensors = [*self.own_parts().values(), *(value for value in states if isinstance(value, Tensor))]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in self.own_parts().values())
+        return weights + state_bytes(self.optimizer.state)
 
     def require_finite_weights(self, step: int) -> None:
         """Raises ``NonFiniteError`` with the cause if a weight after ``step`` updates is not finite."""
@@ -172,8 +166,7 @@ class Learner:
         """
         self._compute_as_in_inference()
         rate = learning_rate(self._config.optimizer, step, self._config.num_steps)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         with self.explaining(step):
             rollouts = weighed(self._config.loss, rollouts)

@@ -130,6 +130,11 @@ class RunConfig(Settings):
                 f"trainer.num_ranks {trainer.num_ranks}: a run with policy {self.policy.name} trains in one process: "
                 "set it to 1"
             )
+        if trainer.optimizer.kind == "adamw_8bit":
+            raise ValueError(
+                f"trainer.optimizer.kind adamw_8bit: means in 8 bits are not divided among trainer.num_ranks "
+                f"{trainer.num_ranks}: take adamw, or one rank"
+            )
         if trainer.num_ranks > trainer.prompts_per_step:
             raise ValueError(
                 f"trainer.num_ranks {trainer.num_ranks} must be at most trainer.prompts_per_step "

@@ -18,7 +18,10 @@ def check_training(model: str, trainer: TrainerConfig, *, in_one_process: bool) 
     if trainer.num_ranks > 1:
         _check_ranks(model, trainer.num_ranks, in_one_process)
     if trainer.compile:
-        _check_compiling(model, trainer.device)
+        _check_layers_to_compile(model)
+        _require_compiler("trainer.compile", trainer.device, "trainer.compile=false")
+    if trainer.optimizer.kind == "adamw_8bit":
+        _check_8_bits(trainer.device)
 
 
 def _check_adapters(model: str, trainer: TrainerConfig) -> None:
@@ -46,12 +49,25 @@ def _check_ranks(model: str, num_ranks: int, in_one_process: bool) -> None:
         )
 
 
-def _check_compiling(model: str, device: str) -> None:
+def _check_8_bits(device: str) -> None:
+    if importlib.util.find_spec("torchao") is None:
+        raise EnvironmentProblem(
+            "trainer.optimizer.kind: adamw_8bit needs torchao, which is not installed; get it with "
+            "`pip install 'adaswitch[adamw8bit]'`, or set trainer.optimizer.kind=adamw"
+        )
+    _require_compiler("trainer.optimizer.kind", device, "trainer.optimizer.kind=adamw")
+
+
+def _check_layers_to_compile(model: str) -> None:
     if (name := _name_without_layers(model)) is not None:
         raise ConfigError(
             f"trainer.compile: the layers of {model!r} ({name}), which would be compiled one by one, are not known: "
             "set it to false"
         )
+
+
+def _require_compiler(setting: str, device: str, other: str) -> None:
+    """Raises ``EnvironmentProblem`` with ``setting`` if torch cannot compile for ``device``; ``other`` needs it not."""
     import torch
 
     if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
@@ -59,9 +75,7 @@ def _check_compiling(model: str, device: str) -> None:
     else:
         lacks = None if any(map(shutil.which, compilers())) else "a C++ compiler, such as g++"
     if lacks is not None:
-        raise EnvironmentProblem(
-            f"trainer.compile: it needs {lacks}: install it, or set trainer.compile=false"
-        )
+        raise EnvironmentProblem(f"{setting}: it needs {lacks}: install it, or set {other}")
 
 
 def compilers() -> list[str]:

@@ -254,6 +254,21 @@ def test_layers_that_cannot_be_compiled_are_said(tmp_path, nothing_starts, monke
     assert_refused(invoked(program, tmp_path, document), message, tmp_path, nothing_starts)
 
 
+@pytest.mark.parametrize("program", TRAINING)
+def test_means_in_8_bits_without_their_library_are_said(
+    tmp_path, nothing_starts, monkeypatch, program
+) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(
+        "adaswitch.preflight.training.importlib.util.find_spec",
+        lambda name, *rest: None if name == "torchao" else there(name, *rest),
+    )
+    result = invoked(program, tmp_path, settings(tmp_path, **{"trainer.optimizer.kind": "adamw_8bit"}))
+    assert_refused(
+        result, "trainer.optimizer.kind: adamw_8bit needs torchao, which is not", tmp_path, nothing_starts
+    )
+
+
 def test_ranks_in_one_process_are_refused(tmp_path, nothing_starts) -> None:
     document = settings(tmp_path, **{"trainer.num_ranks": 2, "trainer.eval_by": "students"})
     message = "trainer.num_ranks: 2 ranks are actors on a Ray cluster"
