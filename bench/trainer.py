@@ -1,7 +1,7 @@
 """``python -m bench.trainer``: what a step of training takes, on the CPU with one thread.
 
-Rows: packing against padding, logits in pieces against whole ones, a step against TRL's trainer (with ``--trl``), two
-ranks against one, and adapters against all weights.
+Rows: packing against padding, logits in pieces against whole ones, a step against TRL's trainer (with ``--trl``),
+layers that are compiled, two ranks against one, and adapters against all weights.
 
 Prints one JSON object for each row on standard output: CPU seconds, which other programs disturb little, and memory.
 The two sides of a row take turns, each in a process of its own, and each figure is the median over the rounds. Only the
@@ -26,8 +26,11 @@ from bench.command import command_line
 from bench.methods.rows import compared
 from bench.servers import say
 
-PARTS = ("ragged", "logits", "full", "ranks", "adapters")
-SIDES = ("packed", "padded", "pieces", "whole", "full", "all weights", "adapters", "1 rank", "2 ranks")
+PARTS = ("ragged", "logits", "full", "compile", "ranks", "adapters")
+SIDES = (
+    *("packed", "padded", "pieces", "whole", "full", "compiled", "not compiled"),
+    *("all weights", "adapters", "1 rank", "2 ranks"),
+)
 Figures = dict[str, float]
 
 
@@ -60,6 +63,8 @@ def _print_rows(arguments: argparse.Namespace) -> None:
     if "full" in arguments.rows and arguments.trl is not None:
         with tempfile.TemporaryDirectory() as folder:
             _against_trl(arguments.trl, Path(folder), rounds)
+    if "compile" in arguments.rows:
+        _row("a second step, its layers compiled", "compiled", "not compiled", {"cpu_s": 1.0}, rounds)
     if "ranks" in arguments.rows:
         _row("2 ranks against 1, one thread each", "2 ranks", "1 rank", {"tokens_per_s": 1.6}, rounds)
     if "adapters" in arguments.rows:

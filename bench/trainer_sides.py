@@ -39,6 +39,8 @@ def measure(side: str) -> dict[str, float]:
     if side == "full":
         figures = measured(_full_step())
         return {**figures, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    if side in ("compiled", "not compiled"):
+        return measured(_full_step(compile=side == "compiled"))
     if side in ("1 rank", "2 ranks"):
         from bench.trainer_ranks import pace
 
@@ -118,9 +120,9 @@ def full_batch() -> list[Rollout]:
     return [rollout(i, PROMPT_TOKENS, COMPLETION_TOKENS, VOCAB_SIZE) for i in range(BATCH)]
 
 
-def _full_step() -> Callable[[], object]:
+def _full_step(**settings: bool) -> Callable[[], object]:
     """A second step on a full batch, in one micro-batch."""
-    learner = Learner(student(), TrainerConfig(), "cpu")
+    learner = Learner(student(), TrainerConfig.model_validate(settings), "cpu")
     learner.update(full_batch(), 0)
     return lambda: learner.update(full_batch(), 1)
 

@@ -3,7 +3,6 @@
 from adaswitch.config.run import RunConfig
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.errors import ConfigError
-from adaswitch.method.policies.replay import Replay
 from experiments.engines import LocalEngine
 
 
@@ -13,7 +12,7 @@ def require_one_process(config: RunConfig) -> None:
         raise ConfigError(
             "trainer.max_staleness: in one process nothing runs ahead; set it to 0, or run it served"
         )
-    if isinstance(config.policy, Replay):
+    if not config.policy.needs_students:
         return
     if config.student.engine == "vllm":
         raise ConfigError(

@@ -96,7 +96,7 @@ def _what_is_read(config: RunConfig) -> str:
     """All settings that a cell's data, models and their checks depend on: equal settings need only one check."""
     policy, trainer = config.policy, config.trainer
     named = str(policy) if policy.needs_texts else ""
-    kind = (policy.needs_reference, policy.accepted_candidates, named, isinstance(policy, Replay))
+    kind = (policy.needs_reference, policy.accepted_candidates, named, policy.needs_students)
     held_out = (trainer.eval_every > 0, trainer.eval_prompts)
     return f"{config.task} {config.student} {config.teacher} {trainer.device} {kind} {held_out}"
 

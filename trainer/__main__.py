@@ -54,14 +54,13 @@ def run_job(config: "RunConfig", number: int | None = None) -> None:
 
     from adaswitch.cluster import actors
     from adaswitch.data.threads import trainer_threads
-    from adaswitch.method.policies.replay import Replay
     from adaswitch.processes.cores import num_cores
     from trainer.job import prepare
     from trainer.loop import is_complete, train
     from trainer.source import RaySource
 
     should_stop = StopRequest(words=STOPPING)
-    if not isinstance(config.policy, Replay):
+    if config.policy.needs_students:
         actors.connect(config.ray)
     # Ray installs its own signal handlers when it connects, so ours are installed again.
     should_stop.install()
@@ -74,7 +73,7 @@ def run_job(config: "RunConfig", number: int | None = None) -> None:
     begin = partial(begin_attempt, command=go_on_command(config, TRAINER))
     if number is not None:
         begin = partial(join_attempt, number=number)
-    alone = not isinstance(config.policy, Replay) and actors.num_nodes() > 1
+    alone = config.policy.needs_students and actors.num_nodes() > 1
     threads = trainer_threads(config, num_cores(), alone=alone)
     job, start = prepare(config, connect, should_stop, begin, data, threads)
     try:

@@ -18,6 +18,7 @@ from adaswitch.errors import ModelError
 from adaswitch.evaluation.evaluation import EvalPrompts
 from adaswitch.evaluation.transformers_writer import TransformersWriter
 from adaswitch.method.policies.replay import Replay
+from adaswitch.method.policies.sft import SFT
 from adaswitch.method.schedule import PromptSchedule, TeacherShares
 from adaswitch.processes.cores import compute_with, num_cores
 from adaswitch.runs.attempts import Attempt, begin_attempt
@@ -33,6 +34,7 @@ from trainer.loop import Job
 from trainer.ranks.group import RankGroup
 from trainer.ranks.learner import AnyLearner, RankedLearner
 from trainer.recorder import Recorder
+from trainer.references import ReferenceSource
 from trainer.replay import ReplaySource
 from trainer.source import RolloutSource
 from trainer.students_writer import StudentsWriter
@@ -48,8 +50,8 @@ def prepare(
 ) -> tuple[Job, int]:
     """The job, and the step that it starts from. ``connect`` is called last, once everything else is right.
 
-    If rollouts are replayed, ``connect`` is not called, because nobody else takes part in the run. ``begin`` begins
-    the attempt, or joins the one that a launcher has begun. Nothing is written before the data is known to fit.
+    If the policy needs no students, ``connect`` is not called, because nobody else takes part in the run. ``begin``
+    begins the attempt, or joins the one that a launcher has begun. Nothing is written before the data is known to fit.
     ``data`` is the run's, if it was read already. ``num_threads`` is the number of threads to compute with, where it is
     another than that of a trainer that has its machine to share with all other parts.
     """
@@ -84,7 +86,7 @@ def _prepared(
     learner, start = _learner(config, run, num_threads)
     keep_tokenizer(run, data.tokenizer, learner.model.config)
     recorder, eval_prompts = Recorder(run, config, start), _eval_prompts(config, data)
-    source = _replay_source(config, data) or connect()
+    source = _own_source(config, data) or connect()
     by_students = config.trainer.eval_by == "students"
     job = Job(
         config=config,
@@ -113,11 +115,17 @@ def schedule_of(
     )
 
 
-def _replay_source(config: RunConfig, data: RunData) -> ReplaySource | None:
-    if not isinstance(config.policy, Replay):
-        return None
-    run, longest = config.policy.run, max_positions(config.student.model)
-    return ReplaySource(run, data.models.vocab_size, longest, _has_tokenizer(run, data.tokenizer))
+def _own_source(config: RunConfig, data: RunData) -> RolloutSource | None:
+    """The source of a run that needs no students; None if students write its rollouts."""
+    models = data.models
+    match config.policy:
+        case Replay(run=run):
+            longest = max_positions(config.student.model)
+            return ReplaySource(run, models.vocab_size, longest, _has_tokenizer(run, data.tokenizer))
+        case SFT():
+            return ReferenceSource(models.vocab_size, config.student.max_new_tokens, models.stop_tokens.ids)
+        case _:
+            return None
 
 
 def _has_tokenizer(recorded: str, tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -1,7 +1,7 @@
 """``Learner``: the student model, its optimizer, and one update from a step's rollouts."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,8 +22,10 @@ from adaswitch.method.learning_rate import last_learning_rate, learning_rate
 from adaswitch.method.low_rank import as_published
 from adaswitch.method.rollout import Rollout
 from adaswitch.method.step_loss import total_weight, weighed
+from trainer.compiled import CompiledLayers
 from trainer.forward import Forward
 from trainer.model_files import read_own_files
+from trainer.optimizers import make_optimizer, set_learning_rate, state_bytes
 from trainer.update import NUM_SUMS, Update, means_by_writer, refuse_non_finite, sums_by_writer
 from trainer.world import ALONE, World
 
@@ -68,14 +70,9 @@ class Learner:
             _checkpoint_activations(self.model)
         self._inside = world.spread(self.model, config.dtype)
         self._forward = Forward(self.model, config, device, self._inside)
+        self._computing = CompiledLayers(self.model).in_place if config.compile else nullcontext
         self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self._trained,
-            lr=config.optimizer.learning_rate,
-            betas=(config.optimizer.betas[0], config.optimizer.betas[1]),
-            weight_decay=config.optimizer.weight_decay,
-            fused=True if device.startswith("cuda") else None,
-        )
+        self.optimizer = make_optimizer(config.optimizer, self._trained, device)
 
     @classmethod
     def from_folder(
@@ -140,9 +137,8 @@ class Learner:
     @property
     def num_bytes(self) -> int:
         """The bytes that the weights and the optimizer's state take."""
-        states = [value for state in self.optimizer.state.values() for value in state.values()]
-        tensors = [*self.own_parts().values(), *(value for value in states if isinstance(value, Tensor))]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in self.own_parts().values())
+        return weights + state_bytes(self.optimizer.state)
 
     def require_finite_weights(self, step: int) -> None:
         """Raises ``NonFiniteError`` with the cause if a weight after ``step`` updates is not finite."""
@@ -170,8 +166,7 @@ class Learner:
         """
         self._compute_as_in_inference()
         rate = learning_rate(self._config.optimizer, step, self._config.num_steps)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         with self.explaining(step):
             rollouts = weighed(self._config.loss, rollouts)
@@ -217,9 +212,10 @@ class Learner:
         self._drop_in_adapters()
         totals = torch.zeros(1 + NUM_SUMS, dtype=torch.float64)
         for batch, counts in self._batches(rollouts):
-            share, losses = self._inside(lambda batch=batch: self._forward.share(batch, weight))  # type: ignore[misc]
-            with self._config.loss.differentiating():
-                share.backward()
+            with self._computing():
+                share, losses = self._inside(lambda batch=batch: self._forward.share(batch, weight))  # type: ignore[misc]
+                with self._config.loss.differentiating():
+                    share.backward()
             if counts:
                 sums = sums_by_writer(losses.double().cpu(), batch.by_teacher.cpu())
                 totals += torch.cat([share.detach().double().cpu()[None], sums])

@@ -71,6 +71,28 @@ def run(
     _run_locally(config, overrides or [], new_name)
 
 
+@app.command(epilog="Example: adaswitch sft --config configs/paper/gsm8k-qwen2.5.yaml")
+def sft(
+    config: Config,
+    overrides: Overrides = None,
+    new_name: Annotated[
+        bool, typer.Option("--new-name", help="Begin another fine-tuning beside one that was begun already.")
+    ] = False,
+) -> None:
+    """Make the student of a config: fine-tune its warm_start.model on the task's own answers. Goes on if stopped."""
+    with one_line_errors():
+        should_stop = StopRequest(patient=True, words=STOPPING).install()
+
+        from adaswitch.commands.sft import command_line, make_student
+        from adaswitch.runs.config_files import load_config
+
+        settings, command = load_config(config, overrides or []), command_line(config, overrides or [])
+        if not make_student(
+            settings, should_stop, command, lambda line: print(line, flush=True), new_name=new_name
+        ):
+            raise SystemExit(INTERRUPTED)
+
+
 def _run_locally(config: Path, overrides: list[str], new_name: bool) -> None:
     with one_line_errors():
         # First of all, so that a signal finds somebody to answer, however early it comes.

@@ -17,6 +17,7 @@ from adaswitch.config.run import RunConfig
 from adaswitch.config.threads import reserved_cpus
 from adaswitch.data.threads import describe_threads, on_one_machine
 from adaswitch.errors import AdaSwitchError
+from adaswitch.method.policies.base import Policy
 from adaswitch.method.policies.replay import Replay
 from adaswitch.preflight import Starts, check_run
 from adaswitch.processes.cores import num_cores
@@ -46,8 +47,12 @@ ROOT_CAUSE_WAIT_S = 3.0
 class LocalRun:
     """One run on this machine. ``say`` is called with a line for people whenever something happens."""
 
-    def __init__(self, config: RunConfig, say: Callable[[str], None]) -> None:
-        """Raises ``UserError`` for settings with which the run cannot be begun, or not gone on with."""
+    def __init__(self, config: RunConfig, say: Callable[[str], None], command: str | None = None) -> None:
+        """Raises ``UserError`` for settings with which the run cannot be begun, or not gone on with.
+
+        ``command`` is what goes on with the run, for people; by default it is ``adaswitch run``.
+        """
+        self._command = command
         self.config, self._complete_after = opened(_with_its_teacher(config))
         self.run = run_of(self.config)
         if self._complete_after is None:
@@ -78,7 +83,7 @@ class LocalRun:
         if self._complete_after is not None:
             self._say(complete_words(self.config, self._complete_after))
             return True
-        attempt = begin_attempt(self.config)
+        attempt = begin_attempt(self.config, self._command)
         self._folder = attempt.folder
         for change in attempt.changes:
             self._say(f"other than in the attempt before: {change}")
@@ -113,10 +118,10 @@ class LocalRun:
             return False
         try:
             with self._all_stopped_at_the_end(should_stop):
-                if isinstance(self.config.policy, Replay):
-                    self._say(f"rollouts: those of {self.config.policy.run}; no teacher, no students")
-                else:
+                if self.config.policy.needs_students:
                     watched, environment = self._start_services(should_stop)
+                else:
+                    self._say(_where_rollouts_are(self.config.policy))
                 if not should_stop():
                     arguments = [*self._arguments(), "--attempt", str(attempt.number)]
                     trainer = self._start("trainer", "trainer", arguments, environment)
@@ -182,7 +187,7 @@ class LocalRun:
 
     def _look_for_teacher(self) -> None:
         """When the teacher answers for the first time, say so."""
-        starts_none = self.config.teacher.serve is None or isinstance(self.config.policy, Replay)
+        starts_none = self.config.teacher.serve is None or not self.config.policy.needs_students
         if "teacher" in self.seconds or starts_none:
             return
         if is_ready(self.config.teacher.url):
@@ -237,6 +242,13 @@ def _with_its_teacher(config: RunConfig) -> RunConfig:
         return config
     teacher = config.teacher.model_copy(update={"url": f"http://{serve.host}:{serve.port}"})
     return config.model_copy(update={"teacher": teacher})
+
+
+def _where_rollouts_are(policy: Policy) -> str:
+    """Where the trainer has its rollouts from without students, for people."""
+    if isinstance(policy, Replay):
+        return f"rollouts: those of {policy.run}; no teacher, no students"
+    return "answers: the data set's own; no teacher, no students"
 
 
 def _note_end(attempt: Attempt, phase: Phase, why: str) -> None:

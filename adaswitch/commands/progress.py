@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from adaswitch.commands.launch import LocalRun
 from adaswitch.config.run import RunConfig
@@ -24,18 +31,22 @@ PLAIN_EVERY_S = 5.0
 """The seconds between two printed lines if there is no terminal."""
 
 
-def follow_local_run(config: RunConfig, should_stop: Callable[[], bool]) -> bool:
-    """Execute ``config`` on this machine. Returns whether the run came to its end."""
+def follow_local_run(config: RunConfig, should_stop: Callable[[], bool], command: str | None = None) -> bool:
+    """Execute ``config`` on this machine. Returns whether the run came to its end.
+
+    ``command`` is what goes on with the run, for people; by default it is ``adaswitch run``.
+    """
+    command = command or go_on_command(config, RUN)
     console = Console()
     started_s = time.monotonic()
     try:
         with interrupting(should_stop):  # The checks of a run take seconds and look for no request.
-            local = LocalRun(config, lambda line: _say(console, line))
+            local = LocalRun(config, lambda line: _say(console, line), command)
     except KeyboardInterrupt:
-        _say_stopped(console, config)
+        _say_stopped(console, config, command)
         return False
-    with _saying_if_nobody_reads(config), _progress(console) as progress:
-        display = _Display(local.run, config.trainer.num_steps, progress, console)
+    with _saying_if_nobody_reads(config, command), _progress(console) as progress:
+        display = _Display(local.run, config, progress, console)
         complete = local.execute(should_stop, display.refresh)
         display.refresh()
     summary = summarise(local.run)
@@ -45,29 +56,29 @@ def follow_local_run(config: RunConfig, should_stop: Callable[[], bool]) -> bool
         print_signatures(signatures(config.policy, steps), console)
     console.print(f"total {time.monotonic() - started_s:.0f} s", highlight=False)
     if not complete:
-        _say_stopped(console, config)
+        _say_stopped(console, config, command)
     return complete
 
 
 @contextmanager
-def _saying_if_nobody_reads(config: RunConfig) -> Iterator[None]:
+def _saying_if_nobody_reads(config: RunConfig, command: str) -> Iterator[None]:
     """Say on stderr how the run ended, if it ended because its output was closed, as ``| head`` does."""
     try:
         yield
     except SystemExit:  # so rich ends the program
-        for line in ("stopped, because nobody reads what is printed", *_stopped_lines(config)):
+        for line in ("stopped, because nobody reads what is printed", *_stopped_lines(config, command)):
             print(line, file=sys.stderr, flush=True)
         raise
 
 
-def _say_stopped(console: Console, config: RunConfig) -> None:
-    saved, go_on = _stopped_lines(config)
+def _say_stopped(console: Console, config: RunConfig, command: str) -> None:
+    saved, go_on = _stopped_lines(config, command)
     _say(console, f"stopped; {saved}")
     _say(console, go_on)
 
 
-def _stopped_lines(config: RunConfig) -> tuple[str, str]:
-    return what_is_saved(run_of(config)), f"go on with: {go_on_command(config, RUN)}"
+def _stopped_lines(config: RunConfig, command: str) -> tuple[str, str]:
+    return what_is_saved(run_of(config)), f"go on with: {command}"
 
 
 def _say(console: Console, line: str) -> None:
@@ -80,6 +91,8 @@ def _progress(console: Console) -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
         TextColumn("{task.fields[figures]}"),
         console=console,
         disable=not console.is_terminal,
@@ -89,12 +102,15 @@ def _progress(console: Console) -> Progress:
 class _Display:
     """Shows what a run directory records: a bar in a terminal, lines elsewhere, and a line for every evaluation."""
 
-    def __init__(self, run: RunDirectory, num_steps: int, progress: Progress, console: Console) -> None:
+    def __init__(self, run: RunDirectory, config: RunConfig, progress: Progress, console: Console) -> None:
         self._run = run
-        self._num_steps = num_steps
+        self._num_steps = config.trainer.num_steps
+        self._may_switch = len(config.policy.writers) > 1
         self._progress = progress
         self._console = console
-        self._task = progress.add_task("training", total=num_steps, figures="waiting for the first step")
+        self._task = progress.add_task(
+            "training", total=self._num_steps, figures="waiting for the first step"
+        )
         self._num_evals = len(list(read_records(run.evals, EVAL_FIELDS)))
         self._metrics_size = -1
         self._printed_s = 0.0
@@ -125,10 +141,10 @@ class _Display:
         if not records:
             return
         newest = records[len(records) - 1]
-        figures = (
-            f"{FIGURES['loss'].brief} {newest['loss']:.3f}  "
-            f"{FIGURES['switch_rate'].brief} {newest['switch_rate']:.0%}  {newest['step_s']:.2f} s/step"
+        switched = (
+            f"{FIGURES['switch_rate'].brief} {newest['switch_rate']:.0%}  " if self._may_switch else ""
         )
+        figures = f"{FIGURES['loss'].brief} {newest['loss']:.3f}  {switched}{newest['step_s']:.2f} s/step"
         self._progress.update(self._task, completed=newest["step"] + 1, figures=figures)
         now_s = time.monotonic()
         if not self._console.is_terminal and now_s - self._printed_s >= PLAIN_EVERY_S:

@@ -10,10 +10,12 @@ from adaswitch.config.student import StudentConfig
 from adaswitch.config.teacher import TeacherConfig
 from adaswitch.config.trackers import TrackerName
 from adaswitch.config.trainer import TrainerConfig
+from adaswitch.config.warm_start import WarmStart
 from adaswitch.errors import ConfigError
+from adaswitch.method.losses.cross_entropy import CrossEntropy
 from adaswitch.method.policies import AnyPolicy
 from adaswitch.method.policies.adaswitch import AdaSwitch
-from adaswitch.method.policies.replay import Replay
+from adaswitch.method.policies.sft import SFT
 from adaswitch.method.schedule import TeacherBudgetConfig
 from adaswitch.registry.own_code import OwnCode
 from adaswitch.tasks import AnyTask
@@ -34,6 +36,9 @@ class RunConfig(Settings):
     """How the teacher is reached, what the run asks of the teacher, and how the teacher is served."""
     student: StudentConfig
     """The model that is trained, and how the student actors write completions with it."""
+    warm_start: WarmStart | None = None
+    """How ``adaswitch sft`` makes the folder ``student.model`` before the run: supervised fine-tuning of another model
+    on the data set's own answers. The run itself only reads the folder."""
     policy: AnyPolicy = AdaSwitch()
     """The rollout policy, which decides who writes a completion."""
     teacher_budget: TeacherBudgetConfig = TeacherBudgetConfig()
@@ -74,17 +79,44 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _a_loss_without_teacher(self) -> Self:
+        loss = self.trainer.loss
+        if not isinstance(self.policy, SFT):
+            return self
+        if not isinstance(loss, CrossEntropy):
+            raise ValueError(
+                "trainer.loss: policy sft has no teacher to compare with: set trainer.loss to {kind: cross_entropy}"
+            )
+        if loss.select.by is not None:
+            raise ValueError(
+                f"trainer.loss.select.by {loss.select.by}: policy sft has no teacher: leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _another_student(self) -> Self:
+        if self.warm_start is not None and self.warm_start.model == self.student.model:
+            raise ValueError(
+                f"warm_start.model: {self.warm_start.model!r} is student.model itself, the folder that the fine-tuned "
+                "student goes to: name another folder there"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_teacher_to_limit(self) -> Self:
         limits = (self.teacher_budget.tokens_per_step, self.teacher_budget.tokens_per_run)
-        if isinstance(self.policy, Replay) and limits != (None, None):
-            raise ValueError("teacher_budget: with policy replay the teacher writes nothing: leave it out")
+        if not self.policy.needs_students and limits != (None, None):
+            raise ValueError(
+                f"teacher_budget: with policy {self.policy.name} the teacher writes nothing: leave it out"
+            )
         return self
 
     @model_validator(mode="after")
     def _somebody_evaluates(self) -> Self:
-        if isinstance(self.policy, Replay) and self.trainer.eval_by == "students":
+        if not self.policy.needs_students and self.trainer.eval_by == "students":
             raise ValueError(
-                "trainer.eval_by: with policy replay there are no students: leave it out, so that the trainer evaluates"
+                f"trainer.eval_by: with policy {self.policy.name} there are no students: leave it out, so that the "
+                "trainer evaluates"
             )
         return self
 
@@ -93,9 +125,15 @@ class RunConfig(Settings):
         trainer = self.trainer
         if trainer.num_ranks == 1:
             return self
-        if isinstance(self.policy, Replay):
+        if not self.policy.needs_students:
             raise ValueError(
-                f"trainer.num_ranks {trainer.num_ranks}: a run that replays rollouts trains in one process: set it to 1"
+                f"trainer.num_ranks {trainer.num_ranks}: a run with policy {self.policy.name} trains in one process: "
+                "set it to 1"
+            )
+        if trainer.optimizer.kind == "adamw_8bit":
+            raise ValueError(
+                f"trainer.optimizer.kind adamw_8bit: means in 8 bits are not divided among trainer.num_ranks "
+                f"{trainer.num_ranks}: take adamw, or one rank"
             )
         if trainer.num_ranks > trainer.prompts_per_step:
             raise ValueError(

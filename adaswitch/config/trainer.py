@@ -63,6 +63,10 @@ class TrainerConfig(Settings):
     gradient_checkpointing: bool = False
     """Whether activations are computed again in the backward pass. That halves their memory and takes a third more
     time."""
+    compile: bool = False
+    """Whether ``torch.compile`` makes the layers' forward and backward pass faster. It takes a minute in the first
+    step, so that it pays off in long runs. It needs a C++ compiler on CPUs, and Triton on GPUs. What the trainer writes
+    in evaluations is computed without."""
     eval_every: int = Field(default=50, ge=0)
     """The number of steps between two evaluations on held-out prompts. The student is also evaluated before the first
     step and after the last. With 0 there is no evaluation."""

@@ -17,7 +17,6 @@ from adaswitch.data.run_models import RunModels, read_run_models
 from adaswitch.data.served_model import check_served_model
 from adaswitch.data.token_texts import bound
 from adaswitch.errors import ConfigError, DataError
-from adaswitch.method.policies.replay import Replay
 from adaswitch.tasks.base import Example, Task
 
 
@@ -84,7 +83,7 @@ def _check_kinds(config: RunConfig) -> None:
     """Raises ``ModelError`` for a student, or a teacher in a local folder, of a kind that cannot be had here."""
     check_student_model(config.student.model)
     serve = config.teacher.serve
-    if serve is not None and os.path.isdir(serve.model) and not isinstance(config.policy, Replay):
+    if serve is not None and os.path.isdir(serve.model) and config.policy.needs_students:
         check_served_model(serve)
 
 

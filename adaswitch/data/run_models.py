@@ -14,7 +14,6 @@ from adaswitch.data.model_folder import STUDENT, TEACHER
 from adaswitch.data.models import load_tokenizer
 from adaswitch.data.stop_tokens import StopTokens, find_stop_tokens, own_stop_token_ids
 from adaswitch.data.vocabulary import Vocabulary, check_ids, notes_on, vocabulary_of
-from adaswitch.method.policies.replay import Replay
 from adaswitch.tasks.base import Example
 
 
@@ -94,7 +93,7 @@ def cut_to_student(serve: TeacherServiceConfig, student: str) -> TeacherServiceC
 def _teacher(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> tuple[int, list[int]] | None:
     """V and the stop tokens of the teacher that the run serves; None if its folder is not on this machine."""
     serve = config.teacher.serve
-    if serve is None or isinstance(config.policy, Replay) or not os.path.isdir(serve.model):
+    if serve is None or not config.policy.needs_students or not os.path.isdir(serve.model):
         return None
     model, theirs = read_model_config(serve.model, TEACHER), load_tokenizer(serve.model, TEACHER)
     their_sha, own_sha = (tokenizer_sha256(side.get_vocab()) for side in (theirs, tokenizer))

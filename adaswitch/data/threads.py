@@ -13,7 +13,6 @@ from adaswitch.config.run import RunConfig
 from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.config.threads import NumThreads
 from adaswitch.data.hub import cached_folder
-from adaswitch.method.policies.replay import Replay
 
 BYTES_PER_THREAD = 16 * 2**20
 """A thread more for each so many bytes of weights. See docs/performance.md for what was measured."""
@@ -51,7 +50,7 @@ def threads_of_one_process(config: RunConfig, cores: int) -> int:
 
     They take turns, and with ``auto`` the larger model decides.
     """
-    serve = None if isinstance(config.policy, Replay) else config.teacher.serve
+    serve = config.teacher.serve if config.policy.needs_students else None
     models = [config.student.model] if serve is None else [config.student.model, serve.model]
     return number_of_threads(config.trainer.num_threads, cores, *models)
 
@@ -78,7 +77,7 @@ def teacher_threads(serve: TeacherServiceConfig, cores: int) -> int:
 def describe_threads(config: RunConfig, cores: int) -> str:
     """What a run on one machine has, in a line for people."""
     numbers: dict[str, NumThreads] = {"trainer": config.trainer.num_threads}
-    if not isinstance(config.policy, Replay):
+    if config.policy.needs_students:
         numbers["student"] = config.student.num_threads
         if config.teacher.serve is not None:
             numbers["teacher"] = config.teacher.serve.num_threads
@@ -88,7 +87,7 @@ def describe_threads(config: RunConfig, cores: int) -> str:
 
 def _num_at_work(config: RunConfig, num_students: int, *, alone: bool) -> int:
     """How many processes of the run compute on this machine at the same time, apart from students among themselves."""
-    if config.trainer.max_staleness == 0 or isinstance(config.policy, Replay):
+    if config.trainer.max_staleness == 0 or not config.policy.needs_students:
         return 1
     num_others = 0 if alone else 1 if config.teacher.serve is None else 2
     return max(1, num_students + num_others)

@@ -19,6 +19,7 @@ from adaswitch.errors import DataError
 from adaswitch.export.card_settings import shown_path, shown_settings
 from adaswitch.export.results import Result, results_of
 from adaswitch.method.policies.replay import Replay
+from adaswitch.method.policies.sft import SFT
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.figures import FIGURES
 from adaswitch.runs.summary import TOKEN_NAMES, Summary, summarise
@@ -29,6 +30,11 @@ from adaswitch.version import __version__
 FILL_IN = "**to be filled in**"
 ADAPTER = "adapter"
 """The folder of the adapters, in a model that was trained with them."""
+DISTILLED = (
+    "A student model that was distilled from a larger teacher: the student wrote, the teacher scored what it wrote and "
+    "wrote on where the policy says so, and the student learnt from both."
+)
+FINE_TUNED = "A model that was fine-tuned on the data set's own answers, by cross entropy alone."
 Read = TypeVar("Read")
 
 
@@ -41,7 +47,7 @@ def model_card(run: RunDirectory, config: RunConfig, step: int, folder: Path) ->
         f"# {config.name}\n",
         _what_it_is(config, step, folder),
         _result_table(results, marks_problem),
-        _figures(summary, figures_problem),
+        _figures(config, summary, figures_problem),
         _how_to_use(config),
         _licence(config),
         _how_it_was_made(run, config),
@@ -62,7 +68,7 @@ def _head(config: RunConfig, results: Sequence[Result]) -> str:
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "license": "unknown",
-        "tags": list(dict.fromkeys(("knowledge-distillation", "adaswitch", _rule(config.policy)))),
+        "tags": list(dict.fromkeys((_kind_of_training(config), "adaswitch", _rule(config.policy)))),
     }
     if _is_of_hub(config.student.model):
         head |= {"base_model": config.student.model, "base_model_relation": "finetune"}
@@ -74,6 +80,11 @@ def _head(config: RunConfig, results: Sequence[Result]) -> str:
         entry = {"task": task, "dataset": dataset, "metrics": metrics}
         head["model-index"] = [{"name": config.name, "results": [entry]}]
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _kind_of_training(config: RunConfig) -> str:
+    """The tag by which the hub knows models that were trained so."""
+    return "sft" if isinstance(config.policy, SFT) else "knowledge-distillation"
 
 
 def _rule(settings: Settings) -> str:
@@ -101,7 +112,7 @@ def _what_it_is(config: RunConfig, step: int, folder: Path) -> str:
     trainer = config.trainer
     rows = [
         ("trained from", shown_path(config.student.model)),
-        ("teacher", _teacher(config)),
+        *([] if isinstance(config.policy, SFT) else [("teacher", _teacher(config))]),
         ("data", _data(config)),
         ("method", f"policy `{_rule(config.policy)}`, loss `{_rule(trainer.loss)}`"),
         ("updates", f"{step}, of {trainer.prompts_per_step} rollouts each"),
@@ -116,11 +127,8 @@ def _what_it_is(config: RunConfig, step: int, folder: Path) -> str:
             )
         )
     table = "\n".join(f"| {name} | {_cell(text)} |" for name, text in rows)
-    return (
-        "A student model that was distilled from a larger teacher: the student wrote, the teacher scored what it wrote "
-        "and wrote on where the policy says so, and the student learnt from both.\n\n"
-        f"| | |\n|---|---|\n{table}\n"
-    )
+    how = FINE_TUNED if isinstance(config.policy, SFT) else DISTILLED
+    return f"{how}\n\n| | |\n|---|---|\n{table}\n"
 
 
 def _cell(text: str) -> str:
@@ -181,18 +189,23 @@ def _result_table(results: Sequence[Result], problem: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _figures(summary: Summary | None, problem: str) -> str:
+def _figures(config: RunConfig, summary: Summary | None, problem: str) -> str:
     if summary is None:
         return problem and f"## What it learnt from\n\n{problem}\n"
-    rows = [f"| {TOKEN_NAMES[name].strip()} | {number:,} |" for name, number in summary.tokens.items()]
-    first, last = summary.switch_rate
+    rows: list[str] = []
+    if not isinstance(config.policy, SFT):
+        rows += [f"| {TOKEN_NAMES[name].strip()} | {number:,} |" for name, number in summary.tokens.items()]
+        first, last = summary.switch_rate
+        rows.append(
+            f"| {FIGURES['switch_rate'].words}, first and last tenth of the steps | {first:.0%}, {last:.0%} |"
+        )
+    what = "tokens of all" if rows else "all"
     rows += [
-        f"| {FIGURES['switch_rate'].words}, first and last tenth of the steps | {first:.0%}, {last:.0%} |",
         f"| {FIGURES['loss'].label}, first and last tenth | {summary.loss[0]:.3f}, {summary.loss[1]:.3f} |",
         f"| seconds of training | {sum(summary.seconds.values()):,.0f} |",
     ]
     return (
-        f"## What it learnt from\n\n| tokens of all {summary.num_steps} steps | |\n|---|---|\n"
+        f"## What it learnt from\n\n| {what} {summary.num_steps} steps | |\n|---|---|\n"
         + "\n".join(rows)
         + "\n"
     )
@@ -213,15 +226,16 @@ def _how_to_use(config: RunConfig) -> str:
 
 
 def _licence(config: RunConfig) -> str:
-    return "\n".join(
-        (
-            "## Licence\n",
-            f"- of this model: {FILL_IN}, here and as `license` in the head of this file",
-            f"- of the model that it was trained from ({shown_path(config.student.model)}): {FILL_IN}",
-            f"- of the teacher, and whether others may be trained on what it writes: {FILL_IN}",
-            f"- of the data: {FILL_IN}\n",
-        )
-    )
+    lines = [
+        "## Licence\n",
+        f"- of this model: {FILL_IN}, here and as `license` in the head of this file",
+        f"- of the model that it was trained from ({shown_path(config.student.model)}): {FILL_IN}",
+        f"- of the teacher, and whether others may be trained on what it writes: {FILL_IN}",
+        f"- of the data: {FILL_IN}\n",
+    ]
+    if isinstance(config.policy, SFT):
+        del lines[3]
+    return "\n".join(lines)
 
 
 def _how_it_was_made(run: RunDirectory, config: RunConfig) -> str:

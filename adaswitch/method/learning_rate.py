@@ -11,6 +11,10 @@ from adaswitch.config.base import Settings
 class OptimizerConfig(Settings):
     """AdamW with a linear warm-up, a schedule and clipping."""
 
+    kind: Literal["adamw", "adamw_8bit"] = "adamw"
+    """``adamw`` keeps AdamW's two running means in float32. ``adamw_8bit`` keeps them in 8 bits, block by block, which
+    takes a quarter of their memory (arXiv 2110.02861). It needs the package torchao (``adaswitch[adamw8bit]``), whose
+    updates are compiled in the first step, and cannot be divided among ranks."""
     learning_rate: float = Field(default=1e-4, gt=0)
     """The highest learning rate, which is reached at the end of the warm-up."""
     betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(default=[0.9, 0.95], min_length=2, max_length=2)

@@ -15,8 +15,7 @@ from adaswitch.config.teacher import TeacherServiceConfig
 from adaswitch.contract.fingerprint import require_same_tokenizer, tokenizer_sha256
 from adaswitch.data.model_folder import STUDENT, TEACHER
 from adaswitch.data.run_examples import RunExamples, all_files_are_here, read_run_examples
-from adaswitch.errors import EnvironmentProblem
-from adaswitch.method.policies.replay import Replay
+from adaswitch.errors import EnvironmentProblem, ModelError
 from adaswitch.preflight.folders import ModelFiles, check_pair, read_model_files
 from adaswitch.preflight.lengths import check_longest, check_micro_batch, check_prompts
 from adaswitch.preflight.machine import (
@@ -80,11 +79,12 @@ def first_checks(config: RunConfig, starts: Starts, say: Say) -> Found:
     """The cheap half of ``check_run``: everything that needs neither torch nor transformers."""
     trains, everything_here = starts is not Starts.STUDENTS, starts in (Starts.WHOLE_RUN, Starts.ONE_PROCESS)
     check_devices(config, trainer=trains, students=everything_here)
-    if starts is Starts.WHOLE_RUN and not isinstance(config.policy, Replay):
+    if starts is Starts.WHOLE_RUN and config.policy.needs_students:
         check_engine("student.engine", config.student.engine)
     if trains:
         check_runs_dir(config)
         check_trackers(config)
+    _require_warm_start(config)
     student = read_model_files(config.student.model, STUDENT)
     check_longest(config, student, None)
     if trains:
@@ -94,9 +94,18 @@ def first_checks(config: RunConfig, starts: Starts, say: Say) -> Found:
     seen = None
     if (serve := _served_here(config, starts)) is not None:
         _check_served(config, serve, student, with_port=starts is Starts.WHOLE_RUN)
-    elif not isinstance(config.policy, Replay):
+    elif config.policy.needs_students:
         seen = look_at_teacher(config.teacher, say)
     return Found(seen, read_run_examples(config) if trains else _examples_here(config))
+
+
+def _require_warm_start(config: RunConfig) -> None:
+    """Raises ``ModelError`` for a student that is still to be made."""
+    if config.warm_start is not None and not os.path.lexists(config.student.model):
+        raise ModelError(
+            f"{STUDENT}: there is no folder {config.student.model!r} yet: make it first, with `adaswitch sft` and the "
+            f"same --config, which fine-tunes {config.warm_start.model}"
+        )
 
 
 def _examples_here(config: RunConfig) -> RunExamples | None:
@@ -111,7 +120,7 @@ def _examples_here(config: RunConfig) -> RunExamples | None:
 
 def _served_here(config: RunConfig, starts: Starts) -> TeacherServiceConfig | None:
     """The teacher that is to be served by what is started; None if there is none, or if it is elsewhere."""
-    if isinstance(config.policy, Replay) or starts in (Starts.TRAINER, Starts.STUDENTS):
+    if not config.policy.needs_students or starts in (Starts.TRAINER, Starts.STUDENTS):
         return None
     return config.teacher.serve
 

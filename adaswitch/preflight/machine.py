@@ -89,15 +89,19 @@ def check_teacher_address(serve: TeacherServiceConfig) -> None:
 
 def check_runs_dir(config: RunConfig) -> None:
     """Raises ``EnvironmentProblem`` if the run directory can be neither written to nor made. Makes nothing."""
-    place = Path(config.runs_dir, config.name).absolute()
+    reason = why_not_writable(Path(config.runs_dir, config.name))
+    if reason is not None:
+        raise EnvironmentProblem(
+            f"runs_dir: cannot write to {Path(config.runs_dir, config.name)}: {reason}; set runs_dir to a writable "
+            "folder"
+        )
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Why ``folder`` can be neither written to nor made; None if it can. Makes nothing."""
+    place = folder.absolute()
     while not os.path.lexists(place):
         place = place.parent
     if not place.is_dir():
-        reason = f"{place} is a file"
-    elif not os.access(place, os.W_OK | os.X_OK):
-        reason = f"{place} is not writable"
-    else:
-        return
-    raise EnvironmentProblem(
-        f"runs_dir: cannot write to {Path(config.runs_dir, config.name)}: {reason}; set runs_dir to a writable folder"
-    )
+        return f"{place} is a file"
+    return None if os.access(place, os.W_OK | os.X_OK) else f"{place} is not writable"

@@ -54,6 +54,7 @@ MAY_CHANGE = (
     "trainer.num_ranks",
     "trainer.rank_resources",
     "trainer.gradient_checkpointing",
+    "trainer.compile",
     "trainer.eval_batch_size",
     "trainer.eval_by",
     # intervals, and what is kept
@@ -63,6 +64,8 @@ MAY_CHANGE = (
     "trainer.save_rollouts",
     "trainer.resume",
     "trackers",
+    # how the student was made, whose weights are known by their fingerprint
+    "warm_start",
 )
 """The settings that may change, each with all settings below it."""
 MAY_NOT_CHANGE = (

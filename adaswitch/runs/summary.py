@@ -95,13 +95,19 @@ def print_summary(
     run: RunDirectory, summary: Summary, start_seconds: dict[str, float], console: Console
 ) -> None:
     """Print the figures for people. ``start_seconds`` are the seconds that each service took to be ready, by name."""
-    console.print(
-        Group(Text(), _results(summary), Text(), _tokens(summary), Text(), _times(summary, start_seconds))
-    )
+    tables = [_results(summary), _times(summary, start_seconds)]
+    if _has_writers(summary):
+        tables.insert(1, _tokens(summary))
+    console.print(Group(*(part for table in tables for part in (Text(), table))))
     for note in run.notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"\nrun directory: [bold]{run.path}[/bold]", highlight=False, soft_wrap=True)
     console.print(_rollouts_on_disk(run), highlight=False, soft_wrap=True)
+
+
+def _has_writers(summary: Summary) -> bool:
+    """Whether a student or a teacher had anything to do; neither has where the data set's answers are trained on."""
+    return any(summary.tokens.values())
 
 
 def _rollouts_on_disk(run: RunDirectory) -> str:
@@ -125,6 +131,8 @@ def _results(summary: Summary) -> Table:
             escape(label), _share(value_before), f"[bold green]{_share(after.get('value'))}[/bold green]"
         )
     table.add_row(FIGURES["loss"].label, *(f"{value:.3f}" for value in summary.loss))
+    if not _has_writers(summary):
+        return table
     table.add_row(FIGURES["switch_rate"].label, *(f"{value:.0%}" for value in summary.switch_rate))
     table.add_row(
         FIGURES["mean_switch_position"].label,
@@ -181,7 +189,7 @@ def _times(summary: Summary, start_seconds: dict[str, float]) -> Table:
         table.add_row(f"{name} getting ready", f"{seconds:.1f}")
     for name, label in PHASE_NAMES.items():
         table.add_row(label, f"{summary.seconds[name]:.1f}")
-        if name == "wait_s":
+        if name == "wait_s" and _has_writers(summary):
             for part, part_label in ROLLOUT_NAMES.items():
                 table.add_row(f"  a rollout: {part_label}", f"{summary.rollout_seconds[part]:.3f}")
     table.add_row(FIGURES["eval_s"].words, f"{summary.seconds['eval_s']:.1f}")

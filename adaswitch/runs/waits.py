@@ -5,7 +5,6 @@ from statistics import fmean
 
 from adaswitch.config.run import RunConfig
 from adaswitch.method.health import MAX_STEPS, MIN_STEPS, Signature
-from adaswitch.method.policies.replay import Replay
 from adaswitch.runs.directory import NUMBER_OR_NONE, Fields
 from adaswitch.runs.figures import FIGURES
 
@@ -25,7 +24,7 @@ def who_waited(config: RunConfig, steps: Sequence[Record]) -> Signature | None:
     """Who waited for whom in the newest of ``steps``; None where nobody waits, or too few steps say so."""
     known = [step for step in steps if all(step.get(name) is not None for name in WAIT_FIELDS)]
     recent = known[-MAX_STEPS:]
-    if len(recent) < MIN_STEPS or isinstance(config.policy, Replay):
+    if len(recent) < MIN_STEPS or not config.policy.needs_students:
         return None
     total_s = _sum(recent, "step_s")
     if total_s <= 0:

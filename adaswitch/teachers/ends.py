@@ -5,7 +5,6 @@ from pydantic import ValidationError
 
 from adaswitch.config.run import RunConfig
 from adaswitch.contract.wire import ModelInfo
-from adaswitch.method.policies.replay import Replay
 from adaswitch.teachers.connections import all_urls, headers_of
 
 ANSWER_TIMEOUT_S = 5.0
@@ -20,7 +19,7 @@ def teacher_stop_token_ids(
     replayed, if the settings name the stop tokens, or if the teacher is a vLLM server, which has no such route.
     """
     teacher = config.teacher
-    own = teacher.serve is not None or isinstance(config.policy, Replay)
+    own = teacher.serve is not None or not config.policy.needs_students
     if own or teacher.api == "openai" or config.student.stop_token_ids is not None:
         return [], None
     limits = httpx.Timeout(ANSWER_TIMEOUT_S, connect=min(teacher.connect_timeout_s, ANSWER_TIMEOUT_S))

@@ -42,15 +42,14 @@ def _serve_one_run(config: Path, overrides: list[str], here: bool) -> None:
 
     from adaswitch.cluster import actors
     from adaswitch.errors import ConfigError
-    from adaswitch.method.policies.replay import Replay
     from adaswitch.preflight import check_students
     from adaswitch.runs.attempts import complete_after
     from adaswitch.runs.recorded import resolve_config
     from adaswitch.runs.words import complete_words
     from services.student.service import StudentService
 
-    if isinstance(settings.policy, Replay):
-        raise ConfigError("policy.kind: replay needs no students: start the trainer alone")
+    if not settings.policy.needs_students:
+        raise ConfigError(f"policy.kind: {settings.policy.name} needs no students: start the trainer alone")
     settings = resolve_config(settings)
     if (steps := complete_after(settings)) is not None:
         print(complete_words(settings, steps), flush=True)

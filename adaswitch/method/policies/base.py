@@ -61,6 +61,11 @@ class Policy(Settings, ABC):
         return [part for part in (self, *vars(self).values()) if isinstance(part, OwnCode)]
 
     @property
+    def needs_students(self) -> bool:
+        """Whether students write the rollouts, and a teacher answers. If not, the trainer has them without both."""
+        return True
+
+    @property
     def needs_reference(self) -> bool:
         """Whether every prompt must come with the data set's own answer."""
         return False

@@ -16,6 +16,11 @@ class Replay(Policy):
     run: str
     """The directory of the earlier run, whose ``rollouts/`` are trained on again step for step."""
 
+    @property
+    def needs_students(self) -> bool:
+        """See ``Policy``."""
+        return False
+
     async def roll_out(self, stages: "Stages") -> None:
         """Always raises ``ConfigError``: there is nothing to write."""
         raise ConfigError("policy.kind: replay reads rollouts and writes none; it needs no students")

@@ -10,6 +10,8 @@ from adaswitch.runs.directory import RunDirectory, append_record
 from adaswitch.runs.summary import EVAL_FIELDS, PHASE_NAMES, ROLLOUT_NAMES, TOKEN_NAMES
 
 NUM_STEPS = 12
+TOKENS = 1
+"""The tokens of each kind in a step."""
 
 
 def write_run(run: RunDirectory, switch_rate: float) -> None:
@@ -20,8 +22,9 @@ def write_run(run: RunDirectory, switch_rate: float) -> None:
         hints = {"hints": ["half is 0.0%: 'a' was compared with 'b'"]} if step == 0 else {}
         append_record(run.evals, dict(zip(EVAL_FIELDS, values, strict=True)) | hints)
     for step in range(NUM_STEPS):
+        figures = dict.fromkeys(names, 1.0) | dict.fromkeys(TOKEN_NAMES, TOKENS)
         switching = {"switch_rate": switch_rate, "mean_switch_position": 3.0, "mean_completion_tokens": 36.0}
-        append_record(run.metrics, {"step": step, **dict.fromkeys(names, 1.0), **switching})
+        append_record(run.metrics, {"step": step, **figures, **switching})
 
 
 @pytest.fixture
@@ -29,11 +32,11 @@ def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     """What is printed while a run with the given share of switches is followed."""
     monkeypatch.setenv("COLUMNS", "200")
 
-    def follow(switch_rate: float) -> str:
+    def follow(switch_rate: float, *overrides: str) -> str:
         class FinishedRun:
             """In place of teacher, Ray, students and trainer."""
 
-            def __init__(self, config, say):
+            def __init__(self, config, say, command):
                 self.run, self.seconds = RunDirectory.create(config), {"teacher": 1.0}
 
             def execute(self, should_stop, on_poll):
@@ -42,7 +45,7 @@ def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
                 return True
 
         monkeypatch.setattr(progress, "LocalRun", FinishedRun)
-        config = load_config("configs/demo.yaml", [f"runs_dir={tmp_path}"])
+        config = load_config("configs/demo.yaml", [f"runs_dir={tmp_path}", *overrides])
         assert progress.follow_local_run(config, lambda: False)
         return capsys.readouterr().out
 
@@ -60,3 +63,19 @@ def test_how_much_could_not_be_marked_is_said(followed) -> None:
 def test_what_is_wrong_with_the_switch_is_said_at_the_end(followed) -> None:
     text = followed(1.0)
     assert "excessive switching\n  100% of the rollouts switch, in the mean at token 3 of 36\n  -> " in text
+
+
+def test_a_policy_that_cannot_switch_says_nothing_of_switching_in_its_bar(followed) -> None:
+    fine_tuning = ("policy={kind: sft}", "trainer.loss={kind: cross_entropy}")
+    assert f"step {NUM_STEPS}/200  loss 1.000  switched 50%  1.00 s/step" in followed(0.5)
+    assert f"step {NUM_STEPS}/200  loss 1.000  1.00 s/step" in followed(1.0, *fine_tuning)
+
+
+def test_a_run_without_student_and_teacher_has_no_tables_of_their_work(followed, monkeypatch) -> None:
+    assert "written by the teacher" in followed(0.5)
+    monkeypatch.setitem(globals(), "TOKENS", 0)
+    text = followed(1.0, "name=alone", "policy={kind: sft}", "trainer.loss={kind: cross_entropy}")
+    assert "loss, nats a token" in text
+    assert "waiting for rollouts" in text
+    for words in ("rollouts that switched", "written by the teacher", "a rollout: "):
+        assert words not in text

@@ -40,7 +40,7 @@ def test_every_shipped_config_loads(path: Path) -> None:
 
 
 def test_there_are_shipped_configs() -> None:
-    assert {"demo.yaml", "gsm8k-smollm2-cpu.yaml", "gsm8k-qwen2.5.yaml", "gsm8k-llama3.1.yaml"} <= {
+    assert {"demo.yaml", "gsm8k-smollm2-cpu.yaml", "gsm8k-qwen2.5.yaml", "dialogsum-gemma.yaml"} <= {
         path.name for path in CONFIGS
     }
 
@@ -231,7 +231,10 @@ RANKS = ("trainer.num_ranks", 4)
             [RANKS, ("trainer.prompts_per_step", 3)],
             "trainer.num_ranks 4 must be at most trainer.prompts_per_step 3",
         ),
-        ([RANKS, ("policy", {"kind": "replay", "run": "runs/a"})], "trainer.num_ranks 4: a run that replays"),
+        (
+            [RANKS, ("policy", {"kind": "replay", "run": "runs/a"})],
+            "trainer.num_ranks 4: a run with policy replay",
+        ),
         ([("trainer.num_ranks", 0)], "trainer.num_ranks"),
         ([("trainer.rank_resources", {"GPU": -1.0})], "trainer.rank_resources"),
         ([("trainer.lora", {"rank": 0})], "trainer.lora.rank"),

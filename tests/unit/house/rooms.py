@@ -53,6 +53,7 @@ LIBRARIES: dict[str, str] = {
     "datasets": "adaswitch.data",
     "pyarrow": "adaswitch.data",
     "peft": "adaswitch.data trainer",
+    "torchao": "trainer",
     "rouge_score": "adaswitch.tasks",
     "typer": "adaswitch.commands services.teacher services.student services.evaluation trainer experiments",
     "matplotlib": "experiments",

@@ -243,6 +243,32 @@ def test_ranks_for_a_model_without_known_layers_are_said(
     assert_refused(invoked(program, tmp_path, document), message, tmp_path, nothing_starts)
 
 
+@pytest.mark.parametrize("program", TRAINING)
+def test_layers_that_cannot_be_compiled_are_said(tmp_path, nothing_starts, monkeypatch, program) -> None:
+    document = settings(tmp_path, **{"trainer.compile": True, "trainer.device": "cpu"})
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    message = "trainer.compile: it needs a C++ compiler, such as g++"
+    assert_refused(invoked(program, tmp_path, document), message, tmp_path, nothing_starts)
+    monkeypatch.setattr("adaswitch.data.causal_lm.layers_of", lambda model: [])
+    message = "trainer.compile: the layers of 'models/chain-student' (LlamaForCausalLM)"
+    assert_refused(invoked(program, tmp_path, document), message, tmp_path, nothing_starts)
+
+
+@pytest.mark.parametrize("program", TRAINING)
+def test_means_in_8_bits_without_their_library_are_said(
+    tmp_path, nothing_starts, monkeypatch, program
+) -> None:
+    there = importlib.util.find_spec
+    monkeypatch.setattr(
+        "adaswitch.preflight.training.importlib.util.find_spec",
+        lambda name, *rest: None if name == "torchao" else there(name, *rest),
+    )
+    result = invoked(program, tmp_path, settings(tmp_path, **{"trainer.optimizer.kind": "adamw_8bit"}))
+    assert_refused(
+        result, "trainer.optimizer.kind: adamw_8bit needs torchao, which is not", tmp_path, nothing_starts
+    )
+
+
 def test_ranks_in_one_process_are_refused(tmp_path, nothing_starts) -> None:
     document = settings(tmp_path, **{"trainer.num_ranks": 2, "trainer.eval_by": "students"})
     message = "trainer.num_ranks: 2 ranks are actors on a Ray cluster"
