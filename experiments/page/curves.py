@@ -94,7 +94,7 @@ def _marks_chart(results: Results, split: str, metric: str) -> dict[str, Any]:
         if len(of_method) == 1:
             points = _over_prompts(of_method[0], split, metric, points)
         if points:
-            lines.append(_line(method, [_within(point, 0.0, 1.0) for point in points]))
+            lines.append(_line(method, [_within(point, 1.0) for point in points]))
     title = column_title(split, metric)
     return {
         "key": f"score {split} {metric}",
@@ -120,11 +120,11 @@ def _over_prompts(cell: CellResult, split: str, metric: str, points: Sequence[_P
     return found
 
 
-def _within(point: _Point, low: float, high: float) -> _Point:
-    """``point`` with its interval cut to what a share can be."""
-    if point.low is None or point.high is None or not low <= point.mean <= high:
+def _within(point: _Point, most: float) -> _Point:
+    """``point`` with its interval cut to what can be: from 0 to ``most``."""
+    if point.low is None or point.high is None or not 0 <= point.mean <= most:
         return point
-    ends = max(low, point.low), min(high, point.high)
+    ends = max(0.0, point.low), min(most, point.high)
     return _Point(point.step, point.teacher_tokens, point.train_s, point.mean, *ends)
 
 
@@ -148,7 +148,8 @@ def _steps_chart(
             if found:
                 points.append(_point(list(cells.values()), end, found))
         if points:
-            lines.append(_line(method, points))
+            most = 1.0 if unit == "share" else math.inf
+            lines.append(_line(method, [_within(point, most) for point in points]))
     return {
         "key": name,
         "title": title,

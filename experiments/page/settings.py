@@ -24,7 +24,7 @@ def settings_by_method(found: Found) -> dict[str, Any]:
     values = {(cell.method, cell.seed): _values(cell, groups) for cell in known}
     reference = found.plan.reference
     differing = [row for method in found.plan.methods for row in _other(found, values, method, reference)]
-    taken = {row["path"] for row in differing}
+    taken = {row["path"] for row in differing} | _not_in_all(values)
     by_seed = _by_seed(known, values, taken)
     config = next((cell.config for cell in (*found.of_method(reference), *known) if cell.config), None)
     common = [] if config is None else settings_table(config)
@@ -52,11 +52,18 @@ def _other(
         own, theirs = values.get((method, seed)), values.get((reference, seed))
         if own is None or theirs is None:
             continue
-        for path in [*own, *(path for path in theirs if path not in own)]:
-            if path != "name" and own.get(path) != theirs.get(path):
-                pair = {"value": own.get(path, NOT_THERE), "reference": theirs.get(path, NOT_THERE)}
+        # A setting that only the reference has belongs to a kind that this method does not have.
+        for path, value in own.items():
+            if path != "name" and value != theirs.get(path):
+                pair = {"value": value, "reference": theirs.get(path, NOT_THERE)}
                 yield {"method": method, "path": path, **pair}
         return
+
+
+def _not_in_all(values: Mapping[tuple[str, int], Values]) -> set[str]:
+    """The settings that some cells have and others have not."""
+    sets = [set(paths) for paths in values.values()]
+    return set.union(*sets) - set.intersection(*sets) if sets else set()
 
 
 def _by_seed(

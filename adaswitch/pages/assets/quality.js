@@ -46,7 +46,7 @@ function showQuality() {
       })),
     ],
     cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
-    legend: { live: false },
+    legend: { show: false },
     hooks: { draw: [(plot) => drawIntervals(plot, points)] },
   });
   const costs = points.map((point) => point.cost), ends = points.flatMap((point) => [point.low ?? point.mean, point.high ?? point.mean]);

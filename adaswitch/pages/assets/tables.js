@@ -67,14 +67,14 @@ function differenceOf(cell, largest) {
   if (!cell?.difference) return [];
   const { text, clear, mean, low, high } = cell.difference;
   const place = (value) => `${50 + 50 * Math.max(-1, Math.min(1, value / largest))}%`;
-  const bar = make("span", { class: clear ? "bar clear" : "bar", "aria-hidden": "true" },
+  const bar = make("span", { class: clear ? "around clear" : "around", "aria-hidden": "true" },
     low === null ? null : make("i", { class: "span" }), make("i", { class: "dot" }));
   bar.style.setProperty("--mean", place(mean));
   if (low !== null) {
     bar.style.setProperty("--low", place(low));
     bar.style.setProperty("--high", place(high));
   }
-  return [make(clear ? "strong" : "span", { text, title: clear ? "the interval excludes zero" : "the interval includes zero, or there is none" }), bar];
+  return [make(clear ? "strong" : "span", { class: "difference", text, title: clear ? "the interval excludes zero" : "the interval includes zero, or there is none" }), bar];
 }
 
 function costsPanel(costs) {
