@@ -50,7 +50,7 @@ WAIT_S = 5.0
 """How many seconds a busy teacher is waited for."""
 
 
-def check_url(url: str, against: str | None, progress: ShownProgress) -> list[Finding]:
+def check_url(url: str, against: str | None, progress: ShownProgress | None = None) -> list[Finding]:
     """Run ``check_teacher`` on the teacher at ``url``."""
     return asyncio.run(check_teacher(TeacherConfig(url=url, max_wait_s=WAIT_S), against, progress=progress))
 
