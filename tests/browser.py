@@ -62,10 +62,12 @@ def complaints(driver: "Chrome") -> list[str]:
 
 
 def wait_for(driver: "Chrome", found: Callable[[], object]) -> None:
-    """Until ``found`` returns something that is true."""
+    """Until ``found`` returns something that is true. A live page may draw anew what is just being looked at."""
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(driver, WAIT_S, poll_frequency=0.1).until(lambda _: found())
+    waiting = WebDriverWait(driver, WAIT_S, 0.1, ignored_exceptions=[StaleElementReferenceException])
+    waiting.until(lambda _: found())
 
 
 def all_of(driver: "Chrome", selector: str) -> list[Any]:

@@ -62,8 +62,8 @@ def _other(
 
 def _not_in_all(values: Mapping[tuple[str, int], Values]) -> set[str]:
     """The settings that some cells have and others have not."""
-    sets = [set(paths) for paths in values.values()]
-    return set.union(*sets) - set.intersection(*sets) if sets else set()
+    sets: list[set[str]] = [set(paths) for paths in values.values()]
+    return sets[0].union(*sets) - sets[0].intersection(*sets) if sets else set()
 
 
 def _by_seed(
