@@ -1,7 +1,6 @@
 """``python -m experiments``, or ``adaswitch compare``: runs a plan's cells, then writes the table and the pictures."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,6 @@ from experiments.engines import LocalEngine
 
 if TYPE_CHECKING:
     from experiments.plan import Cell, Plan
-    from experiments.work import Work
 
 STOPPING = "stopping: each run under way saves what was trained, then all ends; once more ends at once, without saving"
 EXAMPLE = "Example: adaswitch compare --plan experiments/plans/demo-warm.yaml --local --jobs 2"
@@ -66,39 +64,39 @@ def main(
     """Run every method with every seed, or continue an interrupted call; then write the table and the pictures."""
     with one_line_errors():
         from adaswitch.errors import ConfigError
+        from experiments.needs import require_packages
         from experiments.plan import cells, load_plan, only
 
+        require_packages()
         if jobs > 1 and not local:
             raise ConfigError("--jobs: served runs use the whole machine; more at once need --local")
         settings = load_plan(plan, overrides or [])
         chosen = only(settings, methods, seeds)
-        complete = True if report_only else _run(chosen, engine if local else None, jobs)
+        complete = True if report_only else _run(settings, chosen, engine if local else None, jobs)
         _report(settings, cells(settings))
         if not complete:
             raise SystemExit(INTERRUPTED)
 
 
-def _run(plan: "Plan", local: LocalEngine | None, jobs: int) -> bool:
+def _run(whole: "Plan", plan: "Plan", local: LocalEngine | None, jobs: int) -> bool:
+    """Do the work of ``plan``, which is a part of ``whole``. Returns whether all of it is complete."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from experiments.plan import cells
+    from adaswitch.processes.progress import working
+    from experiments.plan import cells, comparison_folder, keep_plan
     from experiments.preflight import require_data
+    from experiments.progress import ComparisonProgress
     from experiments.runner import run_all
     from experiments.work import all_work
 
+    console = Console(stderr=True)
     work = all_work(plan, cells(plan), local)
-    require_data(plan, cells(plan), local)
+    with working(console, "checking settings, data and models of all runs"):
+        require_data(plan, cells(plan), local)
+    keep_plan(whole)
     should_stop = StopRequest(patient=True, words=STOPPING).install()
-    columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as progress:
-        bar = progress.add_task("", total=len(work))
-
-        def show(num_complete: int, running: "Sequence[Work]") -> None:
-            progress.update(bar, completed=num_complete, description=", ".join(item.name for item in running))
-
-        complete = run_all(work, jobs, should_stop, show)
-        progress.update(bar, completed=len(work) if complete else None, description="")
+    with ComparisonProgress(work, jobs, comparison_folder(plan), console) as progress:
+        complete = run_all(work, jobs, should_stop, progress.show)
     if not complete:
         saved = "" if should_stop.is_impatient else "what was trained is saved, and "
         print(f"stopped; {saved}the same command goes on from each run's newest checkpoint", flush=True)
@@ -106,17 +104,33 @@ def _run(plan: "Plan", local: LocalEngine | None, jobs: int) -> bool:
 
 
 def _report(plan: "Plan", cells: "list[Cell]") -> None:
+    """Write the table, the pictures and the page of what is complete, and say where they are."""
+    from rich.console import Console
+
+    from adaswitch.commands.page import say_written
+    from adaswitch.processes.progress import working
     from experiments.machine import machine
+    from experiments.page.writing import write_comparison_page
+    from experiments.plan import comparison_folder, keep_plan
     from experiments.report import write_report
     from experiments.results import read_results
+    from experiments.screen import print_tables
+    from experiments.tables import as_json
 
     results = read_results(plan, cells)
-    folder = Path(plan.runs_dir) / plan.name
+    folder = comparison_folder(plan)
     if not any(results.cells.values()):
         print("no run is complete yet", flush=True)
         return
+    keep_plan(plan)
     for path in write_report(results, folder, machine()):
         print(os.fspath(path), flush=True)
+    console = Console()
+    with working(console, "writing the page"):
+        written = write_comparison_page(folder)
+    print_tables(as_json(results, ""), console)
+    console.print()
+    say_written(written.file, written.num_bytes, written.problems, console)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from adaswitch.config.base import Settings
@@ -18,6 +19,8 @@ from adaswitch.data.threads import one_thread_each
 from adaswitch.errors import ConfigError
 from adaswitch.runs.config_files import parse_override, read_yaml
 from adaswitch.runs.day import first_day, with_day
+from adaswitch.runs.overview import PLAN_FILE
+from adaswitch.storage import write_atomically, writing
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -115,6 +118,20 @@ def load_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         raise ConfigError(f"plan {path}: {describe(error, Plan)}") from None
 
 
+def comparison_folder(plan: Plan) -> Path:
+    """The folder of the comparison."""
+    return Path(plan.runs_dir) / plan.name
+
+
+def keep_plan(plan: Plan) -> None:
+    """Write ``plan`` into the comparison's folder, for who looks at it later. Raises ``StorageError``."""
+    folder = comparison_folder(plan)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_atomically(folder / PLAN_FILE, text.encode(errors="replace"))
+
+
 def cells(plan: Plan) -> list[Cell]:
     """All cells, one seed after the other, so that an interrupted comparison has whole seeds to show.
 
@@ -122,12 +139,12 @@ def cells(plan: Plan) -> list[Cell]:
     ``ConfigError`` that names the method whose settings are wrong.
     """
     base = read_yaml(plan.base)
-    day = first_day(sorted((Path(plan.runs_dir) / plan.name).glob("*/")))
+    day = first_day(sorted(comparison_folder(plan).glob("*/")))
     return [_cell(plan, base, method, seed, day) for seed in plan.seeds for method in plan.methods]
 
 
 def _cell(plan: Plan, base: Mapping[str, object], method: str, seed: int, day: datetime.date | None) -> Cell:
-    fixed = {"name": f"{method}-seed{seed}", "runs_dir": str(Path(plan.runs_dir) / plan.name), "seed": seed}
+    fixed = {"name": f"{method}-seed{seed}", "runs_dir": str(comparison_folder(plan)), "seed": seed}
     settings = {**fixed, **plan.settings, **plan.methods[method]}
     overrides = [(key, _filled(value, seed)) for key, value in settings.items()]
     try:

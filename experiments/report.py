@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.overview import RESULTS_FILE, TABLE_FILE
 from experiments.pictures import draw_bars, draw_comparison, draw_evaluations, draw_switching
 from experiments.results import Results
 from experiments.tables import as_json, as_markdown
@@ -13,7 +14,7 @@ from experiments.traces import draw_traces, read_stages
 def write_report(results: Results, folder: Path, machine: str) -> list[Path]:
     """Write ``table.md``, ``results.json``, and pictures of marks, switching, costs and traces. Returns the paths."""
     document = as_json(results, machine)
-    table, numbers, switching = folder / "table.md", folder / "results.json", folder / "switching.svg"
+    table, numbers, switching = folder / TABLE_FILE, folder / RESULTS_FILE, folder / "switching.svg"
     table.write_text(as_markdown(document, results.plan.title), encoding="utf-8")
     numbers.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     paths = [table, numbers]

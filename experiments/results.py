@@ -1,7 +1,7 @@
 """Reads the results of a comparison's cells from their run directories."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -10,12 +10,23 @@ from typing import Any
 import numpy as np
 
 from adaswitch.errors import DataError
-from adaswitch.runs.directory import RunDirectory, read_records
+from adaswitch.runs.directory import NUMBER, NUMBER_OR_NONE, TEXT, Fields, RunDirectory, read_records
 from experiments.evaluated import Evaluated, Unmarked, read_evaluated
 from experiments.plan import Cell, Plan
 from experiments.work import FINISHED_FILE, Evaluating, Training
 
 TOKENS = ("student_tokens", "teacher_tokens", "scored_tokens", "wasted_tokens")
+STEP_FIELDS: Fields = {
+    **dict.fromkeys(("step", *TOKENS, "switch_rate", "step_s"), NUMBER),
+    "mean_switch_position": NUMBER_OR_NONE,
+}
+EVAL_FIELDS: Fields = {
+    "step": NUMBER,
+    "split": TEXT,
+    "metric": TEXT,
+    "value": NUMBER_OR_NONE,
+    "n": NUMBER,
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,8 @@ class CellResult:
     tokens: dict[str, int]
     tokens_by_step: list[int]
     """``[steps + 1]``: tokens that the teacher has worked on up to each step, generated and scored together."""
+    seconds_by_step: list[float]
+    """``[steps + 1]``: seconds of all steps up to each step, without evaluations."""
     switch_rates: list[float]
     """``[steps]``: the share of rollouts with a switch."""
     switch_positions: list[float | None]
@@ -100,45 +113,65 @@ def read_results(plan: Plan, cells: Sequence[Cell]) -> Results:
 
 
 def _read(plan: Plan, cell: Cell) -> CellResult:
+    return read_cell(cell.method, cell.seed, cell.folder, _evaluations(plan, cell))
+
+
+def read_cell(method: str, seed: int, folder: Path, evaluations: Mapping[str, Path]) -> CellResult:
+    """The results of the complete cell in ``folder``. ``evaluations`` are the folders of its own, by their names.
+
+    Raises ``DataError`` if its records are damaged.
+    """
     try:
-        return _read_whole(plan, cell)
+        return _read_whole(method, seed, folder, evaluations)
     except (KeyError, TypeError) as error:
         raise DataError(
-            f"its records are damaged ({error}): remove it, and it is run again", source=str(cell.folder)
+            f"its records are damaged ({error}): remove it, and it is run again", source=str(folder)
         ) from None
 
 
-def _read_whole(plan: Plan, cell: Cell) -> CellResult:
-    run = RunDirectory.open(cell.folder)
-    steps = list(read_records(run.metrics))
-    evals = list(read_records(run.evals))
+def _read_whole(method: str, seed: int, folder: Path, evaluations: Mapping[str, Path]) -> CellResult:
+    run = RunDirectory.open(folder)
+    steps = list(read_records(run.metrics, STEP_FIELDS))
+    evals = list(read_records(run.evals, EVAL_FIELDS))
+    _require_steps(steps, evals, folder)
     spent = [step["teacher_tokens"] + step["scored_tokens"] for step in steps]
-    wall_s, cpu_s = _whole_cost(cell.folder / FINISHED_FILE)
+    wall_s, cpu_s = _whole_cost(folder / FINISHED_FILE)
     return CellResult(
-        method=cell.method,
-        seed=cell.seed,
-        folder=cell.folder,
+        method=method,
+        seed=seed,
+        folder=folder,
         curves=_curves(evals),
         unmarked=_unmarked(evals),
         tokens={name: sum(step[name] for step in steps) for name in TOKENS},
         tokens_by_step=list(accumulate(spent, initial=0)),
+        seconds_by_step=list(accumulate((step["step_s"] for step in steps), initial=0.0)),
         switch_rates=[step["switch_rate"] for step in steps],
-        switch_positions=[step["mean_switch_position"] for step in steps],
+        switch_positions=[step.get("mean_switch_position") for step in steps],
         train_s=sum(step["step_s"] for step in steps),
-        evaluations=_evaluations(plan, cell),
+        evaluations={label: read_evaluated(place) for label, place in evaluations.items()},
         wall_s=wall_s,
         cpu_s=cpu_s,
     )
 
 
-def _evaluations(plan: Plan, cell: Cell) -> dict[str, Evaluated]:
-    """The complete evaluations of the trained ``cell``, by the name that the plan gives them."""
+def _require_steps(steps: Sequence[dict[str, Any]], evals: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Raises ``DataError`` unless there are steps, and every evaluation is of one of them."""
+    known = range(len(steps) + 1)
+    outside = [record["step"] for record in evals if record["step"] not in known]
+    if steps and not outside:
+        return
+    what = f"an evaluation is of step {outside[0]} of {len(steps)}" if outside else "no step is on record"
+    raise DataError(f"its records are damaged ({what}): remove it, and it is run again", source=str(folder))
+
+
+def _evaluations(plan: Plan, cell: Cell) -> dict[str, Path]:
+    """The folders of the complete evaluations of the trained ``cell``, by the name that the plan gives them."""
     found = {}
     for label, settings in plan.evaluations.items():
         work = Evaluating(cell, label, settings)
         if work.result.is_file():
             work.require_same_settings()
-            found[label] = read_evaluated(work.folder)
+            found[label] = work.folder
     return found
 
 
@@ -154,9 +187,9 @@ def _whole_cost(finished: Path) -> tuple[float, float]:
 def _curves(records: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[tuple[int, float]]]:
     curves: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for record in records:
-        if record["value"] is not None:
+        if (value := record.get("value")) is not None:
             curve = curves.setdefault((record["split"], record["metric"]), [])
-            curve.append((record["step"], record["value"]))
+            curve.append((int(record["step"]), value))
     return curves
 
 
@@ -169,5 +202,5 @@ def _unmarked(records: Sequence[dict[str, Any]]) -> dict[str, dict[int, Unmarked
     for record in records:
         unmarked = record.get("unmarked") or 0
         of_step = Unmarked(unmarked, record["n"] + unmarked)
-        found.setdefault(record["split"], {})[record["step"]] = of_step
+        found.setdefault(record["split"], {})[int(record["step"])] = of_step
     return found

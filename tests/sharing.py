@@ -20,6 +20,8 @@ GROUPS = {
         "test_local_run.py",
         "test_scaling.py",
     ),
+    # One browser, which is started once.
+    "browser": ("test_run_page.py", "test_methods_page.py"),
     # The second ends the service that the first has used.
     "demo_teacher": ("test_openai_teacher.py", "test_teacher_engine_death.py"),
 }

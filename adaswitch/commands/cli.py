@@ -271,17 +271,24 @@ def inspect(
         show_rollouts(Path(arguments[0]), step, num, switched, Console())
 
 
-@app.command(epilog="Example: adaswitch page runs/demo --out demo.html")
+@app.command(epilog="Examples: adaswitch page runs/demo --out demo.html; adaswitch page runs/demo-warm")
 def page(
-    run: Run,
+    run: Annotated[
+        Path,
+        typer.Argument(help="A run directory, as in runs/demo, or the folder of a comparison."),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="The file to write; by default page.html in the run's folder.")
     ] = None,
 ) -> None:
-    """Write a run as one HTML file: what came out, curves, rollouts token by token, settings. Needs no network."""
+    """Write a run, or a comparison, as one HTML file: results, curves, rollouts, settings. Needs no network."""
     with one_line_errors():
         from rich.console import Console
 
+        from adaswitch.runs.overview import is_comparison, is_run
+
+        if is_comparison(run) and not is_run(run):
+            _become("experiments.page", [str(run), *(() if out is None else ("--out", str(out)))])
         from adaswitch.commands.page import write_page
 
         write_page(run, out, Console())
@@ -325,8 +332,10 @@ def doctor(
 
         if teacher is not None:
             from adaswitch.commands.teacher_doctor import TEACHER, check_url
+            from adaswitch.processes.progress import ShownProgress
 
-            findings, verdict = check_url(teacher, against), TEACHER
+            with ShownProgress(Console(stderr=True)) as progress:
+                findings, verdict = check_url(teacher, against, progress), TEACHER
         else:
             findings, verdict = check_installation(), INSTALLATION
         render(findings, Console(), verdict)

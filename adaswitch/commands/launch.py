@@ -3,6 +3,7 @@
 This module imports none of the services. It starts them as a user would, and reads the run directory for progress.
 """
 
+import math
 import secrets
 import signal
 import time
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import psutil
 
+from adaswitch.commands.starting import TeacherWatch, starting_words
 from adaswitch.config.run import RunConfig
 from adaswitch.config.threads import reserved_cpus
 from adaswitch.data.threads import describe_threads, on_one_machine
-from adaswitch.errors import AdaSwitchError
+from adaswitch.errors import AdaSwitchError, DataError
 from adaswitch.method.policies.base import Policy
 from adaswitch.method.policies.replay import Replay
 from adaswitch.preflight import Starts, check_run
@@ -28,11 +30,13 @@ from adaswitch.runs.attempts import unused_name as unused_name
 from adaswitch.runs.config_files import write_config
 from adaswitch.runs.directory import CONFIG_FILE
 from adaswitch.runs.opening import opened
-from adaswitch.runs.status import Phase
+from adaswitch.runs.status import Phase, read_status
 from adaswitch.runs.words import NOT_SAVED, complete_words, run_of, what_is_saved
 from adaswitch.teachers.readiness import is_ready
 
 POLL_S = 0.25
+QUIET_S = 5.0
+"""The seconds without a new step after which the teacher is asked whether it is there."""
 RAY_START_TIMEOUT_S = 120.0
 SAVE_GRACE_S = 300.0
 """The number of seconds that the trainer has to finish its step and save. Ctrl-C a second time ends them early."""
@@ -73,6 +77,26 @@ class LocalRun:
         }
         self._started: list[ManagedProcess] = []
         self._started_s = time.monotonic()
+        self._has_trained = False
+        self._first_step = 0
+        self._teacher_watch = TeacherWatch(lambda: is_ready(self.config.teacher.url))
+
+    @property
+    def starting(self) -> list[str]:
+        """The names of the parts that have been started and are not ready yet, as far as can be told from here."""
+        if self._has_trained:
+            return []
+        return [process.name for process in self._started if process.name not in self.seconds]
+
+    @property
+    def seconds_since_start(self) -> float:
+        """The seconds since the first part was started."""
+        return time.monotonic() - self._started_s
+
+    @property
+    def teacher_away_s(self) -> float:
+        """For how many seconds the teacher has not answered; 0 while it does, and where it is not asked."""
+        return self._teacher_watch.away_s
 
     def execute(self, should_stop: Callable[[], bool], on_poll: Callable[[], None]) -> bool:
         """Run to the end. Returns whether the end was reached. ``on_poll`` is called a few times a second.
@@ -85,6 +109,7 @@ class LocalRun:
             return True
         attempt = begin_attempt(self.config, self._command)
         self._folder = attempt.folder
+        self._first_step = attempt.status.status.step
         for change in attempt.changes:
             self._say(f"other than in the attempt before: {change}")
         try:
@@ -124,7 +149,8 @@ class LocalRun:
                     self._say(_where_rollouts_are(self.config.policy))
                 if not should_stop():
                     arguments = [*self._arguments(), "--attempt", str(attempt.number)]
-                    trainer = self._start("trainer", "trainer", arguments, environment)
+                    what = f"{self.config.trainer.num_steps:,} steps"
+                    trainer = self._start("trainer", "trainer", arguments, environment, what)
                     self._watch(trainer, watched, should_stop, on_poll)
         except KeyboardInterrupt:
             return False
@@ -145,7 +171,11 @@ class LocalRun:
         environment = {"RAY_ADDRESS": self._ray_address(head, should_stop), **self._ray_environment}
         if should_stop():
             raise KeyboardInterrupt
-        students = self._start("students", "services.student", self._arguments(), environment)
+        student = self.config.student
+        what = f"{student.num_actors} on {student.engine}"
+        students = self._start(
+            "students", "services.student", self._arguments(), environment, what, student.engine
+        )
         services = [head, students]
         return services if teacher is None else [teacher, *services], environment
 
@@ -159,6 +189,7 @@ class LocalRun:
         """Wait for the trainer's end, a request to stop, or the failure of another process."""
         while trainer.exit_code is None and not should_stop():
             self._look_for_teacher()
+            self._look_for_trainer()
             on_poll()
             self._pass_on_warnings()
             for process in others:
@@ -182,16 +213,43 @@ class LocalRun:
         if serve is None:
             self._say(f"teacher: the one at {self.config.teacher.url}")
             return None
-        self._say(f"teacher: {serve.model} on {serve.engine}, port {serve.port}")
-        return self._start("teacher", "services.teacher", self._arguments(), {})
+        what = f"{serve.model} on {serve.engine}, port {serve.port}"
+        return self._start("teacher", "services.teacher", self._arguments(), {}, what, serve.engine)
 
     def _look_for_teacher(self) -> None:
-        """When the teacher answers for the first time, say so."""
+        """When the teacher answers for the first time, say so. Later, ask it where no step shows that it is there."""
         starts_none = self.config.teacher.serve is None or not self.config.policy.needs_students
-        if "teacher" in self.seconds or starts_none:
+        if starts_none:
             return
-        if is_ready(self.config.teacher.url):
-            self._note_ready("teacher")
+        if "teacher" not in self.seconds:
+            if is_ready(self.config.teacher.url):
+                self._note_ready("teacher")
+                self._teacher_watch.answered()
+        elif self._seconds_since_step() < QUIET_S:
+            self._teacher_watch.answered()
+        else:
+            self._teacher_watch.look()
+
+    def _seconds_since_step(self) -> float:
+        """The seconds since the newest step came on record; infinity before the first."""
+        try:
+            return time.time() - self.run.metrics.stat().st_mtime
+        except OSError:
+            return math.inf
+
+    def _look_for_trainer(self) -> None:
+        """When the trainer begins its work, say so; its first step shows that all parts are ready."""
+        if self._has_trained:
+            return
+        try:
+            status = read_status(self.run)
+        except DataError:
+            return
+        if status is None or status.phase not in (Phase.EVALUATING, Phase.TRAINING):
+            return
+        if "trainer" not in self.seconds:
+            self._note_ready("trainer")
+        self._has_trained = status.phase is Phase.TRAINING and status.step > self._first_step
 
     def _start_ray(self) -> ManagedProcess:
         students = self.config.student
@@ -200,7 +258,8 @@ class LocalRun:
         num_cpus = max(num_cores(), needed)
         arguments = ["--address-file", str(self._address_file()), "--num-cpus", str(num_cpus)]
         arguments += ["--object-store-mib", str(_object_store_mib())]
-        return self._start("ray", "adaswitch.cluster.head", arguments, self._ray_environment)
+        what = f"a cluster of its own, {num_cpus} CPUs"
+        return self._start("ray", "adaswitch.cluster.head", arguments, self._ray_environment, what)
 
     def _ray_address(self, head: ManagedProcess, should_stop: Callable[[], bool]) -> str:
         address = wait_for_file(self._address_file(), head, RAY_START_TIMEOUT_S, should_stop)
@@ -218,9 +277,18 @@ class LocalRun:
         return self._folder / "ray-address"
 
     def _start(
-        self, name: str, module: str, arguments: list[str], environment: dict[str, str]
+        self,
+        name: str,
+        module: str,
+        arguments: list[str],
+        environment: dict[str, str],
+        what: str,
+        engine: str = "",
     ) -> ManagedProcess:
-        process = ManagedProcess(name, module, arguments, self._folder / f"{name}.log", environment)
+        """Start a part of the run. ``what`` says for people what it is; ``engine`` is what it computes with."""
+        log = self._folder / f"{name}.log"
+        self._say(starting_words(name, what, log, engine))
+        process = ManagedProcess(name, module, arguments, log, environment)
         self._started.append(process)
         return process
 

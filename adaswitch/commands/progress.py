@@ -6,29 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from adaswitch.commands.display import Display
 from adaswitch.commands.launch import LocalRun
 from adaswitch.config.run import RunConfig
 from adaswitch.method.health import signatures
 from adaswitch.processes.entry import interrupting
-from adaswitch.runs.directory import NUMBER, Fields, RunDirectory, read_records
-from adaswitch.runs.figures import FIGURES
+from adaswitch.processes.progress import bars, working
+from adaswitch.runs.directory import read_records
 from adaswitch.runs.run_health import HEALTH_FIELDS, print_signatures
-from adaswitch.runs.summary import EVAL_FIELDS, print_summary, summarise
-from adaswitch.runs.words import RUN, go_on_command, run_of, what_is_saved
-from adaswitch.tasks.scores import describe
-
-STEP_FIELDS: Fields = dict.fromkeys(("step", "loss", "switch_rate", "step_s"), NUMBER)
-PLAIN_EVERY_S = 5.0
-"""The seconds between two printed lines if there is no terminal."""
+from adaswitch.runs.summary import print_summary, summarise
+from adaswitch.runs.words import RUN, go_on_command, next_commands, run_of, what_is_saved
 
 
 def follow_local_run(config: RunConfig, should_stop: Callable[[], bool], command: str | None = None) -> bool:
@@ -40,13 +28,14 @@ def follow_local_run(config: RunConfig, should_stop: Callable[[], bool], command
     console = Console()
     started_s = time.monotonic()
     try:
-        with interrupting(should_stop):  # The checks of a run take seconds and look for no request.
+        # The checks of a run take seconds and look for no request.
+        with interrupting(should_stop), working(console, "checking settings, data and models"):
             local = LocalRun(config, lambda line: _say(console, line), command)
     except KeyboardInterrupt:
         _say_stopped(console, config, command)
         return False
-    with _saying_if_nobody_reads(config, command), _progress(console) as progress:
-        display = _Display(local.run, config, progress, console)
+    with _saying_if_nobody_reads(config, command), bars(console) as progress:
+        display = Display(local, config, progress, console)
         complete = local.execute(should_stop, display.refresh)
         display.refresh()
     summary = summarise(local.run)
@@ -57,7 +46,10 @@ def follow_local_run(config: RunConfig, should_stop: Callable[[], bool], command
     console.print(f"total {time.monotonic() - started_s:.0f} s", highlight=False)
     if not complete:
         _say_stopped(console, config, command)
-    return complete
+        return False
+    for line in next_commands(config):
+        _say(console, line)
+    return True
 
 
 @contextmanager
@@ -83,70 +75,3 @@ def _stopped_lines(config: RunConfig, command: str) -> tuple[str, str]:
 
 def _say(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
-class _Display:
-    """Shows what a run directory records: a bar in a terminal, lines elsewhere, and a line for every evaluation."""
-
-    def __init__(self, run: RunDirectory, config: RunConfig, progress: Progress, console: Console) -> None:
-        self._run = run
-        self._num_steps = config.trainer.num_steps
-        self._may_switch = len(config.policy.writers) > 1
-        self._progress = progress
-        self._console = console
-        self._task = progress.add_task(
-            "training", total=self._num_steps, figures="waiting for the first step"
-        )
-        self._num_evals = len(list(read_records(run.evals, EVAL_FIELDS)))
-        self._metrics_size = -1
-        self._printed_s = 0.0
-
-    def refresh(self) -> None:
-        """Show the records that are new since the last call."""
-        evals = list(read_records(self._run.evals, EVAL_FIELDS))
-        for record in evals[self._num_evals :]:
-            words = describe(
-                record["split"],
-                record["metric"],
-                record.get("value"),
-                record["n"],
-                record.get("unmarked") or 0,
-            )
-            self._console.print(f"after {record['step']} steps: {words}", highlight=False, markup=False)
-            for hint in record.get("hints") or []:
-                self._console.print(f"note: {hint}", highlight=False, markup=False, soft_wrap=True)
-        self._num_evals = len(evals)
-        size = self._run.metrics.stat().st_size if self._run.metrics.is_file() else -1
-        if size == self._metrics_size:
-            return
-        self._metrics_size = size
-        self._show_steps()
-
-    def _show_steps(self) -> None:
-        records = list(read_records(self._run.metrics, STEP_FIELDS))
-        if not records:
-            return
-        newest = records[len(records) - 1]
-        switched = (
-            f"{FIGURES['switch_rate'].brief} {newest['switch_rate']:.0%}  " if self._may_switch else ""
-        )
-        figures = f"{FIGURES['loss'].brief} {newest['loss']:.3f}  {switched}{newest['step_s']:.2f} s/step"
-        self._progress.update(self._task, completed=newest["step"] + 1, figures=figures)
-        now_s = time.monotonic()
-        if not self._console.is_terminal and now_s - self._printed_s >= PLAIN_EVERY_S:
-            self._printed_s = now_s
-            self._console.print(f"step {newest['step'] + 1}/{self._num_steps}  {figures}", highlight=False)

@@ -21,6 +21,7 @@ from adaswitch.data.model_config import read_model_config
 from adaswitch.data.models import load_tokenizer
 from adaswitch.data.vocabulary import vocabulary_of
 from adaswitch.errors import ConfigError, NonFiniteError, TeacherProtocolError
+from adaswitch.processes.progress import ShownProgress
 from adaswitch.teachers.connections import Transport
 from adaswitch.teachers.native import TeacherClient
 from adaswitch.teachers.openai import OpenAIClient
@@ -30,6 +31,8 @@ NUM_TOKENS = 48
 """Tokens of each sequence that is scored."""
 NUM_SEQUENCES = 4
 NUM_DRAWS = 400
+NUM_STAGES = 5
+"""The number of questions, without the comparison with a local copy."""
 TEMPERATURE = 0.7
 """The temperature at which tokens are drawn, to see whether the teacher heeds a temperature."""
 MAX_ERRORS = 4.0
@@ -47,19 +50,25 @@ WAIT_S = 5.0
 """How many seconds a busy teacher is waited for."""
 
 
-def check_url(url: str, against: str | None) -> list[Finding]:
+def check_url(url: str, against: str | None, progress: ShownProgress | None = None) -> list[Finding]:
     """Run ``check_teacher`` on the teacher at ``url``."""
-    return asyncio.run(check_teacher(TeacherConfig(url=url, max_wait_s=WAIT_S), against))
+    return asyncio.run(check_teacher(TeacherConfig(url=url, max_wait_s=WAIT_S), against, progress=progress))
 
 
 async def check_teacher(
-    config: TeacherConfig, against: str | None, transport: Transport | None = None
+    config: TeacherConfig,
+    against: str | None,
+    transport: Transport | None = None,
+    progress: ShownProgress | None = None,
 ) -> list[Finding]:
-    """The findings. ``against`` is a folder with the teacher's model. Raises ``AdaSwitchError`` if nobody answers."""
+    """The findings. ``against`` is a folder with the teacher's model. Raises ``AdaSwitchError`` if nobody answers.
+
+    ``progress`` shows how far the questions are.
+    """
     tokenizer = load_tokenizer(against, "--against") if against is not None else None
     client = await _client(config, tokenizer, against, transport)
     try:
-        return await _findings(client, tokenizer, against)
+        return await _findings(client, tokenizer, against, progress)
     finally:
         await client.aclose()
 
@@ -90,9 +99,37 @@ async def _client(
     return OpenAIClient.from_config(served, tokenizer, transport, vocab_size=vocab_size)
 
 
+class _Stages:
+    """Tells ``progress`` which question is being asked, one after the other."""
+
+    def __init__(self, progress: ShownProgress | None, number: int) -> None:
+        self._part = None if progress is None else progress.part("checking", number)
+        self._has_begun = False
+
+    def next(self, words: str) -> None:
+        """The question before is answered, and the one of ``words`` comes next."""
+        if self._part is not None:
+            self._part.advance(int(self._has_begun), words)
+        self._has_begun = True
+
+    def note(self, words: str) -> None:
+        """How far the question is."""
+        if self._part is not None:
+            self._part.advance(0, words)
+
+    def end(self) -> None:
+        """The last question is answered."""
+        self.next("")
+
+
 async def _findings(
-    client: TeacherClient | OpenAIClient, tokenizer: PreTrainedTokenizerBase | None, against: str | None
+    client: TeacherClient | OpenAIClient,
+    tokenizer: PreTrainedTokenizerBase | None,
+    against: str | None,
+    progress: ShownProgress | None,
 ) -> list[Finding]:
+    stages = _Stages(progress, NUM_STAGES + (against is not None))
+    stages.next("what it serves")
     began_s = time.perf_counter()
     info = await client.model_info()
     said = f"{info.model} on {info.backend}, {info.dtype}, up to {info.max_model_len} tokens"
@@ -104,16 +141,22 @@ async def _findings(
         return [*findings, Finding("distributions", False, "it gives none (max_top_k 0)", fix)]
     sequences = _sequences(info)
     top_k = min(TOP_K, info.max_top_k)
+    stages.next("its distributions")
     try:
         answers = await _scored(client, sequences, top_k, info)
     except (TeacherProtocolError, NonFiniteError) as error:
         return [*findings, Finding("distributions", False, str(error), UNFIT)]
     findings.append(_distributions(answers))
+    stages.next("the same request again")
     findings.append(_repeated(answers, await _scored(client, sequences, top_k, info), info))
     if against is not None and findings[1].ok:
+        stages.next("the local copy")
         findings.append(_compared(sequences, answers, reference_rows(against, info.vocab_size), info))
+    stages.next("the same seed twice")
     findings.append(await _drawn_again(client, sequences[0], top_k, info))
-    findings.append(await _temperature(client, *_most_telling(sequences, answers), info))
+    stages.next("its temperature")
+    findings.append(await _temperature(client, *_most_telling(sequences, answers), info, stages.note))
+    stages.end()
     return findings
 
 
@@ -235,19 +278,18 @@ async def _temperature(
     row: NDArray[np.float64],
     ids: list[int],
     info: ModelInfo,
+    say: Callable[[str], None],
 ) -> Finding:
-    """Draw tokens at ``TEMPERATURE`` after ``context``, and judge them.
+    """Draw tokens at ``TEMPERATURE`` after ``context``, and judge them. ``say`` is told how many there are.
 
     The candidates for the next token are ``ids``; their log-probabilities (at temperature 1) are ``row``.
     """
     prompts = [GeneratePrompt(token_ids=context, max_tokens=1, seed=seed) for seed in range(NUM_DRAWS)]
-    answers = [
-        answer
-        for part in generate_parts(prompts, len(ids), info)
-        for answer in await client.generate(
-            GenerateRequest(prompts=part, top_k=len(ids), temperature=TEMPERATURE)
-        )
-    ]
+    answers: list[SequenceAnswer] = []
+    for part in generate_parts(prompts, len(ids), info):
+        request = GenerateRequest(prompts=part, top_k=len(ids), temperature=TEMPERATURE)
+        answers += await client.generate(request)
+        say(f"its temperature, {len(answers)} of {NUM_DRAWS} tokens")
     place = {token: i for i, token in enumerate(ids)}
     drawn = [row[place[int(a.token_ids[0])]] for a in answers if int(a.token_ids[0]) in place]
     shift = float(np.abs(answers[0].top_logprobs[0] - row).max())

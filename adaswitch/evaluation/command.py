@@ -12,7 +12,6 @@ from functools import cached_property
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -35,6 +34,7 @@ from adaswitch.evaluation.request import EvalRequest
 from adaswitch.evaluation.transformers_writer import TransformersWriter
 from adaswitch.evaluation.writer import Writer
 from adaswitch.processes.cores import compute_with, num_cores
+from adaswitch.processes.progress import ShownProgress
 from adaswitch.runs.day import day_of_checkpoint, with_day
 
 OtherWriter = Callable[
@@ -112,11 +112,11 @@ def _answered(
     prompts: EvalPrompts,
     writer: Writer,
     should_stop: Callable[[], bool],
-    progress: Progress,
+    progress: ShownProgress,
 ) -> Evaluation | None:
-    bar = progress.add_task("answering", total=len(prompts.examples) * request.num_samples)
+    part = progress.part("answering", len(prompts.examples) * request.num_samples)
     sampling = Sampling(request.num_samples, request.temperature, request.seed)
-    return evaluate(writer, prompts, sampling, should_stop, lambda count: progress.update(bar, advance=count))
+    return evaluate(writer, prompts, sampling, should_stop, part.advance)
 
 
 def _compute_with_threads(request: EvalRequest, console: Console) -> None:
@@ -237,18 +237,16 @@ def _compared(
     models: _Models,
     prompts: EvalPrompts,
     evaluation: Evaluation,
-    progress: Progress,
+    progress: ShownProgress,
 ) -> dict[str, Sequence[MeanDivergence]]:
     """The divergences from the teacher over the model's completions and over the references, if they are wanted."""
     if request.teacher is None:
         return {}
     model, teacher = models.model, _load_model(request.teacher, "--teacher", request)
     texts = {OWN: own_texts(evaluation), REFERENCES: reference_texts(prompts)}
-    bar = progress.add_task("comparing", total=sum(map(len, texts.values())))
+    part = progress.part("comparing", sum(map(len, texts.values())))
     return {
-        over: mean_divergences(
-            model, teacher, members, prompts.num_ids, lambda count: progress.update(bar, advance=count)
-        )
+        over: mean_divergences(model, teacher, members, prompts.num_ids, part.advance)
         for over, members in texts.items()
         if members
     }
@@ -285,11 +283,6 @@ def _refuse_nothing_marked(evaluation: Evaluation) -> None:
         )
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description:<10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
+def _progress() -> ShownProgress:
+    """On stderr, so that what is printed on stdout is the result alone."""
+    return ShownProgress(Console(stderr=True))

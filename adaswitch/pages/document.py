@@ -40,7 +40,7 @@ class PageSource:
         self.run = run
         self._rollout_bytes = rollout_bytes
         self._gallery: Gallery | None = None
-        self._lasting = Problems()
+        self.lasting = Problems()
         """What was found wrong once, when the tokenizer and the data were read."""
 
     @classmethod
@@ -76,11 +76,16 @@ class PageSource:
         shards = problems.without(lambda: shards_by_step(self.run), none)
         if not shards:
             return {"rollouts": [], "tokens": {}, "shown": 0, "kept": 0, "steps": 0, "problems": []}
+        content = self.gallery.collect(shards, self._rollout_bytes, problems)
+        missing = problems.without(lambda: why_missing(self.run), "")
+        return {**content, "missing": missing, "problems": [*self.lasting.lines, *problems.lines]}
+
+    @property
+    def gallery(self) -> Gallery:
+        """What shows the run's rollouts. Opened when it is first asked for, which reads the tokenizer and the data."""
         if self._gallery is None:
             self._gallery = self._open_gallery()
-        content = self._gallery.collect(shards, self._rollout_bytes, problems)
-        missing = problems.without(lambda: why_missing(self.run), "")
-        return {**content, "missing": missing, "problems": [*self._lasting.lines, *problems.lines]}
+        return self._gallery
 
     def _config(self) -> RunConfig:
         if not (self.run.path / CONFIG_FILE).is_file():
@@ -102,14 +107,14 @@ class PageSource:
             config = self._config()
         except AdaSwitchError:  # Said where the settings are shown.
             config = None
-        tokenizer = self._lasting.without(lambda: self._tokenizer(config), None)
+        tokenizer = self.lasting.without(lambda: self._tokenizer(config), None)
         texts: Texts = NumberTexts() if tokenizer is None else TokenizerTexts(tokenizer)
         if tokenizer is None or config is None:
-            self._lasting.add("answers are not marked, for want of the settings or of the tokenizer")
+            self.lasting.add("answers are not marked, for want of the settings or of the tokenizer")
             return Gallery(texts, None)
         marker = AnswerMarker(self.run, config, tokenizer)
         if marker.problem:
-            self._lasting.add(f"answers are not marked: {marker.problem}")
+            self.lasting.add(f"answers are not marked: {marker.problem}")
             return Gallery(texts, None)
         return Gallery(texts, marker.answer_of)
 

@@ -6,38 +6,48 @@ The page's own policy forbids every connection, and every script and style but t
 import base64
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
 from adaswitch.pages.embedding import embedded
 
-STYLES = ("vendor/uplot/uPlot.min.css", "assets/page.css", "assets/rollouts.css")
 LIBRARY = "vendor/uplot/uPlot.iife.min.js"
-MODULES = (
-    "elements",
-    "numbers",
-    "charts",
-    "verdict",
-    "tip",
-    "tokens",
-    "cards",
-    "filters",
-    "rollouts",
-    "settings",
-    "live",
-    "main",
+
+
+@dataclass(frozen=True)
+class PageKind:
+    """One kind of page: what it is made of, all of it files of this package."""
+
+    skeleton: str
+    styles: tuple[str, ...]
+    modules: tuple[str, ...]
+    """The modules of the page's script, in the order in which they stand in it. They share one scope."""
+
+
+UPLOT, COMMON, ROLLOUTS = "vendor/uplot/uPlot.min.css", "assets/page.css", "assets/rollouts.css"
+DRAWING = ("elements", "numbers", "theme", "problems", "charts", "tip", "tokens", "cards", "filters")
+RUN = PageKind(
+    "assets/page.html",
+    (UPLOT, COMMON, ROLLOUTS),
+    (*DRAWING, "run_charts", "verdict", "rollouts", "settings", "live", "main"),
 )
-"""The modules of the page's script, in the order in which they stand in it. They share one scope."""
+COMPARISON = PageKind(
+    "assets/comparison.html",
+    (UPLOT, COMMON, ROLLOUTS, "assets/comparison.css"),
+    (*DRAWING, "settings", "methods", "method_charts", "tables", "quality", "groups", "comparison"),
+)
+KINDS = (RUN, COMPARISON)
 HERE = files("adaswitch.pages")
 
 
-def page_html(name: str, parts: Mapping[str, object], live: bool = False) -> str:
-    """The page of the run ``name`` with its ``parts``. A ``live`` page asks its own server for news, and nobody else.
+def page_html(name: str, parts: Mapping[str, object], live: bool = False, kind: PageKind = RUN) -> str:
+    """The page of ``name`` with its ``parts``. A ``live`` page asks its own server for news, and nobody else.
 
     Everything that comes from the run stands in it as JSON, which the script puts into the page as text.
     """
-    style = "\n".join(_file(path) for path in STYLES)
-    scripts = (_file(LIBRARY), _script())
+    style = "\n".join(_file(path) for path in kind.styles)
+    scripts = (_file(LIBRARY), _script(kind))
     policy = content_policy(style, scripts, live)
     fields = {
         "policy": escape(policy),
@@ -48,8 +58,7 @@ def page_html(name: str, parts: Mapping[str, object], live: bool = False) -> str
         "script": scripts[1],
         "data": embedded({**parts, "live": live}),
     }
-    skeleton = _file("assets/page.html")
-    pieces = skeleton.split("%%")
+    pieces = _file(kind.skeleton).split("%%")
     # Every second piece is the name of what stands there, so nothing within a field is ever taken for another one.
     return "".join(fields[piece] if number % 2 else piece for number, piece in enumerate(pieces))
 
@@ -69,8 +78,8 @@ def _hash(content: str) -> str:
     return f"'sha256-{digest}'"
 
 
-def _script() -> str:
-    modules = "\n".join(_file(f"assets/{module}.js") for module in MODULES)
+def _script(kind: PageKind) -> str:
+    modules = "\n".join(_file(f"assets/{module}.js") for module in kind.modules)
     return f'(() => {{\n"use strict";\n{modules}\n}})();\n'
 
 

@@ -47,12 +47,12 @@ class Gallery:
 
     def collect(self, shards: Mapping[int, Path], budget: int, problems: Problems) -> Content:
         """As many rollouts of ``shards``, which are given by step, as take ``budget`` bytes."""
-        records = {step: self._records_of(shard, problems) for step, shard in shards.items()}
+        records = {step: self.records_of(shard, problems) for step, shard in shards.items()}
         known = {step: found for step, found in records.items() if found}
         wanted = self._within(choices(known), shards, budget, problems)
         return {
             "rollouts": [content for _, content in sorted(wanted, key=lambda each: each[0])],
-            "tokens": self._named([content for _, content in wanted]),
+            "tokens": self.named([content for _, content in wanted]),
             "shown": len(wanted),
             "kept": sum(map(len, known.values())),
             "steps": len(known),
@@ -68,7 +68,7 @@ class Gallery:
         for step, index in order:
             later.setdefault(step, []).append(index)
         for step, index in order:
-            shown = problems.without(lambda s=step, i=index: self._one(shards[s], i, later[s]), None)  # type: ignore[misc]
+            shown = problems.without(lambda s=step, i=index: self.shown(shards[s], i, later[s]), None)  # type: ignore[misc]
             if shown is None:
                 continue
             content, size = shown
@@ -78,7 +78,8 @@ class Gallery:
             found.append(((step, index), content))
         return found
 
-    def _records_of(self, shard: Path, problems: Problems) -> Sequence[int]:
+    def records_of(self, shard: Path, problems: Problems) -> Sequence[int]:
+        """The number of each rollout's example in its data set; empty if the shard cannot be read."""
         try:
             return self._records(shard, shard.stat().st_mtime_ns)
         except FileNotFoundError:  # The run keeps the newest shards only, and has just dropped this one.
@@ -87,11 +88,11 @@ class Gallery:
             problems.add(str(error))
             return ()
 
-    def _one(self, shard: Path, index: int, wanted: Sequence[int]) -> tuple[Content, int] | None:
+    def shown(self, shard: Path, index: int, wanted: Sequence[int]) -> tuple[Content, int] | None:
         """The content of a rollout and its size in bytes; None if its shard has gone since.
 
         ``wanted`` are the indices in this shard in the order in which they are asked for. The next ones are looked at
-        as well, because it takes longer to read a shard than to look at a rollout.
+        as well, because it takes longer to read a shard than to look at a rollout. Raises ``DataError``.
         """
         try:
             stamp = shard.stat().st_mtime_ns
@@ -142,7 +143,7 @@ class Gallery:
             **own,
         }
 
-    def _named(self, contents: Sequence[Content]) -> dict[int, str]:
+    def named(self, contents: Sequence[Content]) -> dict[int, str]:
         """The names of the tokens in ``contents`` that have no text of their own there."""
         used: set[int] = set()
         for content in contents:

@@ -11,6 +11,12 @@ from adaswitch.runs.status import DIED, Phase, Status, read_status, seconds_of
 from adaswitch.runs.words import place_overrides
 
 UNKNOWN = "?"
+PLAN_FILE = "plan.yaml"
+"""The plan of a comparison, in its folder."""
+CELL_FILE = "cell.yaml"
+"""The settings of one cell of a comparison, in its run directory."""
+TABLE_FILE, RESULTS_FILE = "table.md", "results.json"
+"""What a comparison writes into its folder at its end, for people and for programs."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,15 @@ def is_run(folder: Path) -> bool:
     """Whether anything in ``folder`` says that it is a run, be it without its settings."""
     run = RunDirectory(folder)
     return any(path.is_file() for path in (folder / CONFIG_FILE, run.status, run.metrics))
+
+
+def is_comparison(folder: Path) -> bool:
+    """Whether ``folder`` is that of a comparison: has its plan, one of its cells, or what it came to."""
+    return (
+        (folder / PLAN_FILE).is_file()
+        or any(folder.glob(f"*/{CELL_FILE}"))
+        or all((folder / name).is_file() for name in (TABLE_FILE, RESULTS_FILE))
+    )
 
 
 def row_of(run: RunDirectory, runs_dir: Path) -> RunRow:

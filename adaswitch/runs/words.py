@@ -24,6 +24,18 @@ def go_on_command(config: RunConfig, program: str) -> str:
     return f"{program} --config {path}" + ("" if config.trainer.resume else " trainer.resume=true")
 
 
+def next_commands(config: RunConfig) -> list[str]:
+    """Three commands to go on with once the run of ``config`` is complete, a line each."""
+    path = shlex.quote(str(run_of(config).path))
+    serve = config.teacher.serve
+    beside = "" if serve is None else f" --beside {shlex.quote(serve.model)}"
+    return [
+        f"look at it:   adaswitch page {path}",
+        f"talk to it:   adaswitch chat {path}{beside}",
+        f"take it away: adaswitch export {path} --to {shlex.quote(config.name)}-model",
+    ]
+
+
 def place_overrides(run: RunDirectory, config: RunConfig) -> str:
     """The overrides by which ``config``, which is of ``run``, means the folder of ``run``; empty if it does already."""
     path = run.path.resolve()

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from tests.browser import chromium, complaints
 from tests.teacher_process import TeacherProcess
 
 
@@ -20,6 +22,21 @@ def demo_teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeacherPr
         yield process.wait_until_ready(200.0)
     finally:
         process.end()
+
+
+@pytest.fixture(scope="session")
+def started_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium, which the tests of all pages use in turn."""
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+@pytest.fixture
+def browser(started_browser: Any) -> Any:
+    """The browser, with no page in it and nothing on its console."""
+    started_browser.get("about:blank")
+    complaints(started_browser)
+    return started_browser
 
 
 @pytest.fixture

@@ -1,16 +1,17 @@
 // A rollout as a card, and the same prompt through training side by side.
 
-/** The card of one rollout. `alike` are the rollouts of the same prompt, this one among them. */
-function cardOf(rollout, content, scale, alike) {
+/** The card of one rollout. `alike` are the rollouts of the same prompt, this one among them. Where `head` is given, it
+    stands in place of step and prompt, which are said above. */
+function cardOf(rollout, content, scale, alike, head = null) {
   const { box, point } = textOf(rollout, content.tokens, scale);
   const through = alike.length < 2 ? null : make("button", {
     type: "button", class: "quiet", "data-through": rollout.record,
     text: `Through training (${alike.length})`, onclick: () => showThrough(rollout, content, scale, alike),
   });
   return make("article", { class: "card", "data-rollout": `${rollout.step}:${rollout.id}` },
-    make("header", {}, make("h3", { text: `Step ${rollout.step}, prompt ${rollout.record}` }), markChip(rollout),
+    make("header", {}, head ?? make("h3", { text: `Step ${rollout.step}, prompt ${rollout.record}` }), markChip(rollout),
       ...factsOf(rollout).map((text) => make("span", { text })), through),
-    make("p", { class: "prompt", dir: "auto", text: rollout.prompt }),
+    head ? null : make("p", { class: "prompt", dir: "auto", text: rollout.prompt }),
     box, ...stripOf(rollout, point), referenceOf(rollout));
 }
 

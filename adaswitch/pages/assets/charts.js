@@ -1,10 +1,13 @@
 // The curves: uPlot draws them. A chart that is there already gets new points; all else draws it anew.
 
-const curveState = { axis: "step", logarithmic: false, content: null, plots: new Map(), shape: "" };
+/** `charts` gives all charts as they are when it is called: key, title, unit, meaning, series, bands, data by axis. */
+const curveState = { axis: "step", logarithmic: false, charts: () => [], plots: new Map(), shape: "" };
 const HEIGHT = 210;
 /** The steps between the marks of an axis that counts: never half a step. */
 const WHOLE = [1, 2, 5].flatMap((size) => [...Array(13).keys()].map((power) => size * 10 ** power)).sort((a, b) => a - b);
-const AXIS_NAMES = { step: "step", teacher_tokens_so_far: "teacher tokens" };
+const AXIS_NAMES = {
+  step: "step", teacher_tokens_so_far: "teacher tokens", teacher_tokens: "teacher tokens", train_s: "seconds of training",
+};
 
 /** The colour of a name in the style sheet, for a canvas, which knows no names. */
 function colour(name, alpha = 100) {
@@ -14,11 +17,6 @@ function colour(name, alpha = 100) {
   const found = getComputedStyle(probe).color;
   probe.remove();
   return found;
-}
-
-/** A line's colour in the style sheet. */
-function inkOf(name) {
-  return { student: "student", teacher: "teacher", faint: "faint" }[name] ?? "ink";
 }
 
 /** What every chart shares: axes, cursor, scales. */
@@ -39,41 +37,6 @@ function plotOptions(width, height, unit, logarithmic, more = {}) {
   };
 }
 
-/** The charts of all content: those of the metrics, and one for each metric of the evaluations. */
-function chartsOf(content) {
-  const points = content.points;
-  const metrics = content.charts.map((chart) => ({
-    ...chart,
-    data: (axis) => [points[axis], ...chart.lines.map((line) => points[line.name])],
-    series: chart.lines.map((line) => ({ label: line.label, colour: inkOf(line.colour), dashed: line.dashed })),
-    bands: [],
-  }));
-  const names = [...new Set(content.scores.map((score) => score.metric))];
-  return [...names.map((name) => scoreChart(name, content.scores.filter((score) => score.metric === name))), ...metrics];
-}
-
-/** A chart of one metric of the evaluations: a line for each split, within its 95 % interval. */
-function scoreChart(metric, scores) {
-  const series = [], bands = [];
-  scores.forEach((score, number) => {
-    const ink = score.is_main ? "ink" : number % 2 ? "muted" : "faint";
-    bands.push({ series: [series.length + 2, series.length + 3], ink });
-    series.push({ label: score.split, colour: ink, dashed: !score.is_main, points: true }, { edge: true }, { edge: true });
-  });
-  return {
-    key: `score ${metric}`, title: metric[0].toUpperCase() + metric.slice(1), unit: "share", series, bands,
-    meaning: "The marks of the evaluations on held-out prompts, with their 95% intervals.",
-    data: (axis) => {
-      const places = [...new Set(scores.flatMap((score) => score[axis]))].sort((a, b) => a - b);
-      const along = (score, values) => {
-        const at = new Map(score[axis].map((place, i) => [place, values[i]]));
-        return places.map((place) => at.get(place) ?? null);
-      };
-      return [places, ...scores.flatMap((score) => [score.value, score.high, score.low].map((v) => along(score, v)))];
-    },
-  };
-}
-
 /** The points of a chart as they can be drawn: a log axis has no place for what is not above zero. */
 function drawable(chart) {
   const [places, ...lines] = chart.data(curveState.axis);
@@ -82,22 +45,14 @@ function drawable(chart) {
 }
 
 /** Draws all curves, or gives those that are there their new points. */
-function showCurves(content) {
-  curveState.content = content;
-  const charts = chartsOf(content);
-  byId("curves-note").textContent = charts.length === 0
-    ? "There are no curves yet: no step is on record."
-    : content.steps_a_point > 1 ? `Each point is the mean of ${content.steps_a_point} steps.` : "";
-  const anyTeacher = (content.points.teacher_tokens_so_far ?? []).some((tokens) => tokens > 0);
-  const radio = document.querySelector('input[name="axis"][value="teacher_tokens_so_far"]');
-  radio.disabled = !anyTeacher;
-  radio.parentElement.title = anyTeacher ? "" : "the teacher has written no tokens";
-  const shape = JSON.stringify([charts.map((chart) => [chart.key, chart.series.length]), curveState.axis, curveState.logarithmic]);
+function showCharts() {
+  const charts = curveState.charts();
+  const shape = JSON.stringify([charts.map((chart) => [chart.key, chart.series.map((one) => one.label)]), curveState.axis, curveState.logarithmic]);
   if (shape === curveState.shape) {
     for (const chart of charts) {
       const plot = curveState.plots.get(chart.key);
       plot?.setData(drawable(chart));
-      if (plot) showNewest(plot);
+      if (plot) showNewest(plot, chart);
     }
     return;
   }
@@ -106,7 +61,7 @@ function showCurves(content) {
 }
 
 /** Draws all curves anew, as after a change of the colours. */
-function redrawCurves(charts = chartsOf(curveState.content)) {
+function redrawCurves(charts = curveState.charts()) {
   for (const plot of curveState.plots.values()) plot.destroy();
   curveState.plots.clear();
   byId("charts").replaceChildren(...charts.map(chartFigure));
@@ -120,7 +75,7 @@ function chartFigure(chart) {
     make("p", { class: "meaning", text: chart.meaning }), box);
   box.style.minHeight = `${HEIGHT}px`;
   // By then there may be newer points.
-  whenNear(box, () => drawChart(chartsOf(curveState.content).find((one) => one.key === chart.key), box, figure));
+  whenNear(box, () => drawChart(curveState.charts().find((one) => one.key === chart.key) ?? chart, box, figure));
   return figure;
 }
 
@@ -137,7 +92,7 @@ function spoken(chart) {
 
 function drawChart(chart, box, figure) {
   const series = chart.series.map((one) => one.edge
-    ? { label: "edge", stroke: "transparent", width: 0, points: { show: false } }
+    ? { label: "edge", stroke: "transparent", width: 0, spanGaps: true, points: { show: false } }
     : {
       label: one.label, stroke: colour(one.colour), width: 1.5, dash: one.dashed ? [5, 4] : undefined, spanGaps: true,
       points: one.points ? { show: true, size: 6 } : undefined, value: (_, value) => inUnit(value, chart.unit),
@@ -145,19 +100,44 @@ function drawChart(chart, box, figure) {
   const options = plotOptions(box.clientWidth, HEIGHT, chart.unit, curveState.logarithmic, {
     series: [{ label: AXIS_NAMES[curveState.axis], value: (_, value) => (value === null ? DASH : value.toLocaleString("en")) }, ...series],
     bands: chart.bands.map((band) => ({ series: [band.series[0], band.series[1]], fill: colour(band.ink, 14) })),
-    cursor: { sync: { key: "curves", scales: ["x", null] }, y: false, points: { size: 7 } },
-    hooks: { setCursor: [(plot) => { if (plot.cursor.idx === null || plot.cursor.idx === undefined) showNewest(plot); }] },
+    cursor: {
+      sync: { key: "curves", scales: ["x", null] }, y: false, points: { size: 7 },
+      dataIdx: (plot, number, at) => placeOf(plot, chart, number, at),
+    },
+    hooks: {
+      setCursor: [(plot) => { if (plot.cursor.idx === null || plot.cursor.idx === undefined) showNewest(plot, chart); }],
+      setSeries: [(plot, number, change) => hideBand(plot, chart, number, change)],
+    },
   });
   const plot = new uPlot(options, drawable(chart), box);
   box.querySelectorAll(".u-series").forEach((row, i) => { row.hidden = i > 0 && Boolean(chart.series[i - 1].edge); });
   curveState.plots.set(chart.key, plot);
-  showNewest(plot);
+  showNewest(plot, chart);
   figure.addEventListener("keydown", (event) => stepCursor(event, plot));
 }
 
 /** Lets the legend show the newest point while nobody points at another one. */
-function showNewest(plot) {
-  if (plot.data[0].length) plot.setLegend({ idx: plot.data[0].length - 1 }, false);
+function showNewest(plot, chart) {
+  const last = plot.data[0].length - 1;
+  if (last >= 0) plot.setLegend({ idxs: plot.series.map((_, number) => placeOf(plot, chart, number, last)) }, false);
+}
+
+/** The place at which line `number` is read for place `at`: the next one that it has a value at, if it has none there. */
+function placeOf(plot, chart, number, at) {
+  const values = plot.data[number];
+  if (!chart.isSparse || number === 0 || at === null || values[at] !== null) return at;
+  let low = at, high = at;
+  while (low >= 0 && values[low] === null) low -= 1;
+  while (high < values.length && values[high] === null) high += 1;
+  if (low < 0) return high < values.length ? high : at;
+  const places = plot.data[0];
+  return high < values.length && places[high] - places[at] < places[at] - places[low] ? high : low;
+}
+
+/** Lets the band around a line go and come with the line, upon a click on its name. */
+function hideBand(plot, chart, number, change) {
+  if (change.show === undefined || chart.series[number - 1]?.edge !== undefined) return;
+  for (let edge = number + 1; chart.series[edge - 1]?.edge; edge += 1) plot.setSeries(edge, { show: change.show }, false);
 }
 
 /** Moves the cursor of a chart by the arrow keys. */
@@ -174,11 +154,11 @@ function stepCursor(event, plot) {
 function startCurves() {
   document.querySelectorAll('input[name="axis"]').forEach((input) => input.addEventListener("change", () => {
     curveState.axis = input.value;
-    showCurves(curveState.content);
+    showCharts();
   }));
   byId("log").addEventListener("change", (event) => {
     curveState.logarithmic = event.target.checked;
-    showCurves(curveState.content);
+    showCharts();
   });
   new ResizeObserver(() => {
     for (const plot of curveState.plots.values()) {

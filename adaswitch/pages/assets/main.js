@@ -17,24 +17,13 @@ function showPart(name, content) {
 
 /** Draws what has colours of its own anew: canvases do not follow the style sheet. */
 function recolour() {
-  if (curveState.content) redrawCurves();
+  redrawCurves();
   if (listState.content) showList();
-}
-
-function startTheme() {
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  dark.addEventListener("change", recolour);
-  byId("theme").addEventListener("click", () => {
-    const root = document.documentElement;
-    const isDark = root.dataset.theme ? root.dataset.theme === "dark" : dark.matches;
-    root.dataset.theme = isDark ? "light" : "dark";
-    recolour();
-  });
 }
 
 function start() {
   const data = JSON.parse(byId("data").textContent);
-  startTheme();
+  startTheme(recolour);
   startCurves();
   startRollouts();
   if (data.live) return follow();

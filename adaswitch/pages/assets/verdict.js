@@ -67,9 +67,3 @@ function statusPanel(verdict) {
     ...lines.map((line) => make("p", { text: line })),
     ...verdict.notes.map((note) => make("p", { class: "note", text: `note: ${note}` })));
 }
-
-/** What could not be read of the run, whichever part it is missing from. */
-function showProblems(lines) {
-  byId("problems").hidden = lines.length === 0;
-  byId("problems").querySelector("ul").replaceChildren(...lines.map((line) => make("li", { text: line })));
-}

@@ -279,3 +279,26 @@ def test_the_parts_are_told_their_threads_and_the_runs_own_settings_keep_auto(
         "threads: trainer 5, student 6, teacher 6 of 6 cores",
         "threads: trainer 6, student 6, teacher 6 of 6 cores",
     ]
+
+
+def test_each_part_that_starts_is_named_with_its_usual_time_and_its_log(tmp_path: Path) -> None:
+    def trains_until_it_is_stopped(process: FakeProcess) -> None:
+        trains(process)
+
+    FakeProcess.BEHAVIOUR["trainer"] = trains_until_it_is_stopped
+    said: list[str] = []
+    stop, run = StopRequest(patient=True), LocalRun(settings(tmp_path), said.append)
+    names: list[list[str]] = []
+
+    def look() -> None:
+        names.append(run.starting)
+        stop.request()
+
+    assert not run.execute(stop, look)
+    log = run.run.path / "attempts" / "1"
+    starts = [line for line in said if "usually ready in" in line]
+    assert [line.partition(":")[0] for line in starts] == ["teacher", "ray", "students", "trainer"]
+    assert all(line.endswith(f"log: {log / line.partition(':')[0]}.log") for line in starts)
+    # The trainer has done a step, so all parts are ready.
+    assert "trainer: ready after 0 s" in said
+    assert names[0] == []

@@ -36,6 +36,8 @@ def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         class FinishedRun:
             """In place of teacher, Ray, students and trainer."""
 
+            starting, seconds_since_start, teacher_away_s = (), 0.0, 0.0
+
             def __init__(self, config, say, command):
                 self.run, self.seconds = RunDirectory.create(config), {"teacher": 1.0}
 
@@ -52,10 +54,12 @@ def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return follow
 
 
-def test_how_much_could_not_be_marked_is_said(followed) -> None:
+def test_how_much_could_not_be_marked_is_said(followed, tmp_path: Path) -> None:
     text = followed(0.5)
     assert f"after {NUM_STEPS} steps: half 100.0% of 11 (2 unmarked)" in text
     assert "half on 11 held-out prompts (2 unmarked)" in text
+    assert f"adaswitch page {tmp_path}/demo\n" in text
+    assert "1.00 s/step" in text
     assert text.count("note: half is 0.0%: 'a' was compared with 'b'\n") == 1
     assert "switching" not in text
 

@@ -1,12 +1,15 @@
 """``adaswitch doctor --teacher``: a good teacher is found good, and each kind of a bad one by its figure."""
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 
 import httpx
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from adaswitch.commands.doctor import Finding
 from adaswitch.commands.teacher_doctor import NUM_DRAWS, TEMPERATURE, _judged, check_teacher, check_url
@@ -14,6 +17,7 @@ from adaswitch.config.teacher import TeacherConfig, TeacherServiceConfig
 from adaswitch.contract.wire import GenerateRequest, SequenceAnswer
 from adaswitch.errors import ConfigError, TeacherRejectedError, TeacherUnavailableError
 from adaswitch.method.sampling import Place, draw
+from adaswitch.processes.progress import ShownProgress
 from services.teacher.engines.memory import logprob_bytes
 from services.teacher.engines.transformers_engine import TransformersEngine
 from tests.teacher_fakes import FakeEngine, fake_answer, fake_info, fake_logprobs, running_app
@@ -49,11 +53,14 @@ class DrawingEngine(FakeEngine):
 
 
 async def found(
-    engine: FakeEngine | TransformersEngine, against: str | None = None, **settings: object
+    engine: FakeEngine | TransformersEngine,
+    against: str | None = None,
+    progress: ShownProgress | None = None,
+    **settings: object,
 ) -> dict[str, Finding]:
     async with running_app(engine, **settings) as app:
         config = TeacherConfig(url="http://teacher:1", max_wait_s=1e-9)
-        findings = await check_teacher(config, against, httpx.ASGITransport(app))
+        findings = await check_teacher(config, against, httpx.ASGITransport(app), progress)
     return {finding.name: finding for finding in findings}
 
 
@@ -61,6 +68,16 @@ async def test_a_good_teacher_is_found_good() -> None:
     findings = await found(DrawingEngine())
     assert all(finding.ok for finding in findings.values()), findings
     assert list(findings) == ["teacher", "distributions", "repeats itself", "seeds", "temperature"]
+
+
+async def test_each_question_is_named_while_it_is_asked() -> None:
+    out, times = io.StringIO(), count(step=11)
+    with ShownProgress(Console(file=out), lambda: float(next(times))) as progress:
+        await found(DrawingEngine(), progress=progress)
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith("checking: 0 of 5  what it serves")
+    assert any("its temperature, 400 of 400 tokens" in line for line in lines)
+    assert lines[-1].startswith("checking: 5 of 5")
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3])

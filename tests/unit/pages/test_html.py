@@ -4,8 +4,10 @@ import hashlib
 import json
 import re
 
+import pytest
+
 from adaswitch.pages.embedding import embedded
-from adaswitch.pages.html import HERE, LIBRARY, MODULES, STYLES, page_html
+from adaswitch.pages.html import COMPARISON, HERE, KINDS, LIBRARY, PageKind, page_html
 
 HOSTILE = "</script><script>alert(1)</script><!-- \u2028 %%script%% \ud800 \x00 & \" '"
 UPLOT_SHA256 = {
@@ -14,8 +16,9 @@ UPLOT_SHA256 = {
 }
 
 
-def test_text_from_a_run_cannot_leave_its_place() -> None:
-    page = page_html(HOSTILE, {"figures": {"name": HOSTILE}})
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_from_a_run_cannot_leave_its_place(kind: PageKind) -> None:
+    page = page_html(HOSTILE, {"figures": {"name": HOSTILE}}, kind=kind)
     page.encode()
     assert page.count("<script") == 3
     assert "alert(1)</script>" not in page
@@ -35,7 +38,8 @@ def test_the_page_allows_its_own_scripts_alone() -> None:
     assert "connect-src 'none'" in policy.replace("&#x27;", "'")
     assert "unsafe" not in policy
     assert "connect-src 'self'" in page_html("run", {}, live=True).replace("&#x27;", "'")
-    own = "".join(HERE.joinpath(f"assets/{name}.js").read_text() for name in MODULES)
+    assert "connect-src 'none'" in page_html("two", {}, kind=COMPARISON).replace("&#x27;", "'")
+    own = "".join(HERE.joinpath(f"assets/{name}.js").read_text() for kind in KINDS for name in kind.modules)
     for way in (
         "innerHTML",
         "outerHTML",
@@ -45,13 +49,21 @@ def test_the_page_allows_its_own_scripts_alone() -> None:
         'setAttribute("style',
     ):
         assert way not in own
-    assert not re.search(r"\son\w+=", HERE.joinpath("assets/page.html").read_text())
+    for kind in KINDS:
+        assert not re.search(r"\son\w+=", HERE.joinpath(kind.skeleton).read_text())
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
-    for path in (*STYLES, "assets/page.html", *(f"assets/{name}.js" for name in MODULES)):
-        text = HERE.joinpath(path).read_text()
-        assert not re.search(r"https?://|@import|url\(|src=", text), path
+    for kind in KINDS:
+        for path in (*kind.styles, kind.skeleton, *(f"assets/{name}.js" for name in kind.modules)):
+            text = HERE.joinpath(path).read_text()
+            assert not re.search(r"https?://|@import|url\(|src=", text), path
+
+
+def test_every_file_of_the_assets_is_in_a_page() -> None:
+    used = {path for kind in KINDS for path in (*kind.styles, kind.skeleton)}
+    used |= {f"assets/{name}.js" for kind in KINDS for name in kind.modules}
+    assert {f"assets/{file.name}" for file in HERE.joinpath("assets").iterdir()} <= used
 
 
 def test_the_vendored_library_is_the_published_one() -> None:

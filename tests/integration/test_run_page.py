@@ -1,6 +1,5 @@
 """The page of a run in a real browser: it loads in silence, its filters work, it follows a run, text stays text."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from adaswitch.pages.document import PageSource, whole_page
 from adaswitch.pages.html import page_html
 from adaswitch.processes.managed import ManagedProcess
 from adaswitch.runs.directory import RunDirectory
-from tests.browser import chromium, complaints, missing, wait_for
+from tests.browser import all_of, choose, complaints, missing, on_a_phone, text_of, wait_for
 from tests.pages import begun_run, page_run, record_scores, record_step, text_rollout
 
 pytestmark = [
@@ -20,14 +19,7 @@ pytestmark = [
 
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
 TEXTS = ("a  b\n\tc", "你好世界", "שלום עולם", "مرحبا", "🙂👩‍👩‍👧", "नमस्ते")
-PHONE_WIDTH = 390
 CHARTS_FOR_METRICS = 12
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
 
 
 def write(run: RunDirectory) -> str:
@@ -35,24 +27,6 @@ def write(run: RunDirectory) -> str:
     file = run.path / "page.html"
     file.write_text(page_html("run", whole_page(PageSource.open(run.path))), encoding="utf-8")
     return file.as_uri()
-
-
-def all_of(browser: Any, selector: str) -> list[Any]:
-    return browser.find_elements("css selector", selector)
-
-
-def text_of(browser: Any, selector: str) -> str:
-    return str(browser.find_element("css selector", selector).text)
-
-
-def choose(browser: Any, name: str, value: str) -> None:
-    """Set a field of the filters, as a person does."""
-    browser.execute_script(
-        "const f = document.querySelector(`#filters [name=${arguments[0]}]`); f.value = arguments[1];"
-        "f.dispatchEvent(new Event('input', { bubbles: true }));",
-        name,
-        value,
-    )
 
 
 def test_a_page_loads_in_silence_and_shows_the_whole_run(browser: Any, tmp_path: Path) -> None:
@@ -142,18 +116,14 @@ def test_hostile_text_stays_text_and_every_script_is_shown(browser: Any, tmp_pat
 def test_a_narrow_window_holds_everything(browser: Any, tmp_path: Path) -> None:
     run = page_run(tmp_path)
     record_step(run, 3, [text_rollout(3, 0, "w" * 400)])
-    metrics = {"width": PHONE_WIDTH, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    try:
+    with on_a_phone(browser) as width:
         browser.get(write(run))
         widths = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
-        assert widths == [PHONE_WIDTH, PHONE_WIDTH]
+        assert widths == [width, width]
         browser.find_element("css selector", ".text .token").click()
         tip = browser.find_element("id", "tip").rect
         assert tip["x"] >= 0
-        assert tip["x"] + tip["width"] <= PHONE_WIDTH
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        assert tip["x"] + tip["width"] <= width
     assert complaints(browser) == []
 
 
