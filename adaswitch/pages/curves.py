@@ -68,6 +68,16 @@ CHARTS = (
         (Line("switch_rate", "switched", TEACHER),),
     ),
     Chart(
+        "late",
+        "Switches that came too late",
+        "share",
+        "The share of the switches behind a token that the teacher hardly ever writes, and what chance would give.",
+        (
+            Line("late_switch_rate", "behind the damage", TEACHER),
+            Line("late_switch_rate_at_random", "at places drawn at random", NEUTRAL, dashed=True),
+        ),
+    ),
+    Chart(
         "place",
         "Place of the switch",
         "tokens",
@@ -83,6 +93,13 @@ CHARTS = (
         "nats",
         "The mean divergence of the two models at the tokens where both distributions were seen.",
         (Line("mean_divergence", "mean divergence", STUDENT),),
+    ),
+    Chart(
+        "tail",
+        "Tail of the divergences",
+        "times the mean",
+        "How many times the mean divergence one divergence in twenty exceeds.",
+        (Line("divergence_tail", "one in twenty is above", STUDENT),),
     ),
     Chart(
         "entropy",

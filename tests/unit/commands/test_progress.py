@@ -21,6 +21,7 @@ def write_run(run: RunDirectory, switch_rate: float) -> None:
         append_record(run.evals, dict(zip(EVAL_FIELDS, values, strict=True)) | hints)
     for step in range(NUM_STEPS):
         switching = {"switch_rate": switch_rate, "mean_switch_position": 3.0, "mean_completion_tokens": 36.0}
+        switching["late_switch_rate"] = 0.3 if switch_rate == 1 else 0.1
         append_record(run.metrics, {"step": step, **dict.fromkeys(names, 1.0), **switching})
 
 
@@ -55,8 +56,12 @@ def test_how_much_could_not_be_marked_is_said(followed) -> None:
     assert "half on 11 held-out prompts (2 unmarked)" in text
     assert text.count("note: half is 0.0%: 'a' was compared with 'b'\n") == 1
     assert "switching" not in text
+    assert "\nWhat came of it\n" in text
+    assert "The teacher took over in 50% of the texts, in the mean at token 3 of 36.\n" in text
+    assert "Nothing is to be put right.\n" in text
 
 
 def test_what_is_wrong_with_the_switch_is_said_at_the_end(followed) -> None:
     text = followed(1.0)
-    assert "excessive switching\n  100% of the rollouts switch, in the mean at token 3 of 36\n  -> " in text
+    assert "excessive switching\n  100% of the rollouts switch, in the mean at token 3 of 36; 30% of" in text
+    assert "To be looked at: excessive switching. What to try stands beside each.\n" in text
