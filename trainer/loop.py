@@ -138,7 +138,7 @@ def record(
     job: Job, step: int, rollouts: list[Rollout], update: Update, seconds: dict[str, float], queue_depth: int
 ) -> None:
     """Record one step: its metrics, and the rollouts themselves."""
-    metrics = rollout_metrics(rollouts, version=step)
+    metrics = rollout_metrics(rollouts, version=step, first_place=job.config.policy.first_place)
     job.recorder.step(step, update, metrics, seconds, queue_depth)
     job.recorder.samples(step, rollouts, job.tokenizer)
     save_rollouts(job.run, step, rollouts, job.config.trainer.save_rollouts)

@@ -12,6 +12,7 @@ from adaswitch.config.run import RunConfig
 from adaswitch.evaluation.evaluation import Evaluation
 from adaswitch.method.health import MAX_STEPS, signatures
 from adaswitch.method.rollout import Rollout
+from adaswitch.runs.conclusion import gain_of
 from adaswitch.runs.directory import (
     NUMBER,
     NUMBER_OR_NONE,
@@ -22,6 +23,7 @@ from adaswitch.runs.directory import (
     read_records,
 )
 from adaswitch.runs.figures import FIGURES
+from adaswitch.runs.summary import EVAL_FIELDS
 from adaswitch.tasks.scores import ALL_SPLITS, MAIN_SPLIT, Score, describe
 from trainer.figures import TrainerFigures
 from trainer.trackers import Trackers
@@ -56,12 +58,11 @@ class Recorder:
             record["step"]: record.get("mean_divergence") for record in steps
         }
         """The mean divergence of each step in nats, including earlier attempts; None if no divergence was seen."""
-        evals = list(read_records(run.evals, {"step": NUMBER}))
-        self._evaluated = {record["step"] for record in evals}
+        self._evals = list(read_records(run.evals, EVAL_FIELDS))
         self.figures = TrainerFigures(config.trainer.num_steps, start)
         """For Prometheus."""
         self.figures.steps(steps)
-        self.figures.evaluations(evals)
+        self.figures.evaluations(self._evals)
         self._trackers = Trackers(
             run, config, start, [_event_name(MAIN_SPLIT, m) for m in config.task.ready().metrics]
         )
@@ -116,22 +117,22 @@ class Recorder:
             self._trackers.model(final)
 
     def _name_signatures(self) -> None:
-        """Say it once when the switch shows a known failure signature."""
-        for signature in signatures(self._config.policy, list(self._recent)):
-            if signature.name not in self._named:
+        """Say it once when the switch shows a known failure signature that is to be put right."""
+        for signature in signatures(self._config.policy, list(self._recent), gain_of(self._evals)):
+            if signature.is_fault and signature.name not in self._named:
                 self._named.add(signature.name)
                 print(f"note: {signature}", flush=True)
 
     def has_eval(self, step: int) -> bool:
         """Whether there is an evaluation on record after ``step`` updates."""
-        return step in self._evaluated
+        return any(record["step"] == step for record in self._evals)
 
     def evaluation(self, step: int, evaluation: Evaluation, seconds: float) -> None:
         """Record the marks after ``step`` updates, with a record for each split and metric.
 
         The first evaluation also says what was compared with what, if nothing was right.
         """
-        hints = [] if self._evaluated else evaluation.hints
+        hints = [] if self._evals else evaluation.hints
         records = [self._eval_record(step, score, seconds) for score in evaluation.scores]
         if hints:
             records[0]["hints"] = hints  # the main score comes first
@@ -146,7 +147,7 @@ class Recorder:
             print(f"note: {hint}", flush=True)
         for line in evaluation.unmarked_lines(MAX_UNMARKED_LINES):
             print(line, flush=True)
-        self._evaluated.add(step)
+        self._evals += records
         # An evaluation is not part of the next step's time.
         self._last_s = time.perf_counter()
 

@@ -10,11 +10,10 @@ from rich.console import Console
 from adaswitch.commands.display import Display
 from adaswitch.commands.launch import LocalRun
 from adaswitch.config.run import RunConfig
-from adaswitch.method.health import signatures
 from adaswitch.processes.entry import interrupting
 from adaswitch.processes.progress import bars, working
-from adaswitch.runs.directory import read_records
-from adaswitch.runs.run_health import HEALTH_FIELDS, print_signatures
+from adaswitch.runs.directory import RunDirectory
+from adaswitch.runs.run_health import check_run, print_conclusion, print_signatures
 from adaswitch.runs.summary import print_summary, summarise
 from adaswitch.runs.words import RUN, go_on_command, next_commands, run_of, what_is_saved
 
@@ -41,8 +40,7 @@ def follow_local_run(config: RunConfig, should_stop: Callable[[], bool], command
     summary = summarise(local.run)
     if summary is not None:
         print_summary(local.run, summary, local.seconds, console)
-        steps = list(read_records(local.run.metrics, HEALTH_FIELDS))
-        print_signatures(signatures(config.policy, steps), console)
+        _print_verdict(local.run, console)
     console.print(f"total {time.monotonic() - started_s:.0f} s", highlight=False)
     if not complete:
         _say_stopped(console, config, command)
@@ -50,6 +48,14 @@ def follow_local_run(config: RunConfig, should_stop: Callable[[], bool], command
     for line in next_commands(config):
         _say(console, line)
     return True
+
+
+def _print_verdict(run: RunDirectory, console: Console) -> None:
+    """What the switch shows, and last what the run came to, in sentences."""
+    check_up = check_run(run.path)
+    print_signatures(check_up.found, console)
+    console.print("\n[bold]What came of it[/bold]")
+    print_conclusion(check_up.conclusion, console)
 
 
 @contextmanager

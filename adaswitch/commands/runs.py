@@ -9,7 +9,7 @@ from rich.text import Text
 
 from adaswitch.errors import DataError
 from adaswitch.runs import run_health
-from adaswitch.runs.directory import RunDirectory, read_records
+from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.overview import UNKNOWN, RunRow, row_of, run_directories, status_lines
 from adaswitch.runs.status import DIED, Phase
 from adaswitch.runs.summary import print_summary, summarise
@@ -63,20 +63,21 @@ def show_report(path: Path, console: Console) -> None:
         print_summary(run, summary, {}, console)
         return
     if not has_status:
-        raise DataError("this run has not done a step yet", source=str(path))
+        raise DataError(run_health.NO_STEP, source=str(path))
     console.print("No figures: this run has not done a step yet.", highlight=False)
 
 
 def show_health(path: Path, console: Console) -> None:
     """Print where the run at ``path`` stands, and whether its switching is healthy. Raises ``DataError``."""
     run = RunDirectory.open(path)
-    if _print_status(run, console) and not list(read_records(run.metrics)):
-        run_health.render([], "this run has not done a step yet", console)
+    has_status = _print_status(run, console)
+    steps = run_health.read_steps(run)
+    if not steps and not has_status:
+        raise DataError(run_health.NO_STEP, source=str(path))
+    if not steps:
+        console.print(Text(f"Nothing can be said of the switch: {run_health.NO_STEP}.", style="bold"))
         return
-    run_health.render(*run_health.check_run(path), console)
-    waits = run_health.waits_of(path)
-    if waits is not None:
-        run_health.print_signatures([waits], console)
+    run_health.render(run_health.check_steps(run, steps), console)
 
 
 def _print_status(run: RunDirectory, console: Console) -> bool:

@@ -55,6 +55,17 @@ def mixture(p_logprobs: "Tensor", q_logprobs: "Tensor", share: float) -> "Tensor
     return (p_logprobs + math.log(share)).logaddexp(q_logprobs + math.log1p(-share))
 
 
+LARGEST_JSD = math.log(2)
+"""In nats. No Jensen-Shannon divergence is larger."""
+
+
+def why_unreachable(setting: str, tau: float, metric: str) -> str | None:
+    """Why no divergence of ``metric`` ever exceeds ``tau``, the value of ``setting``, in nats; None if one may."""
+    if metric != "jsd" or tau < LARGEST_JSD:
+        return None
+    return f"{setting} {tau:g} with metric jsd: no divergence is above {LARGEST_JSD:.3g} nats"
+
+
 DIVERGENCES: dict[str, Divergence] = {"forward_kl": forward_kl, "reverse_kl": reverse_kl, "jsd": jsd}
 """The divergences that a switch rule can use, by their name in a config."""
 

@@ -54,8 +54,10 @@ def _chart(key: str, **colours: str) -> Chart:
 CHARTS = (
     _chart("loss", loss=NEUTRAL, loss_on_student_tokens=STUDENT, loss_on_teacher_tokens=TEACHER),
     _chart("switch_rate", switch_rate=TEACHER),
+    _chart("late", late_switch_rate=TEACHER, late_switch_rate_at_random=f"{NEUTRAL}-"),
     _chart("place", mean_switch_position=TEACHER, mean_completion_tokens=f"{NEUTRAL}-"),
     _chart("divergence", mean_divergence=STUDENT),
+    _chart("tail", divergence_tail=STUDENT),
     _chart("entropy", mean_teacher_entropy_exploration=STUDENT, mean_teacher_entropy_guidance=TEACHER),
     _chart(
         "tokens",

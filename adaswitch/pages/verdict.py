@@ -1,18 +1,16 @@
 """The top of a page: what came out, what it took, whether the switch is healthy, where the run stands."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from adaswitch.config.run import RunConfig
-from adaswitch.errors import ConfigError
-from adaswitch.method.health import Signature, not_judged, signatures
 from adaswitch.pages.reading import Problems, complete
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.figures import FIGURES
-from adaswitch.runs.intervals import interval_of
+from adaswitch.runs.intervals import compared, interval_of
 from adaswitch.runs.overview import row_of, status_lines
-from adaswitch.runs.run_health import chunks_without_prefix
+from adaswitch.runs.run_health import examine
 from adaswitch.runs.summary import (
     EVAL_FIELDS,
     PHASE_NAMES,
@@ -22,7 +20,6 @@ from adaswitch.runs.summary import (
     eval_rows,
     summary_of,
 )
-from adaswitch.runs.waits import who_waited
 
 Records = list[dict[str, Any]]
 DASH = "-"
@@ -47,7 +44,7 @@ def verdict(
         "marks": rows,
         "figures": [] if summary is None else _figures(summary),
         "totals": [] if summary is None else _totals(summary),
-        "health": _health(config, metrics),
+        "health": _health(config, metrics, marked),
         "notes": run.notes,
     }
 
@@ -70,22 +67,17 @@ def _row(label: str, before: Mapping[str, Any] | None, after: Mapping[str, Any])
         "before_interval": _interval(first),
         "after": _share(after),
         "after_interval": _interval(last),
-        "words": "" if before is None or before["step"] == after["step"] else _compared(first, last),
+        "words": "" if before is None or before["step"] == after["step"] else compared(first, last),
     }
-
-
-def _compared(first: tuple[float, float] | None, last: tuple[float, float] | None) -> str:
-    """What two 95 % intervals say of each other."""
-    if first is None or last is None:
-        return ""
-    if last[0] > first[1]:
-        return "better"
-    return "worse" if last[1] < first[0] else "no clear difference"
 
 
 def _share(record: Mapping[str, Any] | None) -> str:
     value = None if record is None else record.get("value")
     return DASH if value is None else f"{value:.1%}"
+
+
+def _rate(value: float | None) -> str:
+    return DASH if value is None else f"{value:.0%}"
 
 
 def _interval(interval: tuple[float, float] | None) -> str:
@@ -96,10 +88,13 @@ def _figures(summary: Summary) -> list[tuple[str, str, str]]:
     """Label, over the first tenth of the steps, over the last."""
     (loss, last_loss), (rate, last_rate) = summary.loss, summary.switch_rate
     place, last_place = (DASH if p is None else f"{p:.1f}" for p in summary.switch_position)
+    first, last = summary.late_switch_rate
+    late = [] if last is None else [(FIGURES["late_switch_rate"].label, _rate(first), _rate(last))]
     return [
         (FIGURES["loss"].label, f"{loss:.3f}", f"{last_loss:.3f}"),
         (FIGURES["switch_rate"].label, f"{rate:.0%}", f"{last_rate:.0%}"),
         (FIGURES["mean_switch_position"].label, place, last_place),
+        *late,
     ]
 
 
@@ -129,19 +124,13 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60:,} h {minutes % 60} min"
 
 
-def _health(config: RunConfig | None, metrics: Sequence[Mapping[str, Any]]) -> dict[str, object]:
-    """The signatures of trouble, or why the switch cannot be judged, and who waited for whom."""
+def _health(config: RunConfig | None, metrics: Records, evals: Records) -> dict[str, object]:
+    """What the run came to in sentences, what the switch shows or why nothing is said of it, who waited for whom."""
     if config is None:
-        return {"found": [], "unknown": "the settings of the run cannot be read", "waits": None}
-    found: list[Signature] = []
-    try:
-        unknown = not_judged(config.policy, metrics) if metrics else "this run has not done a step yet"
-        found = signatures(config.policy, metrics) if metrics else []
-    except ConfigError as error:  # a user's own policy, which is not here
-        unknown = str(error)
-    waits = who_waited(config, metrics)
-    return {
-        "found": [asdict(each) for each in found + chunks_without_prefix(config)],
-        "unknown": unknown,
-        "waits": None if waits is None else asdict(waits),
-    }
+        return {
+            "found": [],
+            "unknown": "the settings of the run cannot be read",
+            "waits": None,
+            "conclusion": [],
+        }
+    return asdict(examine(config, metrics, evals))

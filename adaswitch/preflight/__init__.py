@@ -25,6 +25,7 @@ from adaswitch.preflight.machine import (
     check_teacher_address,
     check_torch_device,
 )
+from adaswitch.preflight.switching import check_switching
 from adaswitch.preflight.trackers import check_trackers
 from adaswitch.preflight.training import check_training
 from adaswitch.runs.inputs import inputs_of, require_same_inputs
@@ -91,6 +92,7 @@ def first_checks(config: RunConfig, starts: Starts, say: Say) -> Found:
         check_rules(config)
     else:
         config.policy.check()
+    check_switching(config)
     seen = None
     if (serve := _served_here(config, starts)) is not None:
         _check_served(config, serve, student, with_port=starts is Starts.WHOLE_RUN)

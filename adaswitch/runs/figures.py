@@ -49,6 +49,25 @@ FIGURES: dict[str, Figure] = {
         "The share of a step's rollouts with a token that the student did not write.",
         short="switched",
     ),
+    "late_switch_rate": Figure(
+        "switches that came too late",
+        SHARE,
+        "The share of switches behind a token of the student's that the teacher gives less than 0.02, which nothing "
+        "behind it can mend.",
+    ),
+    "late_switch_rate_at_random": Figure(
+        "too late at places drawn at random",
+        SHARE,
+        "The share of such switches that places drawn at random among the same rollouts would give.",
+    ),
+    "could_switch_rate": Figure(
+        "rollouts that are long enough to switch",
+        SHARE,
+        "The share of a step's rollouts that reach the first place where the policy can switch.",
+    ),
+    "closest_to_threshold": Figure(
+        "closest to the threshold", "", "The largest ratio of a divergence to its threshold in a step."
+    ),
     "mean_switch_position": Figure(
         "mean switch position",
         "tokens",
@@ -62,6 +81,11 @@ FIGURES: dict[str, Figure] = {
         "mean divergence",
         "nats",
         "The mean divergence of the two models at the tokens where both distributions were seen.",
+    ),
+    "divergence_tail": Figure(
+        "one divergence in twenty is above",
+        "times the mean",
+        "How many times the mean divergence one divergence in twenty exceeds.",
     ),
     "mean_teacher_entropy_exploration": Figure(
         "teacher's entropy on the student's text",
@@ -166,6 +190,11 @@ CHARTS: dict[str, ChartWords] = {
         SHARE,
         "The share of a step's rollouts that the teacher, or the data, took over.",
     ),
+    "late": ChartWords(
+        "Switches that came too late",
+        SHARE,
+        "The share of switches behind a token that the teacher hardly ever writes, and what chance would give.",
+    ),
     "place": ChartWords(
         "Place of the switch",
         "tokens",
@@ -175,6 +204,11 @@ CHARTS: dict[str, ChartWords] = {
         "Divergence",
         "nats",
         "The mean divergence of the two models at the tokens where both distributions were seen.",
+    ),
+    "tail": ChartWords(
+        "Tail of the divergences",
+        "times the mean",
+        "How many times the mean divergence one divergence in twenty exceeds.",
     ),
     "entropy": ChartWords(
         "The teacher's entropy",

@@ -21,5 +21,14 @@ def interval_of(record: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if found is None else (found.low, found.high)
 
 
+def compared(first: tuple[float, float] | None, last: tuple[float, float] | None) -> str:
+    """What two 95 % intervals say of each other in words; empty if one is not known."""
+    if first is None or last is None:
+        return ""
+    if last[0] > first[1]:
+        return "better"
+    return "worse" if last[1] < first[0] else "no clear difference"
+
+
 def _is_share(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and 0 <= value <= 1

@@ -24,7 +24,7 @@ ROLLOUT_NAMES = {name: FIGURES[name].words for name in ("write_s", "score_s", "g
 
 STEP_FIELDS: Fields = {
     **dict.fromkeys(("loss", "switch_rate", *TOKEN_NAMES, *PHASE_NAMES, *ROLLOUT_NAMES), NUMBER),
-    "mean_switch_position": NUMBER_OR_NONE,
+    **dict.fromkeys(("mean_switch_position", "late_switch_rate"), NUMBER_OR_NONE),
 }
 EVAL_FIELDS: Fields = {
     "step": NUMBER,
@@ -47,6 +47,8 @@ class Summary:
     loss: tuple[float, float]
     switch_rate: tuple[float, float]
     switch_position: tuple[float | None, float | None]
+    late_switch_rate: tuple[float | None, float | None]
+    """See ``adaswitch.method.damage``; None where it is not on record, as in older runs."""
     tokens: dict[str, int]
     seconds: dict[str, float]
     rollout_seconds: dict[str, float]
@@ -74,6 +76,7 @@ def summary_of(metrics: Sequence[dict[str, Any]], evals: Sequence[dict[str, Any]
         loss=(_mean(first, "loss") or 0.0, _mean(last, "loss") or 0.0),
         switch_rate=(_mean(first, "switch_rate") or 0.0, _mean(last, "switch_rate") or 0.0),
         switch_position=(_mean(first, "mean_switch_position"), _mean(last, "mean_switch_position")),
+        late_switch_rate=(_mean(first, "late_switch_rate"), _mean(last, "late_switch_rate")),
         tokens={name: sum(record[name] for record in metrics) for name in TOKEN_NAMES},
         seconds={name: sum(record[name] for record in metrics) for name in PHASE_NAMES}
         | {"eval_s": _eval_seconds(evals)},
@@ -138,6 +141,9 @@ def _results(summary: Summary) -> Table:
         FIGURES["mean_switch_position"].label,
         *("-" if value is None else f"{value:.1f}" for value in summary.switch_position),
     )
+    if summary.late_switch_rate[1] is not None:
+        shares = ("-" if value is None else f"{value:.0%}" for value in summary.late_switch_rate)
+        table.add_row(FIGURES["late_switch_rate"].label, *shares)
     return table
 
 

@@ -37,7 +37,9 @@ def who_waited(config: RunConfig, steps: Sequence[Record]) -> Signature | None:
         f"(updates {shares['update']:.0%}, publishing {shares['publish']:.0%}, evaluations, checkpoints and records "
         f"{others:.0%}); a rollout took {_parts(rollout)}"
     )
-    return Signature("who waited for whom", evidence, _advice(config, shares["wait"], rollout))
+    return Signature(
+        "who waited for whom", evidence, _advice(config, shares["wait"], rollout), is_fault=False
+    )
 
 
 _PARTS = {part: FIGURES[f"{part}_s"].words for part in ("write", "score", "generate")}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
+from adaswitch.method.divergence import why_unreachable
 from adaswitch.method.own_rule import OwnRule
 from adaswitch.method.policies.base import ChunksAhead, DivergenceName, Policy
 from adaswitch.method.switching import AdaptiveThreshold, SwitchRule, TokenRule
@@ -66,10 +67,22 @@ class AdaSwitch(Policy):
             )
         return self
 
+    def cannot_switch(self, max_new_tokens: int, top_k: int) -> str | None:
+        """See ``Policy``."""
+        if self.rule is not None:
+            return super().cannot_switch(max_new_tokens, top_k)
+        why = why_unreachable("policy.floor", self.floor, self.metric)
+        return super().cannot_switch(max_new_tokens, top_k) if why is None else why
+
     @property
     def threshold_settings(self) -> str:
         """See ``Policy``."""
         return "policy.factor or policy.floor" if self.rule is None else "the settings of policy.rule"
+
+    @property
+    def threshold_follows_mean(self) -> bool:
+        """See ``Policy``. Of your own rule it is not known."""
+        return self.rule is None
 
     @property
     def first_place(self) -> int:

@@ -102,6 +102,33 @@ class Policy(Settings, ABC):
         return None
 
     @property
+    def trigger_group(self) -> str:
+        """Where the settings of the threshold stand, for messages."""
+        return "policy"
+
+    @property
+    def window_setting(self) -> str:
+        """The setting whose value is ``first_place``, if that is not 0."""
+        return f"{self.trigger_group}.window"
+
+    def cannot_switch(self, max_new_tokens: int, top_k: int) -> str | None:
+        """Why no switch ever comes in completions of ``max_new_tokens``, beginning with the setting; None if one may.
+
+        ``top_k`` is the number of candidates in each of the teacher's distributions.
+        """
+        if self.first_place < max_new_tokens:
+            return None
+        return (
+            f"{self.window_setting}: no switch can come before token {self.first_place}, counted from 0, and "
+            f"student.max_new_tokens is {max_new_tokens}"
+        )
+
+    @property
+    def threshold_follows_mean(self) -> bool:
+        """Whether the threshold is a multiple of the divergences' own mean, so that it rises and falls with them."""
+        return False
+
+    @property
     def first_place(self) -> int:
         """The first place, counted from 0, where a switch can come."""
         return 0

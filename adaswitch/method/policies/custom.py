@@ -104,6 +104,11 @@ class CustomPolicy(OwnCode, Policy):
             )
 
     @property
+    def window_setting(self) -> str:
+        """See ``Policy``: the class says it of itself."""
+        return "policy.path: first_place"
+
+    @property
     def name(self) -> str:
         """See ``Policy``."""
         return self.path

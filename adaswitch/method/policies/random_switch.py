@@ -46,6 +46,12 @@ class RandomSwitch(Policy):
         if await stages.explore(rule, "forward_kl", chunk_size):
             await stages.guide()
 
+    def cannot_switch(self, max_new_tokens: int, top_k: int) -> str | None:
+        """See ``Policy``."""
+        if self.positions is None or any(self.positions[:max_new_tokens]):
+            return None
+        return f"policy.positions: there is no probability at any of the first {max_new_tokens} tokens, which are all"
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.positions is None) == (self.from_run is None):

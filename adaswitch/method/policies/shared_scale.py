@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from adaswitch.method.divergence import why_unreachable
 from adaswitch.method.policies.base import ChunksAhead, DivergenceName, Policy
 from adaswitch.method.switching import SharedScaleThreshold
 
@@ -36,10 +37,20 @@ class SharedScale(Policy):
         if await stages.explore(rule, self.metric, self.chunk_size):
             await stages.guide()
 
+    def cannot_switch(self, max_new_tokens: int, top_k: int) -> str | None:
+        """See ``Policy``."""
+        why = why_unreachable("policy.floor", self.floor, self.metric)
+        return super().cannot_switch(max_new_tokens, top_k) if why is None else why
+
     @property
     def threshold_settings(self) -> str:
         """See ``Policy``."""
         return "policy.factor or policy.floor"
+
+    @property
+    def threshold_follows_mean(self) -> bool:
+        """See ``Policy``. The mean is that of the last steps."""
+        return True
 
     @property
     def scale_steps(self) -> int:

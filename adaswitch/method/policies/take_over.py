@@ -36,7 +36,7 @@ class TakeOver(TakeOverPolicy):
 
     @property
     def trigger_group(self) -> str:
-        """See ``TakeOverPolicy``."""
+        """See ``Policy``."""
         return "policy.trigger"
 
     @model_validator(mode="after")

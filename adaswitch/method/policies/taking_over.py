@@ -77,17 +77,22 @@ class TakeOverPolicy(Policy):
         return super().accepted_setting if among is None else f"{self.trigger_group}.{among[0]}"
 
     @property
-    def trigger_group(self) -> str:
-        """Where the trigger's settings stand, for messages."""
-        return "policy"
-
-    @property
     def threshold_settings(self) -> str | None:
         """See ``Policy``. A teacher that hands back is not judged by how often it takes over."""
         levers = self.ways().trigger.levers
         if self.hands_back or not levers:
             return None
         return " or ".join(f"{self.trigger_group}.{lever}" for lever in levers)
+
+    def cannot_switch(self, max_new_tokens: int, top_k: int) -> str | None:
+        """See ``Policy``."""
+        why = self.ways().trigger.cannot_fire(max_new_tokens, top_k)
+        return super().cannot_switch(max_new_tokens, top_k) if why is None else f"{self.trigger_group}.{why}"
+
+    @property
+    def threshold_follows_mean(self) -> bool:
+        """See ``Policy``."""
+        return self.ways().trigger.follows_mean
 
     @property
     def first_place(self) -> int:

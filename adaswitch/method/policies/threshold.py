@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from adaswitch.method.divergence import why_unreachable
 from adaswitch.method.policies.base import ChunksAhead, DivergenceName, Policy
 from adaswitch.method.switching import FixedThreshold
 
@@ -31,6 +32,11 @@ class Threshold(Policy):
         """The student explores until its divergence exceeds a fixed tau; then the teacher guides to the end."""
         if await stages.explore(FixedThreshold(self.tau), self.metric, self.chunk_size):
             await stages.guide()
+
+    def cannot_switch(self, max_new_tokens: int, top_k: int) -> str | None:
+        """See ``Policy``."""
+        why = why_unreachable("policy.tau", self.tau, self.metric)
+        return super().cannot_switch(max_new_tokens, top_k) if why is None else why
 
     @property
     def threshold_settings(self) -> str:

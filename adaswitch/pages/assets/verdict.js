@@ -10,7 +10,7 @@ function showVerdict(verdict) {
   byId("result").replaceChildren(
     aboutList(verdict),
     make("div", { class: "hero" }, ...verdict.marks.map(markPanel)),
-    make("div", { class: "facts" }, healthPanel(verdict.health), statusPanel(verdict), figuresPanel(verdict), totalsPanel(verdict)),
+    make("div", { class: "facts" }, conclusionPanel(verdict.health.conclusion), healthPanel(verdict.health), statusPanel(verdict), figuresPanel(verdict), totalsPanel(verdict)),
   );
 }
 
@@ -35,10 +35,17 @@ function markPanel(mark) {
       make("span", { class: "interval", text: mark.after_interval && `95% interval ${mark.after_interval}` })));
 }
 
+/** What the run came to, in sentences. */
+function conclusionPanel(sentences) {
+  if (!sentences.length) return null;
+  return make("div", { class: "panel", id: "conclusion" }, make("h3", { text: "What came of it" }),
+    ...sentences.map((sentence) => make("p", { text: sentence })));
+}
+
 function healthPanel(health) {
-  const findings = health.found.map((found) => finding(found, "finding"));
+  const findings = health.found.map((found) => finding(found, found.is_fault ? "finding" : "finding calm"));
   if (health.unknown) findings.unshift(make("p", { class: "note", text: `Nothing can be said of the switch: ${health.unknown}.` }));
-  else if (!findings.length) findings.push(make("p", { text: "No sign of trouble with the switch." }));
+  else if (!health.found.some((found) => found.is_fault)) findings.unshift(make("p", { text: "No sign of trouble with the switch." }));
   if (health.waits) findings.push(finding(health.waits, "finding calm"));
   return make("div", { class: "panel", id: "health" }, make("h3", { text: "Is the switch healthy?" }), ...findings);
 }

@@ -24,6 +24,7 @@ def write_run(run: RunDirectory, switch_rate: float) -> None:
     for step in range(NUM_STEPS):
         figures = dict.fromkeys(names, 1.0) | dict.fromkeys(TOKEN_NAMES, TOKENS)
         switching = {"switch_rate": switch_rate, "mean_switch_position": 3.0, "mean_completion_tokens": 36.0}
+        switching["late_switch_rate"] = 0.3 if switch_rate == 1 else 0.1
         append_record(run.metrics, {"step": step, **figures, **switching})
 
 
@@ -62,11 +63,15 @@ def test_how_much_could_not_be_marked_is_said(followed, tmp_path: Path) -> None:
     assert "1.00 s/step" in text
     assert text.count("note: half is 0.0%: 'a' was compared with 'b'\n") == 1
     assert "switching" not in text
+    assert "\nWhat came of it\n" in text
+    assert "The teacher took over in 50% of the texts, in the mean at token 3 of 36.\n" in text
+    assert "Nothing is to be put right.\n" in text
 
 
 def test_what_is_wrong_with_the_switch_is_said_at_the_end(followed) -> None:
     text = followed(1.0)
-    assert "excessive switching\n  100% of the rollouts switch, in the mean at token 3 of 36\n  -> " in text
+    assert "excessive switching\n  100% of the rollouts switch, in the mean at token 3 of 36; 30% of" in text
+    assert "To be looked at: excessive switching. What to try stands beside each.\n" in text
 
 
 def test_a_policy_that_cannot_switch_says_nothing_of_switching_in_its_bar(followed) -> None:

@@ -15,6 +15,7 @@ FEW = (
     "trainer.prompts_per_step=2",
     "trainer.eval_every=0",
     "student.max_new_tokens=8",
+    "policy.window=2",
     "teacher.serve.max_model_len=64",
 )
 

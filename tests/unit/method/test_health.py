@@ -1,18 +1,21 @@
 """The three failure signatures of switching, each with the figure that shows it."""
 
+from dataclasses import replace
+
 import pytest
 from rich.console import Console
 
 from adaswitch.errors import DataError
-from adaswitch.method.health import MAX_STEPS, MIN_STEPS, not_judged, signatures
+from adaswitch.method.health import MAX_STEPS, MIN_STEPS, Gain, not_judged, signatures
 from adaswitch.method.policies.adaswitch import AdaSwitch
 from adaswitch.method.policies.off_policy import OffPolicy
 from adaswitch.method.policies.on_policy import OnPolicy
 from adaswitch.method.policies.shared_scale import SharedScale
+from adaswitch.method.policies.take_over import TakeOver
 from adaswitch.method.policies.threshold import Threshold
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory, append_record
-from adaswitch.runs.run_health import check_run, render
+from adaswitch.runs.run_health import CheckUp, check_run, render
 
 HEALTHY = {
     "switch_rate": 0.4,
@@ -37,10 +40,30 @@ def test_a_healthy_run_has_none():
     ("changes", "name", "figure", "setting"),
     [
         (
-            {"switch_rate": 0.99, "mean_switch_position": 12.0},
+            {"switch_rate": 0.99, "mean_switch_position": 12.0, "late_switch_rate": 0.3},
             "excessive switching",
-            "99% of the rollouts switch, in the mean at token 12 of 36",
+            "99% of the rollouts switch, in the mean at token 12 of 36; 30% of the switches come behind a token that "
+            "the teacher gives less than 0.02",
             "policy.factor",
+        ),
+        (
+            {"late_switch_rate": 0.6, "late_switch_rate_at_random": 0.7},
+            "guidance after the damage",
+            "60% of the switches come behind a token that the teacher gives less than 0.02 (70% would at places drawn "
+            "at random)",
+            "lower policy.factor",
+        ),
+        (
+            {"switch_rate": 0.0, "closest_to_threshold": 0.2},
+            "a threshold out of reach",
+            "no divergence comes to more than 20% of its threshold",
+            "lower policy.factor",
+        ),
+        (
+            {"switch_rate": 0.01, "could_switch_rate": 0.04, "mean_completion_tokens": 8.0},
+            "a window longer than completions",
+            "4% of the rollouts have more than the 10 tokens before which no switch can come, and have 8 in the mean",
+            "lower policy.window",
         ),
         (
             {"switch_rate": 0.01, "mean_switch_position": None},
@@ -58,7 +81,7 @@ def test_a_healthy_run_has_none():
 )
 def test_each_signature_says_its_figure_and_the_setting(changes, name, figure, setting):
     (found,) = signatures(POLICY, steps(**changes))
-    assert found.name == name
+    assert (found.name, found.is_fault) == (name, True)
     assert figure in found.evidence
     assert setting in found.advice
     assert str(found) == f"{name}: {found.evidence}; {found.advice}"
@@ -72,6 +95,9 @@ def test_each_signature_says_its_figure_and_the_setting(changes, name, figure, s
         {"switch_rate": 0.03},
         {"mean_teacher_entropy_guidance": 0.45, "mean_teacher_entropy_exploration": 0.2},
         {"mean_teacher_entropy_guidance": None},
+        {"late_switch_rate": 0.4, "late_switch_rate_at_random": 0.4},
+        {"late_switch_rate": 0.6, "switch_rate": 0.05},
+        {"could_switch_rate": 0.6},
     ],
 )
 def test_what_is_still_healthy(changes):
@@ -106,26 +132,67 @@ def test_a_run_is_looked_at_by_its_directory(tmp_path):
         check_run(run.path)
     for step in range(MIN_STEPS):
         append_record(run.metrics, {"step": step, **HEALTHY, "switch_rate": 0.0})
-    (found,), unknown = check_run(run.path)
-    assert unknown is None
+    check_up = check_run(run.path)
+    (found,) = check_up.found
+    assert check_up.unknown is None
     screen = Console(record=True, width=200)
-    render([found], None, screen)
+    render(check_up, screen)
     assert found.name in (text := screen.export_text())
     assert f"-> {found.advice}" in text
-    render([], None, screen)
+    assert "No sign of trouble" not in text
+    render(replace(check_up, found=[]), screen)
     assert "No sign of trouble" in screen.export_text()
-    render([], "too early", screen)
+    render(replace(check_up, found=[replace(found, is_fault=False)]), screen)
+    assert "No sign of trouble" in screen.export_text()
+    render(CheckUp([], "too early", None, []), screen)
     assert screen.export_text() == "Nothing can be said of the switch: too early.\n"
 
 
+ALWAYS = {"switch_rate": 1.0, "mean_switch_position": 12.0}
+FLAT, RISEN = Gain("exact match", 0.24, 0.25, 0.28), Gain("exact match", 0.24, 0.6, 0.28)
+
+
+@pytest.mark.parametrize(
+    ("changes", "gain", "costs"),
+    [
+        # As much of the text before the switch is bad as chance would make it, or less than that, or little of it.
+        ({"late_switch_rate": 0.3, "late_switch_rate_at_random": 0.3}, RISEN, True),
+        ({"late_switch_rate": 0.3, "late_switch_rate_at_random": 0.5}, RISEN, False),
+        ({"late_switch_rate": 0.1, "late_switch_rate_at_random": 0.1}, RISEN, False),
+        ({"late_switch_rate": 0.1}, FLAT, True),
+        ({}, FLAT, True),
+        ({}, RISEN, False),
+        ({}, None, False),
+    ],
+)
+def test_much_switching_is_a_fault_only_where_it_costs(changes, gain, costs):
+    (found,) = signatures(POLICY, steps(**ALWAYS, **changes), gain)
+    name = "excessive switching" if costs else "switching almost always"
+    assert (found.name, found.is_fault) == (name, costs)
+    if gain is FLAT:
+        assert "exact match has not risen beyond chance (24.0% before, 25.0% now)" in found.evidence
+    if not costs and gain is not None:
+        assert "exact match rose from 24.0% to 60.0%" in found.evidence
+        assert "nothing shows that this costs anything" in found.advice
+    if gain is None:
+        assert "trainer.eval_every" in found.advice
+
+
+def test_a_window_is_the_trigger_s_own():
+    policy = TakeOver(trigger={"kind": "adaptive", "window": 20})
+    (found,) = signatures(policy, steps(switch_rate=0.0, could_switch_rate=0.0))
+    assert found.advice == "lower policy.trigger.window"
+
+
 def test_a_fixed_threshold_is_judged_by_its_own_setting():
-    (found,) = signatures(Threshold(tau=0.1), steps(switch_rate=1.0, mean_switch_position=0.5))
+    changes = {"switch_rate": 1.0, "mean_switch_position": 0.5}
+    (found,) = signatures(Threshold(tau=0.1), steps(**changes), FLAT)
     assert (found.name, "raise policy.tau" in found.advice) == ("excessive switching", True)
 
 
 def test_a_shared_scale_is_judged_from_the_first_token_on():
     early = steps(switch_rate=1.0, mean_switch_position=17.0)
-    (found,) = signatures(SharedScale(), early)
+    (found,) = signatures(SharedScale(), early, FLAT)
     assert (found.name, "raise policy.factor or policy.floor" in found.advice) == (
         "excessive switching",
         True,
@@ -135,7 +202,7 @@ def test_a_shared_scale_is_judged_from_the_first_token_on():
 
 def test_early_is_counted_from_where_a_switch_can_come():
     short = {"switch_rate": 1.0, "mean_completion_tokens": 18.0}
-    (found,) = signatures(POLICY, steps(**short, mean_switch_position=10.0))
+    (found,) = signatures(POLICY, steps(**short, mean_switch_position=10.0), FLAT)
     assert found.name == "excessive switching"
     assert signatures(POLICY, steps(**short, mean_switch_position=15.0)) == []
 

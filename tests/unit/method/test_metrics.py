@@ -65,7 +65,12 @@ def test_a_step_of_three_rollouts() -> None:
         {
             "switch_rate": 2 / 3,
             "mean_switch_position": 2.0,
+            "late_switch_rate": 0.0,
+            "late_switch_rate_at_random": None,
+            "could_switch_rate": 1.0,
+            "closest_to_threshold": 1.0,
             "mean_divergence": 2.0,
+            "divergence_tail": None,
             # Only the first has both stages; its rows by hand, outcome by outcome.
             "mean_teacher_entropy_exploration": entropy(ROLLOUTS[0], range(4)),
             "mean_teacher_entropy_guidance": entropy(ROLLOUTS[0], range(4, 6)),
@@ -100,3 +105,26 @@ def test_a_budget_that_is_used_up_is_counted_whether_or_not_it_cut_the_rollout_s
         for limit in (6, 7, None)
     )
     assert rollout_metrics([spent, left, unlimited, unlimited], version=5)["budget_spent_rate"] == 0.25
+
+
+def test_a_rollout_that_ends_before_a_switch_can_come_could_not_switch() -> None:
+    short = replace(ROLLOUTS[1], divergences=(0.1, 0.2, 0.3), thresholds=(math.inf,) * 3)
+    rates = [rollout_metrics([short, ROLLOUTS[0]], 5, place)["could_switch_rate"] for place in (2, 3)]
+    assert rates == [1.0, 0.5]
+
+
+def test_how_near_a_divergence_came_to_its_threshold() -> None:
+    near = replace(ROLLOUTS[1], divergences=(9.0, 0.3, 5.0, 0.2), thresholds=(math.inf, 0.4, -math.inf, 0.0))
+    far = replace(ROLLOUTS[1], divergences=(0.1,), thresholds=(0.4,))
+    assert rollout_metrics([near, far], 5)["closest_to_threshold"] == pytest.approx(0.75)
+    never = replace(far, thresholds=(math.inf,))
+    assert rollout_metrics([never], 5)["closest_to_threshold"] is None
+
+
+def test_the_tail_is_that_of_all_divergences_of_the_step() -> None:
+    many = replace(ROLLOUTS[1], divergences=(0.0,) * 90 + (1.0,) * 10, thresholds=(math.inf,) * 100)
+    assert rollout_metrics([many], 5)["divergence_tail"] == pytest.approx(10.0)
+    level = replace(ROLLOUTS[1], divergences=(0.5,) * 20, thresholds=(math.inf,) * 20)
+    assert rollout_metrics([level], 5)["divergence_tail"] == pytest.approx(1.0)
+    equal = replace(ROLLOUTS[1], divergences=(0.0,) * 20, thresholds=(math.inf,) * 20)
+    assert rollout_metrics([equal], 5)["divergence_tail"] is None

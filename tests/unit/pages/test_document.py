@@ -57,12 +57,17 @@ def test_the_health_of_the_switch_says_what_to_try(tmp_path: Path) -> None:
             "switch_rate": 1.0,
             "mean_switch_position": 11.0,
             "mean_completion_tokens": 36.0,
+            "late_switch_rate": 0.3,
+            "late_switch_rate_at_random": None,
         }
         lines = run.metrics.read_text().splitlines()[:-1]
         run.metrics.write_text("\n".join([*lines, json.dumps(record)]) + "\n")
     (found,) = figures(run)["verdict"]["health"]["found"]
     assert found["name"] == "excessive switching"
     assert "raise policy.factor" in found["advice"]
+    assert found["is_fault"]
+    conclusion = figures(run)["verdict"]["health"]["conclusion"]
+    assert conclusion[-1] == "To be looked at: excessive switching. What to try stands beside each."
 
 
 def test_settings_tell_what_differs_and_the_environment_what_it_ran_on(run: RunDirectory) -> None:

@@ -55,7 +55,7 @@ def test_the_sizes_of_a_run_are_named_beside_what_its_steps_show(tmp_path: Path)
         )
         for step in range(MIN_STEPS):
             append_record(run.metrics, {"step": step, **dict.fromkeys(HEALTH_FIELDS, 0.5)})
-        found, _ = check_run(run.path)
+        found = check_run(run.path).found
         assert found[-1].name == "chunks shorter than the cache's blocks"
 
 

@@ -12,7 +12,7 @@ from adaswitch.errors import DataError
 from adaswitch.method.health import MIN_STEPS, Signature
 from adaswitch.runs.config_files import load_config
 from adaswitch.runs.directory import RunDirectory, append_record
-from adaswitch.runs.run_health import HEALTH_FIELDS, waits_of
+from adaswitch.runs.run_health import HEALTH_FIELDS, check_run
 from adaswitch.runs.waits import WAIT_FIELDS, who_waited
 
 
@@ -85,4 +85,4 @@ def test_the_doctor_says_it_and_names_a_damaged_record(tmp_path: Path) -> None:
     assert "who waited for whom" in out.getvalue()
     append_record(run.metrics, {"step": 99, **dict.fromkeys(WAIT_FIELDS, "long")})
     with pytest.raises(DataError, match="where a number or null is expected"):
-        waits_of(run.path)
+        check_run(run.path)

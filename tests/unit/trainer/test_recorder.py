@@ -27,22 +27,38 @@ def recorder(tmp_path):
     found.close()
 
 
-def record(recorder: Recorder, num_steps: int, switch_rate: float) -> None:
+def record(recorder: Recorder, num_steps: int, switch_rate: float, **changes: float) -> None:
     metrics = {
         "switch_rate": switch_rate,
         "mean_switch_position": 3.0,
         "mean_completion_tokens": 36.0,
         "mean_divergence": 0.2,
+        "late_switch_rate": 0.4,
     }
     for step in range(num_steps):
-        recorder.step(step, UPDATE, metrics, {"wait_s": 0.1}, queue_depth=0)
+        recorder.step(step, UPDATE, metrics | changes, {"wait_s": 0.1}, queue_depth=0)
 
 
 def test_a_signature_is_named_once_with_its_figure(recorder, capsys):
     record(recorder, 60, 1.0)
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
     assert len(notes) == 1
-    assert "excessive switching: 100% of the rollouts switch, in the mean at token 3 of 36" in notes[0]
+    assert (
+        "excessive switching: 100% of the rollouts switch, in the mean at token 3 of 36; 40% of" in notes[0]
+    )
+
+
+def test_what_is_no_fault_is_not_remarked_on(recorder, capsys):
+    record(recorder, 60, 1.0, late_switch_rate=0.1)
+    assert "note:" not in capsys.readouterr().out
+
+
+def test_marks_that_do_not_rise_make_much_switching_a_fault(recorder, capsys):
+    half = Score("eval", "exact_match", 0.5, Interval(0.45, 0.55, "Wilson"), 500, 0)
+    for step in (0, 30):
+        recorder.evaluation(step, Evaluation("chain", [half], []), 1.0)
+    record(recorder, 60, 1.0, late_switch_rate=0.1)
+    assert "exact match has not risen beyond chance (50.0% before, 50.0% now)" in capsys.readouterr().out
 
 
 def test_a_healthy_run_is_not_remarked_on(recorder, capsys, tmp_path):
@@ -62,6 +78,7 @@ def test_an_evaluation_is_on_record_with_its_interval(recorder, tmp_path):
 
 
 STEP = {"step": 0, "step_s": 1.0}
+EVAL = {"step": 0, "split": "eval", "metric": "exact_match", "value": 0.5, "n": 9, "eval_s": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +96,7 @@ def test_what_an_earlier_attempt_left_damaged_is_named(tmp_path, name, record, c
     config = load_config("configs/demo.yaml", [f"runs_dir={tmp_path}"])
     run = RunDirectory.create(config)
     path = getattr(run, name)
-    for line in (STEP, record):
+    for line in (EVAL if name == "evals" else STEP, record):
         append_record(path, line)
     with pytest.raises(DataError) as caught:
         Recorder(run, config, 5)

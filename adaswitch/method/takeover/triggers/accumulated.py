@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from adaswitch.method.divergence import DivergenceName
+from adaswitch.method.divergence import LARGEST_JSD, DivergenceName
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.takeover.evidence import added, sum_of
 from adaswitch.method.takeover.places import Places
@@ -37,6 +37,15 @@ class Accumulated(ThresholdTrigger):
         for value in values:
             yield self.drift + self.allowed - evidence
             evidence = added(evidence, value - self.allowed)
+
+    def cannot_fire(self, num_places: int, top_k: int) -> str | None:
+        """See ``Trigger``: at most the largest divergence is added at each place."""
+        if self.metric != "jsd" or self.drift < num_places * (LARGEST_JSD - self.allowed):
+            return None
+        return (
+            f"drift {self.drift:g} beyond allowed {self.allowed:g} with metric jsd: no divergence is above "
+            f"{LARGEST_JSD:.3g} nats, and {num_places} tokens do not add up to it"
+        )
 
     @property
     def watched(self) -> DivergenceName:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from adaswitch.method.divergence import DivergenceName
+from adaswitch.method.divergence import DivergenceName, why_unreachable
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.switching import AdaptiveThreshold
 from adaswitch.method.takeover.places import Places
@@ -32,6 +32,10 @@ class Adaptive(ThresholdTrigger):
         """See ``ThresholdTrigger``."""
         return recent_thresholds(AdaptiveThreshold(self.window, self.factor, self.floor), seen, values)
 
+    def cannot_fire(self, num_places: int, top_k: int) -> str | None:
+        """See ``Trigger``."""
+        return why_unreachable("floor", self.floor, self.metric)
+
     @property
     def watched(self) -> DivergenceName:
         """See ``Trigger``."""
@@ -41,6 +45,11 @@ class Adaptive(ThresholdTrigger):
     def levers(self) -> tuple[str, ...]:
         """See ``Trigger``."""
         return ("factor", "floor")
+
+    @property
+    def follows_mean(self) -> bool:
+        """See ``Trigger``."""
+        return True
 
     @property
     def first_place(self) -> int:

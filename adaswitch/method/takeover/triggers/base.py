@@ -5,27 +5,21 @@ stretch, on what both models say at that place, and on the student's token there
 it correct to look at a whole chunk at once.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Self
 
 from adaswitch.config.base import Settings
-from adaswitch.method.divergence import DivergenceName
+from adaswitch.method.divergence import DivergenceName, why_unreachable
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.takeover.marks import Texts
 from adaswitch.method.takeover.places import Places, Verdict
 
-LARGEST_JSD = math.log(2)
-"""In nats. No Jensen-Shannon divergence is larger."""
-
 
 def require_reachable(name: str, tau: float, metric: str) -> None:
     """Raises ``ValueError`` if no divergence of ``metric`` ever exceeds ``tau``."""
-    if metric == "jsd" and tau >= LARGEST_JSD:
-        raise ValueError(
-            f"{name} {tau:g} with metric jsd: no divergence is above {LARGEST_JSD:.3g} nats: lower it"
-        )
+    if (why := why_unreachable(name, tau, metric)) is not None:
+        raise ValueError(f"{why}: lower it")
 
 
 class Trigger(Settings, ABC):
@@ -76,6 +70,18 @@ class Trigger(Settings, ABC):
     def levers(self) -> tuple[str, ...]:
         """The settings that raise the threshold, by name; empty without any."""
         return ()
+
+    def cannot_fire(self, num_places: int, top_k: int) -> str | None:
+        """Why the trigger never fires at ``num_places`` places, beginning with its setting; None if it may.
+
+        ``top_k`` is the number of candidates in each of the teacher's distributions.
+        """
+        return None
+
+    @property
+    def follows_mean(self) -> bool:
+        """Whether the threshold is a multiple of the divergences' own mean; see ``threshold_follows_mean``."""
+        return False
 
     @property
     def first_place(self) -> int:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from adaswitch.method.divergence import DivergenceName
+from adaswitch.method.divergence import LARGEST_JSD, DivergenceName
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.takeover.places import Places
 from adaswitch.method.takeover.triggers.base import ThresholdTrigger
@@ -37,6 +37,16 @@ class Decaying(ThresholdTrigger):
     ) -> Iterator[float]:
         """See ``ThresholdTrigger``."""
         return (decayed(self.tau, self.decay, places.start + index) for index in range(len(values)))
+
+    def cannot_fire(self, num_places: int, top_k: int) -> str | None:
+        """See ``Trigger``: at the last place the threshold is lowest."""
+        lowest = decayed(self.tau, self.decay, num_places - 1)
+        if self.metric != "jsd" or lowest < LARGEST_JSD:
+            return None
+        return (
+            f"tau {self.tau:g} falls to {lowest:.3g} in {num_places} tokens with metric jsd: no divergence is above "
+            f"{LARGEST_JSD:.3g} nats"
+        )
 
     @property
     def watched(self) -> DivergenceName:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from adaswitch.method.divergence import DivergenceName
+from adaswitch.method.divergence import DivergenceName, why_unreachable
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.takeover.places import Places
 from adaswitch.method.takeover.triggers.base import ThresholdTrigger
@@ -31,6 +31,10 @@ class OverEntropy(ThresholdTrigger):
     ) -> Iterator[float]:
         """See ``ThresholdTrigger``."""
         return (max(self.factor * entropy, self.floor) for entropy in places.entropies)
+
+    def cannot_fire(self, num_places: int, top_k: int) -> str | None:
+        """See ``Trigger``."""
+        return why_unreachable("floor", self.floor, self.metric)
 
     @property
     def watched(self) -> DivergenceName:

@@ -4,6 +4,7 @@ On a text that has gone astray the teacher's distribution flattens, which is wha
 that adapts. Its exact form is known here at second hand only: the recent mean is ours, after AdaSwitch's.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -36,6 +37,13 @@ class Unsure(ThresholdTrigger):
     ) -> Iterator[float]:
         """See ``ThresholdTrigger``."""
         return recent_thresholds(AdaptiveThreshold(self.window, self.factor, self.floor), seen, values)
+
+    def cannot_fire(self, num_places: int, top_k: int) -> str | None:
+        """See ``Trigger``: the entropy of k candidates and the tail has a largest value."""
+        largest = math.log(top_k + 1)
+        if self.floor < largest:
+            return None
+        return f"floor {self.floor:g} with teacher.top_k {top_k}: no entropy is above {largest:.3g} nats"
 
     @property
     def measures_divergences(self) -> bool:
