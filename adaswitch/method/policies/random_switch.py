@@ -47,8 +47,8 @@ class RandomSwitch(Policy):
             await stages.guide()
 
     def cannot_switch(self, max_new_tokens: int, top_k: int) -> str | None:
-        """See ``Policy``."""
-        if self.positions is None or any(self.positions[:max_new_tokens]):
+        """See ``Policy``. Positions without any probability are right: they are those of a run that never switched."""
+        if self.positions is None or any(self.positions[:max_new_tokens]) or not any(self.positions):
             return None
         return f"policy.positions: there is no probability at any of the first {max_new_tokens} tokens, which are all"
 

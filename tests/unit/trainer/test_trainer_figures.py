@@ -94,7 +94,8 @@ def test_odd_values_in_old_records_are_no_reason_to_end_a_run(tmp_path: Path) ->
     step(first, 0)
     run = first._run
     append_record(run.metrics, {"step": 1, "step_s": 1.0, "loss": "x", "teacher_tokens": None})
-    append_record(run.evals, {"step": 1, "value": "x", "interval": "x", "eval_s": []})
+    mark = {"step": 1, "split": "all", "metric": "exact_match", "value": None, "n": 2, "eval_s": 0.5}
+    append_record(run.evals, mark | {"interval": "x"})
     found = values(recorder(tmp_path, 2).figures)
     assert (found["updates_total"], found["step"], found["tokens_totalteacher"]) == (2, 2, 4)
 

@@ -57,6 +57,8 @@ def test_what_can_never_switch_is_named_with_its_setting(policy, said):
         "{kind: switch, tau: 1}",
         "{kind: take_over, trigger: {kind: accumulated, drift: 25, metric: jsd}}",
         "{kind: random_switch, positions: [0.0, 0.5]}",
+        "{kind: random_switch, positions: []}",
+        f"{{kind: random_switch, positions: {[0.0] * TOKENS}}}",
         "{kind: on_policy}",
         "{kind: off_policy}",
         "{kind: skd}",
