@@ -33,12 +33,14 @@ THROUGH_OTHERS = {
 }
 MARKING = "adaswitch.evaluation.evaluation"
 """Whoever marks completions does it by any of the tasks, which are found in their folder and named nowhere."""
-OPTIONAL = {"student": {"datasets", "peft", "pyarrow", "vllm"}, "trainer": {"wandb", "mlflow", "trackio"}}
+OPTIONAL = {
+    "student": {"datasets", "peft", "pyarrow", "vllm"},
+    "trainer": {"wandb", "mlflow", "trackio", "torchao"},
+}
 """What a part does without, and says so where it is needed.
 
 Students look at data only if its files are there, write on transformers without vLLM, and merge adapters by themselves.
-Each tracker but TensorBoard
-is an extra of its own.
+Each tracker but TensorBoard is an extra of its own, and so are optimizers with states of 8 bits.
 """
 OURS = ("adaswitch", "services", "trainer", "experiments")
 

@@ -19,7 +19,7 @@ pytestmark = [
 
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
 TEXTS = ("a  b\n\tc", "你好世界", "שלום עולם", "مرحبا", "🙂👩‍👩‍👧", "नमस्ते")
-CHARTS_FOR_METRICS = 12
+CHARTS_FOR_METRICS = 14
 
 
 def write(run: RunDirectory) -> str:
