@@ -11,7 +11,7 @@ from adaswitch.config.parsing import parse_config
 from adaswitch.config.run import RunConfig
 from adaswitch.errors import ConfigError
 from adaswitch.method.learning_rate import OptimizerConfig, learning_rate
-from tests.unit.trainer.test_fine_tuning import config, trained
+from tests.unit.trainer.test_fine_tuning_run import config, trained
 from tests.unit.trainer.test_forward import STEP, learner, llama
 from trainer.optimizers import make_optimizer, set_learning_rate, state_bytes
 
