@@ -95,9 +95,8 @@ def run_job(config: "RunConfig", number: int | None = None) -> None:
 
 def _exporting(job: "Job") -> AbstractContextManager[None]:
     """While it is entered, the figures of the run go to the cluster's metrics board, if the settings say so."""
-    from adaswitch.method.policies.replay import Replay
-
-    if job.config.ray.metrics_port is None or isinstance(job.config.policy, Replay):
+    # A run without students is on no cluster.
+    if job.config.ray.metrics_port is None or not job.config.policy.needs_students:
         return nullcontext()
 
     from adaswitch.cluster.run_board import RunBoard

@@ -2,10 +2,15 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
+from adaswitch.config.parsing import parse_config, with_overrides
+from adaswitch.runs.config_files import read_yaml
 from adaswitch.runs.exported import Report
+from trainer.__main__ import _exporting
 from trainer.exporting import Exporting
 
 OWN, QUEUE = Report("trainer", "attempt-1", ()), Report("queue", "q", ())
@@ -92,3 +97,10 @@ def test_an_error_of_the_run_passes_through() -> None:
     with pytest.raises(KeyError), Exporting(lambda: board, lambda: OWN, print):
         raise KeyError
     assert board.reports[-1] == [OWN, QUEUE]
+
+
+@pytest.mark.parametrize("policy", [{"kind": "sft"}, {"kind": "replay", "run": "runs/earlier"}])
+def test_a_run_without_students_looks_for_no_cluster(policy: dict[str, str]) -> None:
+    changes = [("policy", policy), ("trainer.loss", {"kind": "cross_entropy"}), ("ray.metrics_port", 9000)]
+    config = parse_config(with_overrides(read_yaml("configs/demo.yaml"), changes))
+    assert isinstance(_exporting(SimpleNamespace(config=config)), nullcontext)
