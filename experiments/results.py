@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from adaswitch.errors import DataError
-from adaswitch.runs.directory import NUMBER, NUMBER_OR_NONE, TEXT, Fields, RunDirectory, read_records
+from adaswitch.runs.directory import NUMBER, NUMBER_OR_NONE, Fields, RunDirectory, read_records
+from adaswitch.runs.summary import MARK_FIELDS
 from experiments.evaluated import Evaluated, Unmarked, read_evaluated
 from experiments.plan import Cell, Plan
 from experiments.work import FINISHED_FILE, Evaluating, Training
@@ -19,13 +20,6 @@ TOKENS = ("student_tokens", "teacher_tokens", "scored_tokens", "wasted_tokens")
 STEP_FIELDS: Fields = {
     **dict.fromkeys(("step", *TOKENS, "switch_rate", "step_s"), NUMBER),
     "mean_switch_position": NUMBER_OR_NONE,
-}
-EVAL_FIELDS: Fields = {
-    "step": NUMBER,
-    "split": TEXT,
-    "metric": TEXT,
-    "value": NUMBER_OR_NONE,
-    "n": NUMBER,
 }
 
 
@@ -132,7 +126,7 @@ def read_cell(method: str, seed: int, folder: Path, evaluations: Mapping[str, Pa
 def _read_whole(method: str, seed: int, folder: Path, evaluations: Mapping[str, Path]) -> CellResult:
     run = RunDirectory.open(folder)
     steps = list(read_records(run.metrics, STEP_FIELDS))
-    evals = list(read_records(run.evals, EVAL_FIELDS))
+    evals = list(read_records(run.evals, MARK_FIELDS))
     _require_steps(steps, evals, folder)
     spent = [step["teacher_tokens"] + step["scored_tokens"] for step in steps]
     wall_s, cpu_s = _whole_cost(folder / FINISHED_FILE)

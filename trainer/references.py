@@ -6,15 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaswitch.contract.completion_codec import Unaided
-from adaswitch.errors import QueueError
 from adaswitch.method.distribution import TopK
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.rollout import Ending, Rollout
+from trainer.without_students import SourceWithoutStudents
 
 
-class ReferenceSource:
+class ReferenceSource(SourceWithoutStudents):
     """A ``RolloutSource`` whose completions are the references that come with the prompts."""
+
+    doing = "references are trained on"
 
     def __init__(self, vocab_size: int, max_new_tokens: int, stop_token_ids: Collection[int]) -> None:
         """``vocab_size`` is V. References are cut after ``max_new_tokens``; ``stop_token_ids`` end a completion."""
@@ -27,9 +28,6 @@ class ReferenceSource:
         """Note the ``version``. No student needs the weights."""
         self._version = version
 
-    def offer(self, prompts: Sequence[Prompt]) -> None:
-        """Do nothing, because no student rolls out prompts."""
-
     def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
         """The references of ``prompts`` as rollouts."""
         return None if should_stop() else [self._rollout(prompt) for prompt in prompts]
@@ -38,19 +36,6 @@ class ReferenceSource:
     def version(self) -> int:
         """See ``RolloutSource``."""
         return self._version
-
-    def take_unaided(
-        self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]
-    ) -> list[Unaided] | None:
-        """Raises ``QueueError``, because nobody writes. The settings refuse such a run."""
-        raise QueueError("nobody writes while references are trained on: trainer.eval_by must be trainer")
-
-    def depth(self) -> int:
-        """Always 0, because no rollouts wait."""
-        return 0
-
-    def close(self, reason: str) -> None:
-        """Do nothing, because there are no students to tell."""
 
     def _rollout(self, prompt: Prompt) -> Rollout:
         token_ids = prompt.reference_token_ids[: self._max_new_tokens]

@@ -4,21 +4,23 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from adaswitch.contract.completion_codec import Unaided
-from adaswitch.errors import DataError, QueueError
+from adaswitch.errors import DataError
 from adaswitch.method.prompt import Prompt
 from adaswitch.method.rollout import Rollout
 from adaswitch.runs.directory import RunDirectory
 from adaswitch.runs.recorded import shards_by_step
 from adaswitch.runs.shards import read_shard
+from trainer.without_students import SourceWithoutStudents
 
 
-class ReplaySource:
+class ReplaySource(SourceWithoutStudents):
     """A ``RolloutSource`` that reads the rollouts of a step when they are taken.
 
     The rollouts come as they were recorded, with their own prompts, versions and costs. A step may have more or fewer
     rollouts than ``trainer.prompts_per_step``.
     """
+
+    doing = "rollouts are replayed"
 
     def __init__(self, path: str, vocab_size: int, max_tokens: int, same_tokenizer: bool = False) -> None:
         """``path`` is the recorded run; ``vocab_size`` (V) and ``max_tokens`` are the limits of the student.
@@ -36,9 +38,6 @@ class ReplaySource:
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
         """Do nothing, because no student needs weights."""
 
-    def offer(self, prompts: Sequence[Prompt]) -> None:
-        """Do nothing, because no student rolls out prompts."""
-
     def take(self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]) -> list[Rollout] | None:
         """All rollouts recorded for the step of ``prompts``. Raises ``DataError`` for a damaged shard."""
         return None if should_stop() else self._read(prompts[0].step)
@@ -47,19 +46,6 @@ class ReplaySource:
     def version(self) -> int:
         """Always 0, because no weights are published."""
         return 0
-
-    def take_unaided(
-        self, prompts: Sequence[Prompt], should_stop: Callable[[], bool]
-    ) -> list[Unaided] | None:
-        """Raises ``QueueError``, because nobody writes. The settings refuse such a run."""
-        raise QueueError("nobody writes while rollouts are replayed: trainer.eval_by must be trainer")
-
-    def depth(self) -> int:
-        """Always 0, because no rollouts wait."""
-        return 0
-
-    def close(self, reason: str) -> None:
-        """Do nothing, because there are no students to tell."""
 
     def _read(self, step: int) -> list[Rollout]:
         shard = self._shards[step]

@@ -113,16 +113,20 @@ class _Part:
 
     @property
     def folder(self) -> str:
+        """The local folder of the model's files."""
         return self.located.folder
 
     @property
     def vocab_size(self) -> int:
+        """V: the number of token ids that the model can write."""
         return vocabulary_of(self.tokenizer, self.config.num_rows, self.option).size
 
     def stop_token_ids(self) -> list[int]:
+        """The tokens that end an answer."""
         return own_stop_token_ids(self.folder, self.tokenizer, self.vocab_size, self.option)
 
     def load(self, dtype: str, device: str) -> PreTrainedModel:
+        """The model on ``device``, with weights of type ``dtype``."""
         model = load_configured(self.config, self.option, dtype)
         model.to(device)  # type: ignore[arg-type]
         return model

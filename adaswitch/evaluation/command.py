@@ -72,6 +72,7 @@ def run_eval(
     prompts = load_prompts(request)
 
     def say(line: str) -> None:
+        """Print a line for people as it is."""
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     for line in prompts.on_models:
@@ -101,9 +102,11 @@ class _Models:
 
     @cached_property
     def model(self) -> PreTrainedModel:
+        """The model that is evaluated."""
         return _load_model(self._request.model, "--model", self._request)
 
     def writer(self) -> Writer:
+        """What writes completions with the model on transformers."""
         return TransformersWriter(self.model)
 
 

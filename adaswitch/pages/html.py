@@ -38,6 +38,8 @@ COMPARISON = PageKind(
     (*DRAWING, "settings", "methods", "method_charts", "tables", "quality", "groups", "comparison"),
 )
 KINDS = (RUN, COMPARISON)
+FRAME = {name: f"assets/frame/{name}.html" for name in ("head", "problems", "charts", "rollouts", "tail")}
+"""The files of what skeletons have in common, by the names under which it stands in them."""
 HERE = files("adaswitch.pages")
 
 
@@ -58,7 +60,7 @@ def page_html(name: str, parts: Mapping[str, object], live: bool = False, kind: 
         "script": scripts[1],
         "data": embedded({**parts, "live": live}),
     }
-    pieces = _file(kind.skeleton).split("%%")
+    pieces = _skeleton(kind).split("%%")
     # Every second piece is the name of what stands there, so nothing within a field is ever taken for another one.
     return "".join(fields[piece] if number % 2 else piece for number, piece in enumerate(pieces))
 
@@ -76,6 +78,14 @@ def content_policy(style: str, scripts: tuple[str, ...], live: bool) -> str:
 def _hash(content: str) -> str:
     digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
     return f"'sha256-{digest}'"
+
+
+def _skeleton(kind: PageKind) -> str:
+    """The skeleton of the page, with the frame that all kinds have in common."""
+    skeleton = _file(kind.skeleton)
+    for name, path in FRAME.items():
+        skeleton = skeleton.replace(f"%%{name}%%\n", _file(path))
+    return skeleton
 
 
 def _script(kind: PageKind) -> str:

@@ -26,16 +26,16 @@ STEP_FIELDS: Fields = {
     **dict.fromkeys(("loss", "switch_rate", *TOKEN_NAMES, *PHASE_NAMES, *ROLLOUT_NAMES), NUMBER),
     **dict.fromkeys(("mean_switch_position", "late_switch_rate"), NUMBER_OR_NONE),
 }
-EVAL_FIELDS: Fields = {
+MARK_FIELDS: Fields = {
     "step": NUMBER,
     "split": TEXT,
     "metric": TEXT,
     "value": NUMBER_OR_NONE,
     "n": NUMBER,
-    "unmarked": NUMBER_OR_NONE,
-    "eval_s": NUMBER,
 }
-"""Records of older runs lack ``unmarked``."""
+"""The fields of ``eval.jsonl`` that say what was marked, and how."""
+EVAL_FIELDS: Fields = {**MARK_FIELDS, "unmarked": NUMBER_OR_NONE, "eval_s": NUMBER}
+"""All fields that a summary needs. Records of older runs lack ``unmarked``."""
 
 
 @dataclass(frozen=True)

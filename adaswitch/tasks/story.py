@@ -235,6 +235,7 @@ def _answered(generator: np.random.Generator, step: _Step, about: dict[str, str]
     facts = {**about, "day": step.day, "before": step.before, "number": step.number, "after": step.after}
 
     def told(part: str) -> str:
+        """A wording of ``part``, with the step's facts in it."""
         return choose(generator, part, manner).format(**facts)
 
     day, happens, equation = told("day"), told(step.kind), told(EQUATIONS[step.kind])

@@ -69,10 +69,8 @@ class AdaSwitch(Policy):
 
     def cannot_switch(self, max_new_tokens: int, top_k: int) -> str | None:
         """See ``Policy``."""
-        if self.rule is not None:
-            return super().cannot_switch(max_new_tokens, top_k)
-        why = why_unreachable("policy.floor", self.floor, self.metric)
-        return super().cannot_switch(max_new_tokens, top_k) if why is None else why
+        why = None if self.rule is not None else why_unreachable("policy.floor", self.floor, self.metric)
+        return why or super().cannot_switch(max_new_tokens, top_k)
 
     @property
     def threshold_settings(self) -> str:

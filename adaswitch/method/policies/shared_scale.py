@@ -40,7 +40,7 @@ class SharedScale(Policy):
     def cannot_switch(self, max_new_tokens: int, top_k: int) -> str | None:
         """See ``Policy``."""
         why = why_unreachable("policy.floor", self.floor, self.metric)
-        return super().cannot_switch(max_new_tokens, top_k) if why is None else why
+        return why or super().cannot_switch(max_new_tokens, top_k)
 
     @property
     def threshold_settings(self) -> str:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from adaswitch.pages.embedding import embedded
-from adaswitch.pages.html import COMPARISON, HERE, KINDS, LIBRARY, PageKind, page_html
+from adaswitch.pages.html import COMPARISON, FRAME, HERE, KINDS, LIBRARY, PageKind, page_html
 
 HOSTILE = "</script><script>alert(1)</script><!-- \u2028 %%script%% \ud800 \x00 & \" '"
 UPLOT_SHA256 = {
@@ -49,13 +49,14 @@ def test_the_page_allows_its_own_scripts_alone() -> None:
         'setAttribute("style',
     ):
         assert way not in own
-    for kind in KINDS:
-        assert not re.search(r"\son\w+=", HERE.joinpath(kind.skeleton).read_text())
+    for path in (*(kind.skeleton for kind in KINDS), *FRAME.values()):
+        assert not re.search(r"\son\w+=", HERE.joinpath(path).read_text())
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
     for kind in KINDS:
-        for path in (*kind.styles, kind.skeleton, *(f"assets/{name}.js" for name in kind.modules)):
+        modules = (f"assets/{name}.js" for name in kind.modules)
+        for path in (*kind.styles, kind.skeleton, *FRAME.values(), *modules):
             text = HERE.joinpath(path).read_text()
             assert not re.search(r"https?://|@import|url\(|src=", text), path
 
@@ -63,7 +64,11 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
 def test_every_file_of_the_assets_is_in_a_page() -> None:
     used = {path for kind in KINDS for path in (*kind.styles, kind.skeleton)}
     used |= {f"assets/{name}.js" for kind in KINDS for name in kind.modules}
-    assert {f"assets/{file.name}" for file in HERE.joinpath("assets").iterdir()} <= used
+    assert {f"assets/{file.name}" for file in HERE.joinpath("assets").iterdir() if file.is_file()} <= used
+    frame = {f"assets/frame/{file.name}" for file in HERE.joinpath("assets/frame").iterdir()}
+    assert frame == set(FRAME.values())
+    for name in FRAME:
+        assert all(f"%%{name}%%\n" in HERE.joinpath(kind.skeleton).read_text() for kind in KINDS)
 
 
 def test_the_vendored_library_is_the_published_one() -> None:
